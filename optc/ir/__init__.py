@@ -1,0 +1,1 @@
+"""The intermediate representation: typed SSA with symbolic dimensions and nested graphs."""

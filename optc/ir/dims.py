@@ -1,0 +1,132 @@
+"""Dimensions of a shape: an int, or a symbolic expression such as `batch` or `2*seq + 1`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import TYPE_CHECKING, Union
+
+if TYPE_CHECKING:
+    import sympy
+
+
+class SymbolicDim:
+    """A dimension that is known only when the model runs, as a canonical expression over named symbols.
+
+    Two dimensions are equal when their expanded expressions are. Arithmetic with ints and other dimensions
+    gives a plain int where the symbols cancel. The algebra is sympy's; all symbols are positive integers.
+    """
+
+    __slots__ = ("expression",)
+
+    def __init__(self, expression: sympy.Expr) -> None:
+        self.expression = expression
+
+    def __str__(self) -> str:
+        return str(self.expression)
+
+    __repr__ = __str__
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, SymbolicDim) and self.expression == other.expression
+
+    def __hash__(self) -> int:
+        return hash(self.expression)
+
+    def __add__(self, other: Dim) -> Dim:
+        return _simplified(self.expression + _expression(other))
+
+    def __sub__(self, other: Dim) -> Dim:
+        return _simplified(self.expression - _expression(other))
+
+    def __mul__(self, other: Dim) -> Dim:
+        return _simplified(self.expression * _expression(other))
+
+    def __floordiv__(self, other: Dim) -> Dim:
+        import sympy
+
+        return _simplified(sympy.floor(self.expression / _expression(other)))
+
+    def __rsub__(self, other: int) -> Dim:
+        return _simplified(_expression(other) - self.expression)
+
+    def __rfloordiv__(self, other: int) -> Dim:
+        import sympy
+
+        return _simplified(sympy.floor(_expression(other) / self.expression))
+
+    __radd__ = __add__
+    __rmul__ = __mul__
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        """The names of the symbols that occur, sorted."""
+        return tuple(sorted(symbol.name for symbol in self.expression.free_symbols))
+
+    def bind(self, values: Mapping[str, int]) -> Dim:
+        """Replace symbols by ints; the result is an int when none is left."""
+        return _simplified(self.expression.subs({_symbol(name): value for name, value in values.items()}))
+
+
+Dim = Union[int, SymbolicDim]
+Shape = tuple[Dim, ...]
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
+
+
+@lru_cache(maxsize=None)
+def _symbol(name: str) -> sympy.Symbol:
+    import sympy
+
+    return sympy.Symbol(name, integer=True, positive=True)
+
+
+def _expression(dim: Dim) -> sympy.Expr:
+    import sympy
+
+    return sympy.Integer(dim) if isinstance(dim, int) else dim.expression
+
+
+def _simplified(expression: sympy.Expr) -> Dim:
+    import sympy
+
+    expression = sympy.expand(expression)
+    return int(expression) if expression.is_Integer else SymbolicDim(expression)
+
+
+def symbol(name: str) -> SymbolicDim:
+    """The dimension called `name`; characters that the text form cannot hold become underscores."""
+    clean = re.sub(r"[^A-Za-z0-9_]", "_", name) or "_"
+    return SymbolicDim(_symbol(clean if clean[0].isalpha() or clean[0] == "_" else f"_{clean}"))
+
+
+def parse_dim(text: str) -> Dim:
+    """Read what `str(dim)` printed, for instance `3`, `batch` or `floor(seq/2) + 1`.
+
+    Raises:
+        ValueError: the text is no arithmetic expression over names and integers.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9_ +\-*/()]+", text):
+        raise ValueError(f"'{text}' is not a dimension")
+    import sympy
+
+    names: dict[str, object] = {name: _symbol(name) for name in _NAME.findall(text) if name != "floor"}
+    names["floor"] = sympy.floor
+    try:
+        return _simplified(sympy.sympify(text, locals=names))
+    except (sympy.SympifyError, TypeError, SyntaxError) as error:
+        raise ValueError(f"'{text}' is not a dimension") from error
+
+
+def product(dims: Shape) -> Dim:
+    """The product of dimensions; 1 for an empty shape."""
+    result: Dim = 1
+    for dim in dims:
+        result = result * dim
+    return result
+
+
+def is_static(shape: Shape | None) -> bool:
+    """Whether the rank and every dimension are known ints."""
+    return shape is not None and all(isinstance(dim, int) for dim in shape)
