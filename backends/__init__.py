@@ -1,0 +1,1 @@
+"""The backends that turn a planned module into code, one folder each."""

@@ -1,0 +1,90 @@
+"""What a schedule template is, and the kernel that it makes."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from optc.backends.tvm.group import Group
+
+if TYPE_CHECKING:
+    from tvm.tirx import PrimFunc
+
+    from optc.targets.target import Target
+
+Schedule = tuple[tuple[str, int], ...]  # the chosen point of a template's parameter space, sorted by name
+
+
+@dataclass(frozen=True)
+class Packing:
+    """How a constant operand is stored for a kernel: `pack(array in logical shape) -> array as the kernel reads it`.
+
+    `key` names the transformation, so that equal packings of one constant share storage.
+    """
+
+    key: str
+    pack: Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class KernelDefinition:
+    """A scheduled function whose buffer parameters are: the group's inputs, its outputs, then scratch buffers.
+
+    Attributes:
+        function: the scheduled TIR.
+        packings: by input position, for constant inputs that are not stored in their plain layout.
+        scratch_bytes: extent of each scratch parameter, in parameter order; they are given arena space.
+    """
+
+    function: PrimFunc
+    packings: Mapping[int, Packing] = field(default_factory=dict)
+    scratch_bytes: tuple[int, ...] = ()
+
+
+class Template(ABC):
+    """A family of schedules for one shape of group. Registers itself by being defined with a `name`.
+
+    Attributes:
+        name: unique; part of the schedule database's key.
+        priority: of the templates that accept a group the one with the highest priority is used.
+    """
+
+    name: ClassVar[str]
+    priority: ClassVar[int] = 0
+    registry: ClassVar[dict[str, Template]] = {}
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "name" in cls.__dict__:
+            Template.registry[cls.name] = cls()
+
+    @abstractmethod
+    def refuses(self, group: Group, target: Target) -> str | None:
+        """None when the template can make this group's kernel, else the reason."""
+
+    @abstractmethod
+    def space(self, group: Group, target: Target) -> list[Schedule]:
+        """All legal points, best guess first; at least one."""
+
+    @abstractmethod
+    def build(self, group: Group, schedule: Schedule, target: Target) -> KernelDefinition:
+        """The kernel for one point."""
+
+    def estimate(self, group: Group, schedule: Schedule, target: Target) -> float:
+        """Seconds on one core by a simple model of this template; ranks the points before anything is measured."""
+        return 0.0
+
+
+def template_for(group: Group, target: Target) -> Template | str:
+    """The template with the highest priority that accepts the group, or why the last one refused."""
+    reason = "no template is registered"
+    for template in sorted(Template.registry.values(), key=lambda each: -each.priority):
+        refusal = template.refuses(group, target)
+        if refusal is None:
+            return template
+        reason = f"{template.name}: {refusal}"
+    return reason

@@ -1,0 +1,1 @@
+"""What an operation, a group or a schedule costs on a target."""

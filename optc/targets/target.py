@@ -1,0 +1,56 @@
+"""A target: the hardware facts that passes, cost model and backends need, read from a TOML file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Cache:
+    """One cache level: capacity in bytes, whether all cores share it, bandwidth in bytes/s for one core."""
+
+    bytes: int
+    shared: bool
+    bandwidth: float
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is known of a device. Units: bytes, bytes/s, FLOP/s, Hz, seconds, joules.
+
+    Attributes:
+        name: as given to `--target`.
+        description: one line.
+        backends: names of the backends that can emit for it today, in order of preference.
+        llvm: TVM's target dictionary (`kind`, `mcpu`, `mtriple`, `mattr` …), for targets that LLVM serves.
+        cores: cores that one inference may use.
+        vector_bytes: width of a SIMD register; 0 where there is none.
+        vector_registers: SIMD registers that the instruction set names.
+        channel_block: channels that a blocked layout keeps together.
+        peak_flops: by element type (`f32`, `i8` …), for one core.
+        caches: from L1 outwards.
+        memory_bytes: main memory.
+        memory_bandwidth: of main memory, for one core.
+        memory_bandwidth_all: the same for all cores together.
+        launch_seconds: the fixed cost of one kernel call.
+        parallel_seconds: the cost of waking the threads for one parallel loop.
+        figures: where each figure comes from (data sheet, measured …), by field name.
+    """
+
+    name: str
+    description: str
+    backends: tuple[str, ...]
+    llvm: Mapping[str, object] = field(default_factory=dict)
+    cores: int = 1
+    vector_bytes: int = 0
+    vector_registers: int = 0
+    channel_block: int = 1
+    peak_flops: Mapping[str, float] = field(default_factory=dict)
+    caches: tuple[Cache, ...] = ()
+    memory_bytes: int = 0
+    memory_bandwidth: float = 0.0
+    memory_bandwidth_all: float = 0.0
+    launch_seconds: float = 0.0
+    parallel_seconds: float = 0.0
+    figures: Mapping[str, str] = field(default_factory=dict)
