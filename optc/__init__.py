@@ -1,1 +1,27 @@
-"""optc: compile a trained model into the fastest deployable that it can prove correct."""
+"""optc compiles a trained model into the fastest deployable that it can prove correct.
+
+    artifact = optc.compile("model.onnx", target="cpu")
+    outputs = artifact.run({"images": array})
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from optc.driver import compile
+    from optc.runtime import Artifact, load
+
+__version__ = "0.1.0"
+__all__ = ["Artifact", "__version__", "compile", "load"]
+
+_LAZY = {"compile": "optc.driver", "load": "optc.runtime", "Artifact": "optc.runtime"}
+
+
+def __getattr__(name: str) -> Any:
+    """Import the driver and the runtime only when they are used: `import optc` stays fast."""
+    if name in _LAZY:
+        from importlib import import_module
+
+        return getattr(import_module(_LAZY[name]), name)
+    raise AttributeError(f"module 'optc' has no attribute '{name}'")

@@ -1,0 +1,44 @@
+# `make demo` and `make test` need only Python 3.11+ and a C compiler; each prepares the virtual environment .venv itself.
+PYTHON ?= python3
+VENV ?= .venv
+EXTRAS ?= dev,torch
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: demo test lint bench clean
+
+demo: $(VENV)/.demo ## compile, run and benchmark a real trained model
+	$(BIN)/optc compile samples/models/cifar10_resnet8.onnx --target cpu --dim batch=1 -o build/demo
+	$(BIN)/optc run build/demo
+	$(BIN)/optc bench build/demo
+	$(BIN)/python samples/classify.py
+
+test: $(VENV)/.test ## run the whole test suite
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.test ## style, types, and the direction of imports
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.bench ## optc beside its peers on the model zoo
+	$(BIN)/python benchmarks/zoo.py --build --out build/zoo
+	$(BIN)/python benchmarks/latency.py --zoo build/zoo
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) -e .
+	touch $@
+
+$(VENV)/.test: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) -e '.[$(EXTRAS)]'
+	touch $@ $(VENV)/.demo
+
+$(VENV)/.bench: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) -e '.[torch]'
+	touch $@
+
+clean:
+	rm -rf build $(VENV)

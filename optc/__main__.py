@@ -1,0 +1,5 @@
+"""`python -m optc` is the command line."""
+
+from optc.cli import main
+
+main()
