@@ -23,7 +23,7 @@ lint: $(VENV)/.test ## style, types, and the direction of imports
 
 bench: $(VENV)/.bench ## optc beside its peers on the model zoo
 	$(BIN)/python benchmarks/zoo.py --build --out build/zoo
-	$(BIN)/python benchmarks/latency.py --zoo build/zoo
+	$(BIN)/python benchmarks/peers.py --zoo build/zoo
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)

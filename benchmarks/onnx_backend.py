@@ -3,7 +3,7 @@
     python benchmarks/onnx_backend.py --out build/onnx_backend            # everything
     python benchmarks/onnx_backend.py --only test_relu --only test_conv    # by prefix
 
-Every node test and "light" model is compiled for the host and run on the suite's own data in a worker process.
+Every test whose data comes with the onnx package (node tests, simple and "light" models) is compiled for the host and run on the suite's own data in a worker process.
 passed: every output within the suite's tolerance. refused: a short OptcError. wrong: any other numbers, any other
 exception, a crash or a hang. For each passed test the share that ran as native code is recorded.
 """
@@ -27,30 +27,73 @@ LIMIT_SECONDS = 120
 
 
 def cases(prefixes: list[str]) -> list[Any]:
-    """The suite's node tests (and light models where their data is packaged), by name."""
+    """The suite's tests whose data comes with the onnx package, by name."""
     from onnx.backend.test.loader import load_model_tests
 
-    found = [case for kind in ("node", "simple", "light", "pytorch-operator", "pytorch-converted")
-             for case in load_model_tests(kind=kind)]
+    kinds = ("node", "simple", "pytorch-operator", "pytorch-converted", "real")
+    found = [case for kind in kinds for case in load_model_tests(kind=kind)]
     return [case for case in found if not prefixes or any(case.name.startswith(prefix) for prefix in prefixes)]
 
 
-def load_values(folder: Path, stem: str, infos: Any) -> list[Any]:
-    """The suite's tensors, sequences and optionals of one data set, in order."""
+def load_case(case: Any) -> tuple[Any, list[tuple[list[Any], list[Any]]]]:
+    """The model of a test and its data sets as (inputs, expected outputs)."""
+    import onnx
+
+    if case.model is not None:
+        return case.model, [(list(map(to_value, given)), list(map(to_value, wanted))) for given, wanted in case.data_sets]
+    if case.model_dir is not None:
+        folder = Path(case.model_dir)
+        model = onnx.load(str(folder / "model.onnx"))
+        sets = sorted(folder.glob("test_data_set_*"))
+        return model, [
+            (load_values(each, "input", graph_inputs(model)), load_values(each, "output", model.graph.output))
+            for each in sets
+        ]
+    path = Path(onnx.__file__).parent.parent / case.url
+    model = onnx.load(str(path))
+    expected = onnx.TensorProto.FromString(path.with_name(f"{path.stem}_output_0.pb").read_bytes())
+    return model, [([ramp(info) for info in graph_inputs(model)], [to_value(expected)])]
+
+
+def graph_inputs(model: Any) -> list[Any]:
+    """The inputs of a model that are not initializers."""
+    constants = {tensor.name for tensor in model.graph.initializer}
+    return [info for info in model.graph.input if info.name not in constants]
+
+
+def ramp(info: Any) -> np.ndarray:
+    """The input that the suite feeds to its light models: 0 … 1 in equal steps."""
+    shape = [dim.dim_value or 1 for dim in info.type.tensor_type.shape.dim]
+    return (np.arange(np.prod(shape)).reshape(shape) / np.prod(shape)).astype(np.float32)
+
+
+def to_value(item: Any) -> Any:
+    """A tensor, sequence or optional of the suite as NumPy arrays and lists."""
     import onnx
     from onnx import numpy_helper
 
-    values = []
-    for index, info in enumerate(infos):
-        content = (folder / f"{stem}_{index}.pb").read_bytes()
-        kind = info.type.WhichOneof("value")
-        if kind == "sequence_type":
-            values.append(numpy_helper.to_list(onnx.SequenceProto.FromString(content)))
-        elif kind == "optional_type":
-            values.append(numpy_helper.to_optional(onnx.OptionalProto.FromString(content)))
-        else:
-            values.append(numpy_helper.to_array(onnx.TensorProto.FromString(content)))
-    return values
+    if isinstance(item, onnx.TensorProto):
+        return numpy_helper.to_array(item)
+    if isinstance(item, onnx.SequenceProto):
+        return numpy_helper.to_list(item)
+    if isinstance(item, onnx.OptionalProto):
+        return numpy_helper.to_optional(item)
+    return item if item is None or isinstance(item, list) else np.asarray(item)
+
+
+def load_values(folder: Path, stem: str, infos: Any) -> list[Any]:
+    """The stored values of one data set, in the order of `infos`."""
+    import onnx
+
+    protos = {"sequence_type": onnx.SequenceProto, "optional_type": onnx.OptionalProto}
+    return [
+        to_value(
+            protos.get(info.type.WhichOneof("value"), onnx.TensorProto).FromString(
+                (folder / f"{stem}_{index}.pb").read_bytes()
+            )
+        )
+        for index, info in enumerate(infos)
+    ]
 
 
 def same(actual: Any, expected: Any, rtol: float, atol: float) -> bool:
@@ -73,30 +116,21 @@ def same(actual: Any, expected: Any, rtol: float, atol: float) -> bool:
 
 def run_case(case: Any) -> dict:
     """Compile and run one test; the outcome and why."""
-    import onnx
-
     import optc
     from optc.errors import InternalError, OptcError
 
     try:
-        folder = Path(case.model_dir)
-        model = onnx.load(str(folder / "model.onnx"))
-        constants = {tensor.name for tensor in model.graph.initializer}
-        graph_inputs = [info for info in model.graph.input if info.name not in constants]
-        data = sorted(folder.glob("test_data_set_*"))
-        first = load_values(data[0], "input", graph_inputs)
+        model, data = load_case(case)
+        names = [info.name for info in graph_inputs(model)]
         shapes = {
-            info.name: list(value.shape)
-            for info, value in zip(graph_inputs, first, strict=True)
+            name: list(value.shape)
+            for name, value in zip(names, data[0][0], strict=False)
             if isinstance(value, np.ndarray) and value.dtype.kind not in "OSU"
         }
         with tempfile.TemporaryDirectory() as output:
             artifact = optc.compile(model, target="cpu", output=f"{output}/a", shapes=shapes, tune=0, verify=False)
-            for data_set in data:
-                values = load_values(data_set, "input", graph_inputs)
-                expected = load_values(data_set, "output", model.graph.output)
-                names = [info.name for info in graph_inputs]
-                outputs = artifact.run(dict(zip(names, values, strict=True)))
+            for given, expected in data:
+                outputs = artifact.run(dict(zip(names, given, strict=False)))
                 for info, want in zip(model.graph.output, expected, strict=True):
                     if not same(outputs[info.name], want, case.rtol, case.atol):
                         return {"outcome": "wrong", "why": f"output '{info.name}' differs"}

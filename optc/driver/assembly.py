@@ -1,0 +1,239 @@
+"""From drafts to the program: give every value an address and every constant a place in the weights file."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from optc import program
+from optc.driver.drafts import BranchDraft, CopyDraft, Draft, KernelDraft, RegionDraft, flatten
+from optc.ir.core import Graph, Value
+from optc.ir.types import TensorType
+from optc.ops.views import storage_root
+from optc.passes.memory.plan import Buffer, MemoryPlan, plan_memory
+
+ALIGNMENT = 64
+
+
+def aligned(size: int) -> int:
+    """The next multiple of the alignment that kernels assume."""
+    return -(-size // ALIGNMENT) * ALIGNMENT
+
+
+@dataclass
+class Weights:
+    """The weights file in the making: each distinct array is stored once, 64-byte aligned."""
+
+    chunks: list[bytes] = field(default_factory=list)
+    size: int = 0
+    _places: dict[tuple[bytes, str], program.Location] = field(default_factory=dict)
+    _by_constant: dict[tuple[int, str], program.Location] = field(default_factory=dict)
+
+    def place(self, constant: np.ndarray, key: str = "", pack: object = None) -> program.Location:
+        """Store an array (packed by `pack` when given, whose identity is `key`) and return where it lies."""
+        known = self._by_constant.get((id(constant), key))
+        if known is not None:
+            return known
+        stored = np.ascontiguousarray(pack(constant) if callable(pack) else constant)
+        digest = hashlib.sha256(stored.tobytes() if stored.ndim == 0 else memoryview(stored.reshape(-1).view(np.uint8)))
+        identity = (digest.digest(), str(stored.dtype))
+        location = self._places.get(identity)
+        if location is None:
+            location = program.Location("weights", self.size, stored.nbytes)
+            padding = aligned(stored.nbytes) - stored.nbytes
+            self.chunks.append(stored.tobytes() + bytes(padding))
+            self.size += stored.nbytes + padding
+            self._places[identity] = location
+        self._by_constant[(id(constant), key)] = location
+        return location
+
+
+@dataclass
+class Assembly:
+    """Everything the artifact needs of a drafted graph."""
+
+    program: program.Program
+    weights: Weights
+    plan: MemoryPlan
+    regions: list[RegionDraft]
+
+
+def tensor_info(value: Value, name: str | None = None) -> program.TensorInfo:
+    """Name, dtype and shape of a value, with None for what is not static."""
+    if not isinstance(value.type, TensorType) or value.type.shape is None:
+        dtype = value.type.dtype.numpy_name if isinstance(value.type, TensorType) else "object"
+        return program.TensorInfo(name or value.name, dtype, ())
+    shape = tuple(dim if isinstance(dim, int) else None for dim in value.type.shape)
+    return program.TensorInfo(name or value.name, value.type.dtype.numpy_name, shape)
+
+
+def has_address(value: Value) -> bool:
+    """Whether a value's bytes can lie in a buffer that is planned at compile time."""
+    return isinstance(value.type, TensorType) and value.type.is_static and value.type.dtype.bits > 0
+
+
+class _Assembler:
+    """Holds what `assemble` works out; see there."""
+
+    def __init__(self, graph: Graph, drafts: Sequence[Draft]) -> None:
+        self.graph = graph
+        self.drafts = drafts
+        self.weights = Weights()
+        self.regions: list[RegionDraft] = []
+        self.addresses: dict[object, program.Location] = {}
+        self.final_copies: list[CopyDraft] = []
+        self.output_slots: dict[Value, program.Location] = {}
+
+    def run(self) -> Assembly:
+        self._place_interface()
+        plan = self._plan_arena()
+        steps = self._emit(self.drafts) + tuple(self._output_copies())
+        inputs = tuple(tensor_info(value) for value in self.graph.inputs)
+        outputs = tuple(
+            tensor_info(value, name)
+            for value, name in zip(self.graph.outputs, self.graph.output_names, strict=True)
+        )
+        result = program.Program(inputs, outputs, plan.arena_bytes, self.weights.size, steps)
+        return Assembly(result, self.weights, plan, self.regions)
+
+    def _place_interface(self) -> None:
+        """Inputs lie in the caller's buffers; so do outputs that some step writes and nothing else claims."""
+        for index, value in enumerate(self.graph.inputs):
+            if has_address(value):
+                self.addresses[value] = program.Location("input", 0, value.tensor_type.bytes, index)
+        written = {root for step in flatten(self.drafts) for root in _writes(step)}
+        for index, value in enumerate(self.graph.outputs):
+            root = storage_root(value)
+            if has_address(value) and root in written and root not in self.addresses:
+                self.addresses[root] = program.Location("output", 0, value.tensor_type.bytes, index)
+
+    def _plan_arena(self) -> MemoryPlan:
+        """Lifetimes on the flattened order of steps, then offsets."""
+        first: dict[object, int] = {}
+        last: dict[object, int] = {}
+        sizes: dict[object, int] = {}
+
+        def touch(key: object, size: int, time: int) -> None:
+            sizes[key] = size
+            first[key] = min(first.get(key, time), time)
+            last[key] = max(last.get(key, time), time)
+
+        end = 0
+        for time, step in enumerate(flatten(self.drafts)):
+            end = time + 1
+            for root in [*_reads(step), *_writes(step)]:
+                if has_address(root) and root not in self.addresses and not root.is_constant:
+                    touch(root, root.tensor_type.bytes, time)
+            if isinstance(step, KernelDraft):
+                for position, size in enumerate(step.kernel.scratch_bytes):
+                    touch((id(step), position), size, time)
+        for value in self.graph.outputs:
+            if storage_root(value) in sizes:
+                touch(storage_root(value), sizes[storage_root(value)], end)
+        keys = list(sizes)
+        buffers = [Buffer(first[key], last[key] + 1, sizes[key]) for key in keys]
+        plan = plan_memory(buffers, alignment=ALIGNMENT)
+        for key, offset in zip(keys, plan.offsets, strict=True):
+            self.addresses[key] = program.Location("arena", offset, sizes[key])
+        return plan
+
+    def _address(self, value: Value) -> program.Location:
+        root = storage_root(value)
+        if root.constant is not None:
+            return self.weights.place(root.constant)
+        return self.addresses[root]
+
+    def _optional_address(self, value: Value) -> program.Location | None:
+        return self._address(value) if has_address(value) else None
+
+    def _emit(self, drafts: Sequence[Draft]) -> tuple[program.Step, ...]:
+        return tuple(self._emit_step(draft) for draft in drafts)
+
+    def _emit_step(self, draft: Draft) -> program.Step:
+        if isinstance(draft, KernelDraft):
+            return self._emit_kernel(draft)
+        if isinstance(draft, CopyDraft):
+            return program.CopyStep(self._address(draft.source), self._address(draft.destination))
+        if isinstance(draft, BranchDraft):
+            condition = draft.operation.operands[0]
+            assert condition is not None
+            return program.Branch(
+                self._address(condition),
+                self._emit(draft.branches["then_branch"]),
+                self._emit(draft.branches["else_branch"]),
+                str(draft.operation.location),
+            )
+        self.regions.append(draft)
+        return program.FallbackCall(
+            f"fallback_{len(self.regions) - 1}.onnx",
+            tuple((tensor_info(value, region_name(value)), self._optional_address(value)) for value in draft.inputs),
+            tuple((tensor_info(value, region_name(value)), self._optional_address(value)) for value in draft.outputs),
+            ", ".join(f"{op.name} {op.location}" for op in draft.region.operations[:3]),
+            draft.region.reason,
+        )
+
+    def _emit_kernel(self, draft: KernelDraft) -> program.KernelCall:
+        arguments = []
+        for position, operand in enumerate(draft.operation.operands):
+            assert operand is not None
+            if operand.constant is not None and position in draft.kernel.pack:
+                key, pack = draft.kernel.pack[position]
+                arguments.append(self.weights.place(operand.constant, key, pack))
+            else:
+                arguments.append(self._address(operand))
+        arguments += [self._address(result) for result in draft.operation.results]
+        arguments += [self.addresses[(id(draft), index)] for index in range(len(draft.kernel.scratch_bytes))]
+        return program.KernelCall(draft.kernel.symbol, tuple(arguments), ", ".join(draft.operation.location.nodes))
+
+    def _output_copies(self) -> list[program.CopyStep]:
+        """Copies for outputs that no step could write in place: views of inputs, constants, and repeated values."""
+        copies = []
+        for index, value in enumerate(self.graph.outputs):
+            if has_address(value):
+                destination = program.Location("output", 0, value.tensor_type.bytes, index)
+                if self._address(value) != destination:
+                    copies.append(program.CopyStep(self._address(value), destination))
+        return copies
+
+
+def region_name(value: Value) -> str:
+    """The name under which a value enters and leaves regions; model inputs and outputs keep the user's."""
+    return value.name
+
+
+def _reads(step: Draft) -> list[Value]:
+    if isinstance(step, KernelDraft):
+        return [storage_root(value) for value in step.operation.present_operands]
+    if isinstance(step, RegionDraft):
+        return [storage_root(value) for value in step.inputs]
+    if isinstance(step, CopyDraft):
+        return [storage_root(step.source)]
+    condition = step.operation.operands[0]
+    assert condition is not None
+    return [storage_root(condition)]
+
+
+def _writes(step: Draft) -> list[Value]:
+    if isinstance(step, KernelDraft):
+        return list(step.operation.results)
+    if isinstance(step, RegionDraft):
+        return [value for value in step.outputs if has_address(value)]
+    if isinstance(step, CopyDraft):
+        return [step.destination]
+    return []
+
+
+def assemble(graph: Graph, drafts: Sequence[Draft]) -> Assembly:
+    """Place every value of a drafted graph.
+
+    Args:
+        graph: the main graph after fusion.
+        drafts: its steps.
+
+    Returns:
+        the program, the weights file's content, the memory plan and the fallback regions in the order of their files.
+    """
+    return _Assembler(graph, drafts).run()

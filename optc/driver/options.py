@@ -1,0 +1,59 @@
+"""What a compile can be told, checked once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from optc.backends.interface import Progress, silent
+from optc.errors import UsageError
+
+AUTOMATIC_BUDGET = 10.0
+"""Seconds that `tune="auto"` may spend on measuring schedules."""
+
+_UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+@dataclass(frozen=True)
+class CompileOptions:
+    """The options of `optc.compile`; see there for their meaning.
+
+    `budget` is `tune` in seconds, or None for the automatic one.
+    """
+
+    target: str = "cpu"
+    output: Path | None = None
+    shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    dims: Mapping[str, int] = field(default_factory=dict)
+    threads: int | None = None
+    budget: float | None = None
+    verify: bool = True
+    passes: str | None = None
+    backend: str | None = None
+    verify_each: bool = False
+    dump_ir: Path | None = None
+    command: str | None = None
+    progress: Progress = silent
+
+
+def parse_budget(tune: str | float | int) -> float | None:
+    """Seconds from `auto` (None), a number, or text such as `30s` or `5m`.
+
+    Raises:
+        UsageError: anything else, or a negative number.
+    """
+    if tune == "auto":
+        return None
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)", str(tune).strip())
+    if match is None:
+        raise UsageError(f"'{tune}' is no tuning budget", hint="give seconds (--tune 30s), 0 for none, or auto")
+    return float(match[1]) * _UNITS[match[2]]
+
+
+def check_threads(threads: int | None) -> int | None:
+    """The thread count itself. Raises UsageError when it is below one."""
+    if threads is not None and threads < 1:
+        raise UsageError(f"{threads} is no thread count", hint="give a number of at least 1")
+    return threads
