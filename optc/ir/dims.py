@@ -72,8 +72,6 @@ class SymbolicDim:
 Dim = Union[int, SymbolicDim]
 Shape = tuple[Dim, ...]
 
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
-
 
 @lru_cache(maxsize=None)
 def _symbol(name: str) -> sympy.Symbol:
@@ -107,16 +105,12 @@ def parse_dim(text: str) -> Dim:
     Raises:
         ValueError: the text is no arithmetic expression over names and integers.
     """
-    if not re.fullmatch(r"[A-Za-z0-9_ +\-*/()]+", text):
-        raise ValueError(f"'{text}' is not a dimension")
-    import sympy
+    from optc.ir.dim_parser import parse_expression
 
-    names: dict[str, object] = {name: _symbol(name) for name in _NAME.findall(text) if name != "floor"}
-    names["floor"] = sympy.floor
-    try:
-        return _simplified(sympy.sympify(text, locals=names))
-    except (sympy.SympifyError, TypeError, SyntaxError) as error:
-        raise ValueError(f"'{text}' is not a dimension") from error
+    dim = _simplified(parse_expression(text, _symbol))
+    if isinstance(dim, SymbolicDim) and not dim.symbols:
+        raise ValueError(f"'{text}' is no whole number")
+    return dim
 
 
 def product(dims: Shape) -> Dim:
