@@ -1,0 +1,157 @@
+"""From the text of a target file to a Target: every key is checked, and a file may extend another by `base`."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from optc.errors import UsageError
+from optc.ir.dtypes import BY_NAME
+from optc.targets.target import Cache, Target
+
+Table = dict[str, Any]
+Resolve = Callable[[str], Table]
+
+_FIELDS = {field.name: field for field in dataclasses.fields(Target)}
+_INTEGERS = ("cores", "vector_bytes", "vector_registers", "channel_block", "memory_bytes")
+_NUMBERS = ("memory_bandwidth", "memory_bandwidth_all", "launch_seconds", "parallel_seconds")
+_TABLES = ("llvm", "peak_flops", "figures")
+_OPTIONAL = {"base"}
+
+
+def read_file(path: Path) -> Table:
+    """The tables of one file, unchecked.
+
+    Raises:
+        UsageError: the file cannot be read or is no TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError("the target file cannot be read", where=str(path), why=error.strerror) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError("the target file is not valid TOML", where=str(path), why=str(error)) from error
+
+
+def inherit(child: Table, base: Table, where: str) -> Table:
+    """`child` over `base`: tables merge key by key, everything else replaces.
+
+    The source of a figure that the child replaces is not inherited: the child's own, or the child's file, takes over.
+    """
+    merged = dict(base)
+    sources = dict(base.get("figures", {}))
+    for key, value in child.items():
+        if key == "base":
+            continue
+        if key in _FIELDS and key not in ("figures", "description", "backends", "name"):
+            sources[key] = f"given in {where}"
+        merged[key] = {**base.get(key, {}), **value} if key in _TABLES and isinstance(value, dict) else value
+    merged["figures"] = {**sources, **child.get("figures", {})}
+    return merged
+
+
+def resolve(tables: Table, where: str, base_of: Resolve) -> Table:
+    """The tables with those of their `base` underneath, recursively; `base_of` gives a base's resolved tables."""
+    if "base" not in tables:
+        return inherit(tables, {}, where)
+    base = tables["base"]
+    if not isinstance(base, str):
+        raise _wrong("base", base, "the name of a target", where)
+    return inherit(tables, base_of(base), where)
+
+
+def build(name: str, tables: Mapping[str, Any], where: str) -> Target:
+    """Check resolved tables and make the Target.
+
+    Raises:
+        UsageError: a key is unknown, missing or of the wrong type; the message names file and key.
+    """
+    for key in tables:
+        if key not in _FIELDS and key not in _OPTIONAL:
+            known = ", ".join(sorted(set(_FIELDS) - {"name"}))
+            raise UsageError(f"'{key}' is not a key of a target file", where=where, hint=f"keys: {known}")
+    for key in ("description", "backends"):
+        if key not in tables:
+            raise UsageError(f"the target file lacks '{key}'", where=where)
+    values: Table = {"name": name}
+    for key, value in tables.items():
+        values[key] = _CHECKS[key](key, value, where)
+    return Target(**values)
+
+
+def _wrong(key: str, value: object, expected: str, where: str) -> UsageError:
+    return UsageError(f"'{key}' of the target must be {expected}", where=where, why=f"it is {value!r}")
+
+
+def _text(key: str, value: object, where: str) -> str:
+    if not isinstance(value, str):
+        raise _wrong(key, value, "a text", where)
+    return value
+
+
+def _integer(key: str, value: object, where: str) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise _wrong(key, value, "an integer that is not negative", where)
+    return value
+
+
+def _number(key: str, value: object, where: str) -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < float("inf"):
+        raise _wrong(key, value, "a number that is not negative", where)
+    return float(value)
+
+
+def _texts(key: str, value: object, where: str) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+        raise _wrong(key, value, "a list of texts", where)
+    return tuple(value)
+
+
+def _table(key: str, value: object, where: str) -> Table:
+    if not isinstance(value, dict):
+        raise _wrong(key, value, "a table", where)
+    return value
+
+
+def _peaks(key: str, value: object, where: str) -> dict[str, float]:
+    for dtype in _table(key, value, where):
+        if dtype not in BY_NAME:
+            raise _wrong(f"{key}.{dtype}", dtype, f"one of {', '.join(BY_NAME)}", where)
+    return {dtype: _number(f"{key}.{dtype}", peak, where) for dtype, peak in _table(key, value, where).items()}
+
+
+def _caches(key: str, value: object, where: str) -> tuple[Cache, ...]:
+    if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
+        raise _wrong(key, value, "a list of tables", where)
+    caches = []
+    for level, each in enumerate(value, 1):
+        if set(each) != {"bytes", "shared", "bandwidth"}:
+            raise _wrong(f"{key}[{level}]", each, "a table with the keys bytes, shared and bandwidth", where)
+        if not isinstance(each["shared"], bool):
+            raise _wrong(f"{key}[{level}].shared", each["shared"], "true or false", where)
+        capacity = _integer(f"{key}[{level}].bytes", each["bytes"], where)
+        caches.append(Cache(capacity, each["shared"], _number(f"{key}[{level}].bandwidth", each["bandwidth"], where)))
+    return tuple(caches)
+
+
+def _figures(key: str, value: object, where: str) -> dict[str, str]:
+    for name, source in _table(key, value, where).items():
+        if name not in _FIELDS:
+            raise _wrong(f"{key}.{name}", name, "the source of a key of the target", where)
+        _text(f"{key}.{name}", source, where)
+    return dict(_table(key, value, where))
+
+
+_CHECKS: dict[str, Callable[[str, object, str], object]] = {
+    "description": _text,
+    "backends": _texts,
+    "llvm": _table,
+    "peak_flops": _peaks,
+    "caches": _caches,
+    "figures": _figures,
+    **dict.fromkeys(_INTEGERS, _integer),
+    **dict.fromkeys(_NUMBERS, _number),
+}
