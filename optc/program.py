@@ -6,10 +6,19 @@ and serialises to JSON.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal, Union
 
+from optc.ir.dtypes import BY_NAME
+
 Space = Literal["input", "output", "arena", "weights"]
+
+# What kernels need of every buffer, in bytes.
+ALIGNMENT = 64
+
+_DTYPES = {dtype.numpy_name: dtype for dtype in BY_NAME.values()}
 
 
 @dataclass(frozen=True)
@@ -92,3 +101,91 @@ class Program:
     arena_bytes: int
     weights_bytes: int
     steps: tuple[Step, ...]
+
+
+def walk(steps: Iterable[Step]) -> Iterator[Step]:
+    """All steps in the order of the program text; a branch comes before its two lists, `then` first."""
+    for step in steps:
+        yield step
+        if isinstance(step, Branch):
+            yield from walk(step.then)
+            yield from walk(step.otherwise)
+
+
+def timed_steps(program: Program) -> list[KernelCall | FallbackCall | CopyStep]:
+    """The steps that a profile speaks of; their positions here are the step numbers of the native library."""
+    return [step for step in walk(program.steps) if not isinstance(step, Branch)]
+
+
+def fallback_calls(program: Program) -> list[FallbackCall]:
+    """The regions that onnxruntime computes; their positions here are the region numbers of the native library."""
+    return [step for step in walk(program.steps) if isinstance(step, FallbackCall)]
+
+
+def tensor_bytes(info: TensorInfo) -> int | None:
+    """Bytes of the dense row-major buffer; None where only the run decides (a dynamic shape, strings)."""
+    dtype = _DTYPES[info.dtype]
+    if not dtype.bits or any(extent is None for extent in info.shape):
+        return None
+    return math.prod(extent for extent in info.shape if extent is not None) * dtype.bytes
+
+
+def check_program(program: Program) -> None:
+    """Raise ValueError, with the first fault as its text, unless every location lies inside its space and is aligned.
+
+    A program that passes cannot make the native library touch memory outside of the arena, the weights and the
+    caller's buffers, as long as the kernels keep to their own extents.
+    """
+    spaces: dict[tuple[str, int], int | None] = {
+        ("arena", 0): program.arena_bytes,
+        ("weights", 0): program.weights_bytes,
+    }
+    for space, infos in (("input", program.inputs), ("output", program.outputs)):
+        if len({info.name for info in infos}) != len(infos):
+            raise ValueError(f"two {space}s have the same name")
+        for index, info in enumerate(infos):
+            if info.dtype not in _DTYPES:
+                raise ValueError(f"{space} '{info.name}' has the unknown element type '{info.dtype}'")
+            spaces[space, index] = tensor_bytes(info)
+
+    def check(location: Location, user: str, *, written: bool) -> None:
+        extent = spaces.get((location.space, location.index))
+        if extent is None:
+            raise ValueError(f"{user} uses {location.space} {location.index}, which has no buffer")
+        if location.offset < 0 or location.bytes < 0 or location.offset + location.bytes > extent:
+            end = location.offset + location.bytes
+            raise ValueError(f"{user} uses bytes {location.offset} to {end} of {location.space}, which has {extent}")
+        if location.offset % ALIGNMENT:
+            raise ValueError(f"{user} uses offset {location.offset} of {location.space}, which is not aligned")
+        if written and location.space in ("input", "weights"):
+            raise ValueError(f"{user} writes to {location.space}, which is read-only")
+
+    arity: dict[str, int] = {}
+    for step in walk(program.steps):
+        match step:
+            case KernelCall():
+                if not step.symbol.isascii() or not step.symbol.isidentifier():
+                    raise ValueError(f"kernel name '{step.symbol}' is not a C identifier")
+                if arity.setdefault(step.symbol, len(step.arguments)) != len(step.arguments):
+                    raise ValueError(f"kernel {step.symbol} is called with different numbers of arguments")
+                for location in step.arguments:
+                    check(location, f"kernel {step.symbol}", written=False)
+            case CopyStep():
+                if step.source.bytes != step.destination.bytes:
+                    raise ValueError("a copy has a source and a destination of different sizes")
+                check(step.source, "a copy", written=False)
+                check(step.destination, "a copy", written=True)
+            case Branch():
+                check(step.condition, f"branch '{step.label}'", written=False)
+                if step.condition.bytes < 1:
+                    raise ValueError(f"branch '{step.label}' has an empty condition")
+            case FallbackCall():
+                for operands, written in ((step.inputs, False), (step.outputs, True)):
+                    for info, place in operands:
+                        if info.dtype not in _DTYPES:
+                            raise ValueError(f"'{info.name}' has the unknown element type '{info.dtype}'")
+                        if place is None:
+                            continue
+                        check(place, f"region '{step.label}'", written=written)
+                        if tensor_bytes(info) != place.bytes:
+                            raise ValueError(f"region '{step.label}': the place of '{info.name}' has another size")

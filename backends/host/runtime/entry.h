@@ -1,0 +1,74 @@
+/* What the generated model.c and the runtime know of each other. */
+#ifndef OPTC_ENTRY_H
+#define OPTC_ENTRY_H
+
+#include <stdbool.h>
+#include <string.h>
+
+#include "optc_model.h"
+
+typedef struct {
+  const char* label;
+  const char* symbol;
+} optc_step;
+
+/* The state of one inference. */
+typedef struct {
+  char* arena;
+  char* weights; /* mapped read-only */
+  char** inputs;
+  char** outputs;
+  optc_model* model;
+  bool profiling;
+  uint64_t lap; /* nanoseconds: the end of the step before */
+} optc_frame;
+
+typedef struct {
+  const char* name;
+  int32_t threads; /* that the kernels were chosen for; 0: any */
+  size_t arena_bytes;
+  size_t weights_bytes;
+  int32_t input_count, output_count, step_count, fallback_count;
+  const optc_tensor_info* inputs;
+  const optc_tensor_info* outputs;
+  const optc_step* steps;
+  const optc_fallback_info* fallbacks;
+  int (*run)(optc_frame* frame);
+} optc_program;
+
+/* Defined by the generated file. */
+extern const optc_program optc_entry;
+
+int optc_kernel_failed(optc_frame* frame, int32_t step, int32_t code);
+int optc_call_fallback(optc_frame* frame, int32_t step, int32_t region, const void* const* inputs,
+                       void* const* outputs);
+void optc_lap(optc_frame* frame, int32_t step);
+
+/* The generated steps. */
+#define OPTC_IN(index, offset) (frame->inputs[index] + (offset))
+#define OPTC_OUT(index, offset) (frame->outputs[index] + (offset))
+#define OPTC_ARENA(offset) (frame->arena + (offset))
+#define OPTC_WEIGHTS(offset) (frame->weights + (offset))
+#define OPTC_LAP(step)                                       \
+  do {                                                       \
+    if (__builtin_expect(frame->profiling, 0)) optc_lap(frame, step); \
+  } while (0)
+#define OPTC_KERNEL(step, call)                                                          \
+  do {                                                                                   \
+    const int32_t code = (call);                                                         \
+    if (__builtin_expect(code != 0, 0)) return optc_kernel_failed(frame, step, code);    \
+    OPTC_LAP(step);                                                                      \
+  } while (0)
+#define OPTC_COPY(step, destination, source, bytes) \
+  do {                                              \
+    memmove(destination, source, bytes);            \
+    OPTC_LAP(step);                                 \
+  } while (0)
+#define OPTC_FALLBACK_REGION(step, region, inputs, outputs)                            \
+  do {                                                                                 \
+    const int code = optc_call_fallback(frame, step, region, inputs, outputs);         \
+    if (code != OPTC_OK) return code;                                                  \
+    OPTC_LAP(step);                                                                    \
+  } while (0)
+
+#endif

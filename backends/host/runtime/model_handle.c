@@ -1,0 +1,320 @@
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "entry.h"
+#include "pool.h"
+
+enum {
+  ALIGNMENT = 64, /* what kernels need of every buffer */
+  HUGE_PAGE = 2 << 20,
+  MAX_THREADS = 1024,
+};
+
+typedef struct {
+  uint64_t calls;
+  uint64_t nanoseconds;
+} step_time;
+
+struct optc_model {
+  const optc_program* program;
+  optc_pool* pool;
+  optc_frame frame;
+  char* weights;
+  size_t mapped_bytes; /* of weights; 0 when they are the caller's */
+  char* workspace;     /* the arena, then a staging slot for each input and output */
+  size_t workspace_bytes;
+  char** staging; /* the slots: inputs first */
+  step_time* times;
+  optc_fallback fallback;
+  void* fallback_user;
+  atomic_flag running;
+  char error[512];
+};
+
+static _Thread_local char init_error[512];
+
+static size_t round_up(size_t bytes, size_t unit) { return (bytes + unit - 1) / unit * unit; }
+static bool is_aligned(const void* pointer) { return (uintptr_t)pointer % ALIGNMENT == 0; }
+
+static int fail(char error[512], int code, const char* format, ...) {
+  va_list arguments;
+  va_start(arguments, format);
+  vsnprintf(error, 512, format, arguments);
+  va_end(arguments);
+  return code;
+}
+
+static const optc_tensor_info* tensor_info(const optc_program* program, int32_t slot) {
+  return slot < program->input_count ? &program->inputs[slot] : &program->outputs[slot - program->input_count];
+}
+
+/* One reservation; pages that are never touched cost nothing. */
+static int reserve_workspace(optc_model* model) {
+  const optc_program* program = model->program;
+  const int32_t slots = program->input_count + program->output_count;
+  size_t bytes = round_up(program->arena_bytes, ALIGNMENT);
+  model->staging = calloc((size_t)slots + 1, sizeof *model->staging);
+  model->frame.inputs = calloc((size_t)program->input_count + 1, sizeof(char*));
+  model->frame.outputs = calloc((size_t)program->output_count + 1, sizeof(char*));
+  model->times = calloc((size_t)program->step_count + 1, sizeof *model->times);
+  if (!model->staging || !model->frame.inputs || !model->frame.outputs || !model->times) return OPTC_NO_MEMORY;
+  for (int32_t slot = 0; slot < slots; ++slot) {
+    const int64_t size = tensor_info(program, slot)->bytes;
+    if (size > 0) bytes += round_up((size_t)size, ALIGNMENT);
+  }
+  if (bytes == 0) bytes = ALIGNMENT;
+  model->workspace = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (model->workspace == MAP_FAILED) {
+    model->workspace = NULL;
+    return OPTC_NO_MEMORY;
+  }
+  model->workspace_bytes = bytes;
+#ifdef MADV_HUGEPAGE
+  if (program->arena_bytes >= HUGE_PAGE) madvise(model->workspace, program->arena_bytes, MADV_HUGEPAGE);
+#endif
+  char* next = model->workspace + round_up(program->arena_bytes, ALIGNMENT);
+  for (int32_t slot = 0; slot < slots; ++slot) {
+    const int64_t size = tensor_info(program, slot)->bytes;
+    if (size <= 0) continue;
+    model->staging[slot] = next;
+    next += round_up((size_t)size, ALIGNMENT);
+  }
+  return OPTC_OK;
+}
+
+static int map_weights(const char* folder, size_t expected, char** weights) {
+  *weights = NULL;
+  if (expected == 0) return OPTC_OK;
+  char path[4096];
+  if (snprintf(path, sizeof path, "%s/weights.bin", folder) >= (int)sizeof path)
+    return fail(init_error, OPTC_IO, "the path of the artifact folder is too long");
+  const int file = open(path, O_RDONLY | O_CLOEXEC);
+  if (file < 0) return fail(init_error, OPTC_IO, "cannot open %s: %s", path, strerror(errno));
+  struct stat status;
+  int code = OPTC_OK;
+  if (fstat(file, &status) != 0) {
+    code = fail(init_error, OPTC_IO, "cannot read %s: %s", path, strerror(errno));
+  } else if ((uint64_t)status.st_size != expected) {
+    code = fail(init_error, OPTC_IO, "%s has %lld bytes, and the code expects %zu: the files are not of one artifact",
+                path, (long long)status.st_size, expected);
+  } else {
+    void* mapped = mmap(NULL, expected, PROT_READ, MAP_PRIVATE, file, 0);
+    if (mapped == MAP_FAILED)
+      code = fail(init_error, OPTC_IO, "cannot map %s: %s", path, strerror(errno));
+    else
+      *weights = mapped;
+  }
+  close(file);
+  return code;
+}
+
+/* Takes over `mapped_bytes` of weights, also on failure. */
+static int create(optc_model** out, char* weights, size_t mapped_bytes, const optc_options* given) {
+  const optc_options defaults = OPTC_OPTIONS;
+  const optc_options* options = given ? given : &defaults;
+  int threads = options->threads > 0 ? options->threads : optc_entry.threads;
+  if (threads <= 0) threads = optc_available_cpus();
+  optc_model* model = calloc(1, sizeof *model);
+  if (!model) {
+    if (mapped_bytes) munmap(weights, mapped_bytes);
+    return fail(init_error, OPTC_NO_MEMORY, "no memory for the model handle");
+  }
+  atomic_flag_clear(&model->running);
+  model->program = &optc_entry;
+  model->weights = weights;
+  model->mapped_bytes = mapped_bytes;
+  if (reserve_workspace(model) != OPTC_OK) {
+    optc_model_free(model);
+    return fail(init_error, OPTC_NO_MEMORY, "no memory for the workspace (arena of %zu bytes)", optc_entry.arena_bytes);
+  }
+  model->pool = optc_pool_create(threads, options->pin != 0, options->spin_us);
+  if (!model->pool) {
+    optc_model_free(model);
+    return fail(init_error, OPTC_NO_MEMORY, "cannot start %d threads", threads);
+  }
+  *out = model;
+  return OPTC_OK;
+}
+
+static int check_options(optc_model** out, const optc_options* options) {
+  init_error[0] = 0;
+  if (!out) return fail(init_error, OPTC_BAD_ARGUMENT, "the address for the handle is null");
+  *out = NULL;
+  if (options && options->size != sizeof *options)
+    return fail(init_error, OPTC_BAD_ARGUMENT, "optc_options.size is %u, and this library expects %zu",
+                (unsigned)options->size, sizeof *options);
+  if (options && (options->threads < 0 || options->threads > MAX_THREADS))
+    return fail(init_error, OPTC_BAD_ARGUMENT, "%d threads are out of the range 0 to %d", options->threads, MAX_THREADS);
+  return OPTC_OK;
+}
+
+int optc_model_init(optc_model** out, const char* folder, const optc_options* options) {
+  int code = check_options(out, options);
+  if (code != OPTC_OK) return code;
+  if (!folder) return fail(init_error, OPTC_BAD_ARGUMENT, "the artifact folder is null");
+  char* weights;
+  code = map_weights(folder, optc_entry.weights_bytes, &weights);
+  return code == OPTC_OK ? create(out, weights, optc_entry.weights_bytes, options) : code;
+}
+
+int optc_model_init_weights(optc_model** out, const void* weights, size_t bytes, const optc_options* options) {
+  const int code = check_options(out, options);
+  if (code != OPTC_OK) return code;
+  if (bytes != optc_entry.weights_bytes)
+    return fail(init_error, OPTC_BAD_ARGUMENT, "%zu bytes of weights were given, and the code expects %zu", bytes,
+                optc_entry.weights_bytes);
+  if (bytes > 0 && (!weights || !is_aligned(weights)))
+    return fail(init_error, OPTC_BAD_ARGUMENT, "the weights are null or not %d-byte aligned", ALIGNMENT);
+  return create(out, (char*)weights, 0, options);
+}
+
+void optc_model_free(optc_model* model) {
+  if (!model) return;
+  optc_pool_destroy(model->pool);
+  if (model->mapped_bytes) munmap(model->weights, model->mapped_bytes);
+  if (model->workspace) munmap(model->workspace, model->workspace_bytes);
+  free(model->staging);
+  free(model->frame.inputs);
+  free(model->frame.outputs);
+  free(model->times);
+  free(model);
+}
+
+static uint64_t now_ns(void) {
+  struct timespec time;
+  clock_gettime(CLOCK_MONOTONIC, &time);
+  return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
+}
+
+static int bind_buffers(optc_model* model, const void* const* inputs, void* const* outputs) {
+  const optc_program* program = model->program;
+  if ((!inputs && program->input_count > 0) || (!outputs && program->output_count > 0))
+    return fail(model->error, OPTC_BAD_ARGUMENT, "the list of inputs or outputs is null");
+  for (int32_t slot = 0; slot < program->input_count + program->output_count; ++slot) {
+    const bool is_input = slot < program->input_count;
+    const int32_t index = is_input ? slot : slot - program->input_count;
+    const optc_tensor_info* info = tensor_info(program, slot);
+    /* Inputs are only read: no kernel has an input among the buffers that it writes. */
+    char* given = is_input ? (char*)inputs[index] : (char*)outputs[index];
+    if (!given && info->bytes > 0)
+      return fail(model->error, OPTC_BAD_ARGUMENT, "the buffer of %s '%s' is null", is_input ? "input" : "output",
+                  info->name);
+    char* used = info->bytes > 0 && !is_aligned(given) ? model->staging[slot] : given;
+    if (is_input) {
+      if (used != given) memcpy(used, given, (size_t)info->bytes);
+      model->frame.inputs[index] = used;
+    } else {
+      model->frame.outputs[index] = used;
+    }
+  }
+  return OPTC_OK;
+}
+
+static void copy_staged_outputs(const optc_model* model, void* const* outputs) {
+  for (int32_t index = 0; index < model->program->output_count; ++index)
+    if (model->frame.outputs[index] != outputs[index])
+      memcpy(outputs[index], model->frame.outputs[index], (size_t)model->program->outputs[index].bytes);
+}
+
+int optc_model_run(optc_model* model, const void* const* inputs, void* const* outputs) {
+  if (!model) return OPTC_BAD_ARGUMENT;
+  if (atomic_flag_test_and_set_explicit(&model->running, memory_order_acquire)) return OPTC_BUSY;
+  optc_worker* previous;
+  int code = bind_buffers(model, inputs, outputs);
+  if (code == OPTC_OK) {
+    if (optc_pool_enter(model->pool, &previous)) {
+      optc_frame* frame = &model->frame;
+      frame->arena = model->workspace;
+      frame->weights = model->weights;
+      frame->model = model;
+      if (frame->profiling) frame->lap = now_ns();
+      code = model->program->run(frame);
+      optc_pool_leave(model->pool, previous);
+    } else {
+      code = fail(model->error, OPTC_NO_MEMORY, "cannot start the threads again after a fork");
+    }
+  }
+  if (code == OPTC_OK) copy_staged_outputs(model, outputs);
+  atomic_flag_clear_explicit(&model->running, memory_order_release);
+  return code;
+}
+
+void optc_lap(optc_frame* frame, int32_t step) {
+  const uint64_t now = now_ns();
+  step_time* time = &frame->model->times[step];
+  time->calls += 1;
+  time->nanoseconds += now - frame->lap;
+  frame->lap = now;
+}
+
+int optc_kernel_failed(optc_frame* frame, int32_t step, int32_t code) {
+  const optc_step* failed = &frame->model->program->steps[step];
+  const char* message = optc_pool_message(frame->model->pool);
+  return fail(frame->model->error, OPTC_KERNEL, "kernel %s (%s) failed with code %d%s%s", failed->symbol,
+              failed->label, code, message[0] ? ": " : "", message);
+}
+
+int optc_call_fallback(optc_frame* frame, int32_t step, int32_t region, const void* const* inputs,
+                       void* const* outputs) {
+  optc_model* model = frame->model;
+  const optc_step* failed = &model->program->steps[step];
+  if (!model->fallback)
+    return fail(model->error, OPTC_FALLBACK, "%s (%s) is not native code, and no fallback callback is set",
+                failed->symbol, failed->label);
+  const int code = model->fallback(model->fallback_user, region, inputs, outputs);
+  if (code == 0) return OPTC_OK;
+  return fail(model->error, OPTC_FALLBACK, "%s (%s): the fallback callback returned %d", failed->symbol, failed->label,
+              code);
+}
+
+uint32_t optc_model_abi(void) { return OPTC_MODEL_ABI; }
+const char* optc_model_error(const optc_model* model) { return model ? model->error : init_error; }
+int32_t optc_model_threads(const optc_model* model) { return optc_pool_threads(model->pool); }
+size_t optc_model_workspace_bytes(const optc_model* model) {
+  return model->workspace_bytes + optc_pool_scratch_bytes(model->pool);
+}
+int32_t optc_model_input_count(const optc_model* model) { return model->program->input_count; }
+int32_t optc_model_output_count(const optc_model* model) { return model->program->output_count; }
+int32_t optc_model_step_count(const optc_model* model) { return model->program->step_count; }
+int32_t optc_model_fallback_count(const optc_model* model) { return model->program->fallback_count; }
+
+static bool in_range(int32_t index, int32_t count) { return index >= 0 && index < count; }
+
+const optc_tensor_info* optc_model_input(const optc_model* model, int32_t index) {
+  return in_range(index, model->program->input_count) ? &model->program->inputs[index] : NULL;
+}
+
+const optc_tensor_info* optc_model_output(const optc_model* model, int32_t index) {
+  return in_range(index, model->program->output_count) ? &model->program->outputs[index] : NULL;
+}
+
+const optc_fallback_info* optc_model_fallback(const optc_model* model, int32_t region) {
+  return in_range(region, model->program->fallback_count) ? &model->program->fallbacks[region] : NULL;
+}
+
+void optc_model_set_fallback(optc_model* model, optc_fallback callback, void* user) {
+  model->fallback = callback;
+  model->fallback_user = user;
+}
+
+void optc_model_profile(optc_model* model, int32_t enable) {
+  memset(model->times, 0, (size_t)model->program->step_count * sizeof *model->times);
+  model->frame.profiling = enable != 0;
+}
+
+int optc_model_step(const optc_model* model, int32_t index, optc_step_info* out) {
+  if (!out || !in_range(index, model->program->step_count)) return OPTC_BAD_ARGUMENT;
+  const optc_step* step = &model->program->steps[index];
+  const step_time* time = &model->times[index];
+  *out = (optc_step_info){step->label, step->symbol, time->calls, time->nanoseconds};
+  return OPTC_OK;
+}

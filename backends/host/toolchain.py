@@ -1,0 +1,79 @@
+"""Find the C compiler that links artifacts: `$CC`, `cc`, `gcc`, `clang`, or the PyPI package ziglang."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from optc.errors import OptcError
+
+_SYSTEM_COMPILERS = ("cc", "gcc", "clang")
+
+
+@dataclass(frozen=True)
+class Compiler:
+    """A C compiler: the words that start its command line, and what it says of its version."""
+
+    command: tuple[str, ...]
+    version: str
+
+    def run(self, arguments: list[str], folder: Path) -> None:
+        """Run in `folder`. Raises OptcError with the compiler's first words when it fails."""
+        environment = {**os.environ, "LC_ALL": "C", "SOURCE_DATE_EPOCH": "0"}
+        try:
+            done = subprocess.run(
+                [*self.command, *arguments], cwd=folder, env=environment, capture_output=True, text=True, check=False
+            )
+        except OSError as fault:
+            raise OptcError(f"cannot run the C compiler '{shlex.join(self.command)}'", why=str(fault)) from fault
+        if done.returncode == 0:
+            return
+        lines = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()]
+        errors = [line for line in lines if "error" in line or "undefined" in line] or lines
+        raise OptcError(
+            f"the C compiler '{shlex.join(self.command)}' failed with code {done.returncode}",
+            why="\n  ".join(errors[:4]) or "it gave no message",
+            hint="check that it can link a shared library, or choose another one with the environment variable CC",
+        )
+
+
+def find_compiler() -> Compiler:
+    """The first compiler that is there.
+
+    Raises:
+        OptcError: none is there, or `$CC` names none.
+    """
+    return _find(os.environ.get("CC", ""), os.environ.get("PATH", ""))
+
+
+@functools.cache
+def _find(chosen: str, path: str) -> Compiler:
+    if words := shlex.split(chosen):
+        if not shutil.which(words[0], path=path):
+            raise OptcError(f"the C compiler '{words[0]}' does not exist", where="environment variable CC")
+        return _identify(tuple(words))
+    for name in _SYSTEM_COMPILERS:
+        if shutil.which(name, path=path):
+            return _identify((name,))
+    if importlib.util.find_spec("ziglang"):
+        return _identify((sys.executable, "-m", "ziglang", "cc"))
+    raise OptcError(
+        "no C compiler was found to link the native library",
+        why=f"neither $CC nor {', '.join(_SYSTEM_COMPILERS)} nor the Python package ziglang is there",
+        hint="install gcc or clang, or run: pip install ziglang",
+    )
+
+
+def _identify(command: tuple[str, ...]) -> Compiler:
+    try:
+        done = subprocess.run([*command, "--version"], capture_output=True, text=True, check=False)
+    except OSError as fault:
+        raise OptcError(f"cannot run the C compiler '{shlex.join(command)}'", why=str(fault)) from fault
+    return Compiler(command, done.stdout)
