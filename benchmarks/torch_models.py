@@ -32,8 +32,10 @@ def export(
     """Export `model` through torch.export; `dynamic` maps an input name to its {axis: symbol}."""
     import torch
 
-    symbols = {name: torch.export.Dim(name) for axes in (dynamic or {}).values() for name in axes.values()}
-    shapes = tuple({axis: symbols[s] for axis, s in dynamic.get(name, {}).items()} for name in inputs) if dynamic else None
+    shapes = None
+    if dynamic:
+        symbols = {name: torch.export.Dim(name) for axes in dynamic.values() for name in axes.values()}
+        shapes = tuple({axis: symbols[symbol] for axis, symbol in dynamic[name].items()} for name in inputs)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")

