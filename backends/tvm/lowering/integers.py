@@ -1,0 +1,79 @@
+"""Boolean and bitwise operations."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from optc.backends.tvm.lowering.elementwise import elementwise
+from optc.backends.tvm.math.functions import const_like
+from optc.ir.core import Operation
+
+if TYPE_CHECKING:
+    from tvm.tirx import PrimExpr
+
+
+@elementwise("onnx.And")
+def _and(_: Operation, x: PrimExpr, y: PrimExpr) -> PrimExpr:
+    from tvm import tirx
+
+    return tirx.And(x, y)
+
+
+@elementwise("onnx.Or")
+def _or(_: Operation, x: PrimExpr, y: PrimExpr) -> PrimExpr:
+    from tvm import tirx
+
+    return tirx.Or(x, y)
+
+
+@elementwise("onnx.Xor")
+def _xor(_: Operation, x: PrimExpr, y: PrimExpr) -> PrimExpr:
+    from tvm import tirx
+
+    return tirx.Or(tirx.And(x, tirx.Not(y)), tirx.And(tirx.Not(x), y))
+
+
+@elementwise("onnx.Not")
+def _not(_: Operation, x: PrimExpr) -> PrimExpr:
+    from tvm import tirx
+
+    return tirx.Not(x)
+
+
+@elementwise("onnx.BitwiseAnd")
+def _bitwise_and(_: Operation, x: PrimExpr, y: PrimExpr) -> PrimExpr:
+    from tvm import tirx
+
+    return tirx.bitwise_and(x, y)
+
+
+@elementwise("onnx.BitwiseOr")
+def _bitwise_or(_: Operation, x: PrimExpr, y: PrimExpr) -> PrimExpr:
+    from tvm import tirx
+
+    return tirx.bitwise_or(x, y)
+
+
+@elementwise("onnx.BitwiseXor")
+def _bitwise_xor(_: Operation, x: PrimExpr, y: PrimExpr) -> PrimExpr:
+    from tvm import tirx
+
+    return tirx.bitwise_xor(x, y)
+
+
+@elementwise("onnx.BitwiseNot")
+def _bitwise_not(_: Operation, x: PrimExpr) -> PrimExpr:
+    from tvm import tirx
+
+    return tirx.bitwise_not(x)
+
+
+@elementwise("onnx.BitShift")
+def _bit_shift(operation: Operation, x: PrimExpr, y: PrimExpr) -> PrimExpr:
+    """Shifting by the width or more gives zero."""
+    from tvm import tirx
+
+    shift = tirx.shift_left if operation.attributes["direction"] == "LEFT" else tirx.shift_right
+    bits = int("".join(filter(str.isdigit, str(x.dtype))))
+    inside = y < const_like(y, bits)
+    return tirx.Select(inside, shift(x, tirx.Select(inside, y, const_like(y, 0))), const_like(x, 0))

@@ -1,0 +1,1 @@
+"""Vectorisable elementary functions as TIR expressions."""

@@ -1,0 +1,123 @@
+"""Elementary functions of f32 as straight-line TIR expressions: no library call, so a loop over them vectorises.
+
+The polynomials are minimax fits (Lawson's iteration on Chebyshev points) of the reduced functions named beside them.
+MAX_ULP states the largest error against the exact function in units of the last place, as the tests measure it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from optc.backends.tvm.lowering.binding import bind
+
+if TYPE_CHECKING:
+    from tvm.tirx import PrimExpr
+
+MAX_ULP = {"exp": 1.5, "log": 1.5, "tanh": 3.5, "erf": 3.5, "sigmoid": 3.5}
+
+_EXP = (0.499999934484921, 0.16666520643269184, 0.04166838792970409, 0.008368715412087594, 0.0013814599871319287)
+_LOG = (
+    0.33333312602801485, -0.25000009603666057, 0.20002118732290747, -0.1666799566654284, 0.1421955090615918,
+    -0.12405591425193165, 0.11888174620590107, -0.11675641265376704, 0.0674660123463339,
+)  # fmt: skip
+_TANH = (
+    (1.0, 0.13679915050471786, 0.003868327741104897, 2.8007459703583686e-05, 3.058502713284623e-08, -1.2203471186922403e-11),
+    (1.0, 0.4701324711088204, 0.02724583874081969, 0.0003938631142303213, 1.2873666964268483e-06),
+)
+_ERF = (
+    (1.128379145354173, 0.19078434199272798, 0.05279035403419723, 0.003779630663833758, 0.00028480898201588566,
+     2.0419658191728492e-06),
+    (1.0, 0.5024109403602058, 0.11425773374059112, 0.014997481214225141, 0.0011652176747998647, 3.8004042673357026e-05),
+)  # fmt: skip
+
+
+def _const(value: float) -> PrimExpr:
+    from tvm import tirx
+
+    return tirx.const(value, "float32")
+
+
+def _int(value: int) -> PrimExpr:
+    from tvm import tirx
+
+    return tirx.const(value, "int32")
+
+
+def _polynomial(x: PrimExpr, coefficients: Sequence[float]) -> PrimExpr:
+    """Horner's rule, lowest coefficient first."""
+    result = _const(coefficients[-1])
+    for coefficient in reversed(coefficients[:-1]):
+        result = result * x + _const(coefficient)
+    return result
+
+
+def clamp(x: PrimExpr, low: float, high: float) -> PrimExpr:
+    """Limit to [low, high]; NaN stays NaN."""
+    from tvm import tirx
+
+    raised = bind(tirx.Select(x < _const(low), _const(low), x))
+    return bind(tirx.Select(raised > _const(high), _const(high), raised))
+
+
+def exp(x: PrimExpr) -> PrimExpr:
+    """e^x = 2^n e^r with r = x - n ln 2 (Cody and Waite); gradual underflow, overflow to infinity."""
+    from tvm import tirx
+
+    x = clamp(bind(x), -104.0, 89.0)
+    # Adding 1.5 * 2^23 rounds to an integer, which then stands in the low bits of the sum.
+    shifted = bind(x * _const(1.4426950408889634) + _const(12582912.0))
+    n = bind(shifted - _const(12582912.0))
+    r = bind(x - n * _const(0.693145751953125) - n * _const(1.4286068203094173e-06))
+    p = r * r * _polynomial(r, _EXP) + r + _const(1.0)
+    exponent = bind(tirx.reinterpret("int32", shifted) - _int(0x4B400000))
+    half = bind(tirx.shift_right(exponent, _int(1)))
+    return p * _power_of_two(half) * _power_of_two(exponent - half)
+
+
+def _power_of_two(n: PrimExpr) -> PrimExpr:
+    from tvm import tirx
+
+    return tirx.reinterpret("float32", tirx.shift_left(n + _int(127), _int(23)))
+
+
+def log(x: PrimExpr) -> PrimExpr:
+    """log x = e ln 2 + log(1 + f) with 1 + f in [sqrt 1/2, sqrt 2); subnormal arguments are scaled first."""
+    from tvm import tirx
+
+    x = bind(x)
+    tiny = x < _const(1.17549435e-38)
+    scaled = bind(tirx.Select(tiny, x * _const(8388608.0), x))
+    bits = bind(tirx.reinterpret("int32", scaled) - _int(0x3F3504F3))
+    exponent = tirx.shift_right(bits, _int(23))
+    mantissa = tirx.reinterpret("float32", tirx.bitwise_and(bits, _int(0x007FFFFF)) + _int(0x3F3504F3))
+    f = bind(mantissa - _const(1.0))
+    e = bind(exponent.astype("float32") - tirx.Select(tiny, _const(23.0), _const(0.0)))
+    square = bind(f * f)
+    tail = square * f * _polynomial(f, _LOG) - square * _const(0.5) + e * _const(-2.12194440e-4)
+    result = bind(f + tail + e * _const(0.693359375))
+    infinite = tirx.Select(x < _const(float("inf")), result, x)  # infinity and NaN map to themselves
+    negative = tirx.Select(x < _const(0.0), _const(float("nan")), bind(infinite))
+    return tirx.Select(tirx.EQ(x, _const(0.0)), _const(float("-inf")), bind(negative))
+
+
+def _odd_rational(x: PrimExpr, limit: float, fit: tuple[Sequence[float], Sequence[float]]) -> PrimExpr:
+    x = clamp(bind(x), -limit, limit)
+    square = bind(x * x)
+    numerator, denominator = fit
+    return x * _polynomial(square, numerator) / _polynomial(square, denominator)
+
+
+def tanh(x: PrimExpr) -> PrimExpr:
+    """An odd rational function of degree 11/8 on [-9.02, 9.02], beyond which tanh rounds to ±1."""
+    return clamp(bind(_odd_rational(x, 9.02, _TANH)), -1.0, 1.0)
+
+
+def erf(x: PrimExpr) -> PrimExpr:
+    """An odd rational function of degree 11/10 on [-3.93, 3.93], beyond which erf rounds to ±1."""
+    return clamp(bind(_odd_rational(x, 3.93, _ERF)), -1.0, 1.0)
+
+
+def sigmoid(x: PrimExpr) -> PrimExpr:
+    """1 / (1 + e^-x); results below the smallest normal number become zero."""
+    return _const(1.0) / (_const(1.0) + exp(_const(0.0) - x))
