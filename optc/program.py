@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal, Union
+from typing import Literal
 
 from optc.ir.dtypes import BY_NAME
 
@@ -40,11 +40,17 @@ class Location:
 
 @dataclass(frozen=True)
 class TensorInfo:
-    """A model input or output, or an operand of a fallback region. `shape` is None per dimension that is dynamic."""
+    """A model input or output, or an operand of a fallback region.
+
+    Attributes:
+        name: the user's name.
+        dtype: NumPy's name; `object` for strings and for what is no tensor.
+        shape: None per dimension that only the run decides, None as a whole where not even the rank is known.
+    """
 
     name: str
-    dtype: str  # NumPy's name
-    shape: tuple[int | None, ...]
+    dtype: str
+    shape: tuple[int | None, ...] | None
 
 
 @dataclass(frozen=True)
@@ -89,7 +95,7 @@ class Branch:
     label: str
 
 
-Step = Union[KernelCall, FallbackCall, CopyStep, Branch]
+Step = KernelCall | FallbackCall | CopyStep | Branch
 
 
 @dataclass(frozen=True)
@@ -125,7 +131,7 @@ def fallback_calls(program: Program) -> list[FallbackCall]:
 def tensor_bytes(info: TensorInfo) -> int | None:
     """Bytes of the dense row-major buffer; None where only the run decides (a dynamic shape, strings)."""
     dtype = _DTYPES[info.dtype]
-    if not dtype.bits or any(extent is None for extent in info.shape):
+    if not dtype.bits or info.shape is None or None in info.shape:
         return None
     return math.prod(extent for extent in info.shape if extent is not None) * dtype.bytes
 

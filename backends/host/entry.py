@@ -123,11 +123,13 @@ def _pointers(operands: Sequence[tuple[TensorInfo, Location | None]]) -> str:
 def _tensor_table(table: str, infos: Sequence[TensorInfo]) -> str:
     rows = []
     for info in infos:
-        extents = ", ".join(str(-1 if extent is None else extent) for extent in info.shape)
+        rank = -1 if info.shape is None else len(info.shape)
+        extents = ", ".join(str(-1 if extent is None else extent) for extent in info.shape or ())
         shape = f"(const int64_t[]){{{extents}}}" if info.shape else "NULL"
         size = tensor_bytes(info)
-        row = (c_string(info.name), c_string(info.dtype), str(len(info.shape)), shape, str(-1 if size is None else size))
-        rows.append(f"{{{', '.join(row)}}}")
+        rows.append(
+            f"{{{c_string(info.name)}, {c_string(info.dtype)}, {rank}, {shape}, {-1 if size is None else size}}}"
+        )
     return _table("optc_tensor_info", table, rows)
 
 
@@ -145,11 +147,12 @@ def _steps_table(program: Program) -> str:
 
 
 def _regions_table(regions: Sequence[FallbackCall]) -> str:
-    rows = [
-        f"{{{c_string(region.model)}, {c_string(region.label)}, {len(region.inputs)}, {len(region.outputs)}, "
-        f"{_reference(f'region_{index}_inputs', region.inputs)}, {_reference(f'region_{index}_outputs', region.outputs)}}}"
-        for index, region in enumerate(regions)
-    ]
+    rows = []
+    for index, region in enumerate(regions):
+        inputs = _reference(f"region_{index}_inputs", region.inputs)
+        outputs = _reference(f"region_{index}_outputs", region.outputs)
+        names = f"{c_string(region.model)}, {c_string(region.label)}"
+        rows.append(f"{{{names}, {len(region.inputs)}, {len(region.outputs)}, {inputs}, {outputs}}}")
     return _table("optc_fallback_info", "fallbacks", rows)
 
 

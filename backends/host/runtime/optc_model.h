@@ -54,7 +54,7 @@ typedef struct {
 typedef struct {
   const char* name;
   const char* dtype;    /* NumPy's name: float32, uint8, int64, bool ... */
-  int32_t rank;
+  int32_t rank;         /* -1 where only the run decides */
   const int64_t* shape; /* `rank` extents; -1 where only the run decides */
   int64_t bytes;        /* of the dense row-major buffer; -1 where only the run decides */
 } optc_tensor_info;
