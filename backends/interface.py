@@ -59,5 +59,13 @@ class KernelBackend(Protocol):
 
     def kernels(
         self, groups: Sequence[Group], target: Target, *, budget: float, threads: int, progress: Progress = silent
-    ) -> list[Kernel]:
-        """Compile each group, in order. `budget` is the seconds that may go into measuring schedules (0: none)."""
+    ) -> list[Kernel | str]:
+        """Compile each group, in order; the reason where no template makes its kernel.
+
+        Args:
+            groups: what to compile; equal groups share a kernel.
+            target: what for.
+            budget: seconds that may go into measuring schedules on this host (0: none).
+            threads: that the kernels will most likely run on.
+            progress: shown to the user.
+        """

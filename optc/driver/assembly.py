@@ -59,6 +59,7 @@ class Assembly:
     weights: Weights
     plan: MemoryPlan
     regions: list[RegionDraft]
+    names: dict[Value, str]
 
 
 def tensor_info(value: Value, name: str | None = None) -> program.TensorInfo:
@@ -84,8 +85,7 @@ class _Assembler:
         self.weights = Weights()
         self.regions: list[RegionDraft] = []
         self.addresses: dict[object, program.Location] = {}
-        self.final_copies: list[CopyDraft] = []
-        self.output_slots: dict[Value, program.Location] = {}
+        self.names = _unique_names(graph, drafts)
 
     def run(self) -> Assembly:
         self._place_interface()
@@ -97,7 +97,7 @@ class _Assembler:
             for value, name in zip(self.graph.outputs, self.graph.output_names, strict=True)
         )
         result = program.Program(inputs, outputs, plan.arena_bytes, self.weights.size, steps)
-        return Assembly(result, self.weights, plan, self.regions)
+        return Assembly(result, self.weights, plan, self.regions, self.names)
 
     def _place_interface(self) -> None:
         """Inputs lie in the caller's buffers; so do outputs that some step writes and nothing else claims."""
@@ -169,8 +169,8 @@ class _Assembler:
         self.regions.append(draft)
         return program.FallbackCall(
             f"fallback_{len(self.regions) - 1}.onnx",
-            tuple((tensor_info(value, region_name(value)), self._optional_address(value)) for value in draft.inputs),
-            tuple((tensor_info(value, region_name(value)), self._optional_address(value)) for value in draft.outputs),
+            tuple((tensor_info(value, self.names[value]), self._optional_address(value)) for value in draft.inputs),
+            tuple((tensor_info(value, self.names[value]), self._optional_address(value)) for value in draft.outputs),
             ", ".join(f"{op.name} {op.location}" for op in draft.region.operations[:3]),
             draft.region.reason,
         )
@@ -199,9 +199,23 @@ class _Assembler:
         return copies
 
 
-def region_name(value: Value) -> str:
-    """The name under which a value enters and leaves regions; model inputs and outputs keep the user's."""
-    return value.name
+def _unique_names(graph: Graph, drafts: Sequence[Draft]) -> dict[Value, str]:
+    """Names for the values that enter and leave regions; model inputs and outputs keep the user's."""
+    names = {value: value.name for value in graph.inputs}
+    for value, name in zip(graph.outputs, graph.output_names, strict=True):
+        names.setdefault(value, name)
+    taken = set(names.values()) | set(graph.output_names)
+    for step in flatten(drafts):
+        if isinstance(step, RegionDraft):
+            for value in [*step.inputs, *step.outputs]:
+                if value not in names:
+                    name, number = value.name, 0
+                    while name in taken:
+                        number += 1
+                        name = f"{value.name}_{number}"
+                    names[value] = name
+                    taken.add(name)
+    return names
 
 
 def _reads(step: Draft) -> list[Value]:

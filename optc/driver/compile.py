@@ -89,3 +89,7 @@ def compile(
     artifact = load(folder, threads=options.threads)
     weakref.finalize(artifact, holder.cleanup)
     return artifact
+
+
+def write_artifact(model: Any, options: CompileOptions, folder: Path, example_inputs: Any = None) -> None:
+    """Compile a model into `folder`; nothing is left there when it fails."""
