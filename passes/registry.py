@@ -1,0 +1,57 @@
+"""Which passes exist: name → "module:Class", so that listing them imports nothing."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import import_module
+from importlib.metadata import entry_points
+
+from optc.errors import UsageError
+from optc.ir.source import near
+from optc.passes.base import Pass
+
+ENTRY_POINTS = "optc.passes"
+
+PASSES: dict[str, str] = {}
+"""The built-in passes. A test holds this table equal to the classes that the folders define."""
+
+
+@cache
+def available() -> dict[str, str]:
+    """All passes, built in and from installed packages (entry points of the group `optc.passes`), sorted by name.
+
+    Raises:
+        UsageError: two packages give the same name.
+    """
+    owners = dict.fromkeys(PASSES, "optc")
+    found = dict(PASSES)
+    for point in entry_points(group=ENTRY_POINTS):
+        owner = point.dist.name if point.dist else point.value
+        if point.name in found:
+            raise UsageError(
+                f"two packages define the pass '{point.name}'",
+                why=f"'{owners[point.name]}' ({found[point.name]}) and '{owner}' ({point.value})",
+                hint=f"uninstall one of them, for instance: pip uninstall {owner}",
+            )
+        owners[point.name] = owner
+        found[point.name] = point.value
+    return dict(sorted(found.items()))
+
+
+def get(name: str) -> type[Pass]:
+    """The class of the pass called `name`.
+
+    Raises:
+        UsageError: there is none, or its package cannot be imported.
+    """
+    known = available()
+    if name not in known:
+        hint = near(name, known) or "`optc passes` lists them"
+        raise UsageError(f"no pass is called '{name}'", hint=hint)
+    module, _, attribute = known[name].partition(":")
+    try:
+        return getattr(import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        if name in PASSES:
+            raise
+        raise UsageError(f"the pass '{name}' cannot be loaded from {known[name]}", why=str(error)) from error
