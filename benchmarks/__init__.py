@@ -1,0 +1,1 @@
+"""Measurements of optc and its peers, run as scripts from a checkout."""
