@@ -1,0 +1,81 @@
+"""The command group: lazy commands, and one place where every error becomes a message and an exit code."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+import click
+
+from optc import __version__
+from optc.cli import failures
+from optc.errors import UsageError
+from optc.ir.source import near
+
+COMMANDS: dict[str, str] = {
+    "compile": "Compile a model into a native, verified artifact.",
+    "run": "Run an artifact on given or random inputs.",
+    "bench": "Measure the latency of an artifact.",
+    "verify": "Compare an artifact's outputs with those of the source model.",
+    "inspect": "Show what a model or an artifact holds and costs.",
+    "opt": "Run passes over a model or IR text and write the IR.",
+    "passes": "List the passes and their options.",
+    "targets": "List the targets, and measure this machine.",
+    "doctor": "Show what optc finds on this machine.",
+}
+
+EPILOG = """\b
+Exit codes:
+  0   done
+  1   the input or the machine is at fault
+  2   wrong usage: an option, a name or an argument
+  3   a limit that you set cannot be met
+  4   verification failed: the numbers differ from the source model
+  70  a bug in optc; the message holds the command that replays it
+"""
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they run, not when help lists them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            hint = near(cmd_name, COMMANDS) or "optc --help lists the commands"
+            raise UsageError(f"no command is called '{cmd_name}'", hint=hint)
+        return import_module(f"optc.cli.commands.{cmd_name}").command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=LazyGroup, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, message="optc %(version)s")
+def cli() -> None:
+    """Compile trained models into fast, verified native code that needs nothing on the device.
+
+    Every command takes --json (one JSON object on standard output, nothing else) and -v (traces).
+    """
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run a command line and return its exit code; every error is reported, none gets out."""
+    words = argv[: argv.index("--")] if "--" in argv else argv
+    verbose = "-v" in words or "--verbose" in words
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(name)s: %(message)s", force=True)
+    logging.getLogger("optc").setLevel(logging.DEBUG if verbose else logging.WARNING)
+    try:
+        if not argv:
+            argv = ["--help"]
+        cli.main(list(argv), prog_name="optc", standalone_mode=False)
+        sys.stdout.flush()
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    except BaseException as error:
+        return failures.report(error, argv, verbose=verbose, as_json="--json" in words)
+    return 0
