@@ -66,7 +66,7 @@ def tensor_info(value: Value, name: str | None = None) -> program.TensorInfo:
     """Name, dtype and shape of a value, with None for what is not static."""
     if not isinstance(value.type, TensorType) or value.type.shape is None:
         dtype = value.type.dtype.numpy_name if isinstance(value.type, TensorType) else "object"
-        return program.TensorInfo(name or value.name, dtype, ())
+        return program.TensorInfo(name or value.name, dtype, None)
     shape = tuple(dim if isinstance(dim, int) else None for dim in value.type.shape)
     return program.TensorInfo(name or value.name, value.type.dtype.numpy_name, shape)
 

@@ -3,16 +3,32 @@
 from __future__ import annotations
 
 import tempfile
-import time
 import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from optc.backends.interface import Progress, silent
+from optc import artifact, targets
+from optc.artifact.host import check_host
+from optc.backends import kernel_backend
+from optc.backends.host.entry import emit_entry
+from optc.backends.host.link import HEADER, link, runtime_sources
+from optc.backends.interface import KernelBackend, Progress, silent
+from optc.costmodel.analytical import AnalyticalCostModel
+from optc.driver.fallback import region_model
+from optc.driver.lowering import Lowered, lower
 from optc.driver.options import CompileOptions, check_threads, parse_budget
-from optc.errors import ModelError
+from optc.driver.pipeline import PIPELINE, SIMPLIFY
+from optc.driver.records import cost, decisions
+from optc.errors import ModelError, OptcError, UsageError
 from optc.frontends import load_model
+from optc.ir.core import Module
+from optc.ir.printer import print_module
+from optc.ir.types import TensorType
+from optc.passes.base import PassContext
+from optc.passes.manager import run_pipeline
+from optc.passes.pipeline import parse_pipeline
+from optc.targets.target import Target
 
 if TYPE_CHECKING:
     from optc.runtime import Artifact
@@ -91,5 +107,129 @@ def compile(
     return artifact
 
 
+
 def write_artifact(model: Any, options: CompileOptions, folder: Path, example_inputs: Any = None) -> None:
-    """Compile a model into `folder`; nothing is left there when it fails."""
+    """Compile a model into `folder`; nothing is left there when it fails. Arguments as for `compile`."""
+    options.progress("importing", 0, 1)
+    target = targets.load(options.target)
+    backend = _backend(target, options)
+    loaded = load_model(model, options.shapes or None, options.dims or None, example_inputs)
+    module = loaded.module
+    require_static_inputs(module)
+    with artifact.stage(folder) as staging:
+        context = plan(module, backend, target, options)
+        lowered = lower(module, backend, target, options)
+        options.progress("linking", 0, 1)
+        staging.fill(_contents(loaded.name, module, lowered, context, target, options))
+        if options.verify and _runs_here(target):
+            options.progress("verifying", 0, 1)
+            staging.annotate(verification=_verified(staging.folder, loaded.reference, options))
+        staging.commit()
+
+
+def _backend(target: Target, options: CompileOptions) -> KernelBackend | None:
+    """The backend that makes kernels, or None where all runs in onnxruntime.
+
+    Raises:
+        UsageError: the backend is unknown, or the target has none yet.
+    """
+    if not target.backends:
+        raise UsageError(
+            f"optc cannot emit code for '{target.name}' yet",
+            why="the target file holds its hardware figures only",
+            hint="`optc targets` says what each target can do today",
+        )
+    name = options.backend or target.backends[0]
+    if name not in target.backends:
+        raise UsageError(
+            f"'{name}' is no backend of the target '{target.name}'", hint=f"it has: {', '.join(target.backends)}"
+        )
+    return kernel_backend(name)
+
+
+def plan(module: Module, backend: KernelBackend | None, target: Target, options: CompileOptions) -> PassContext:
+    """Run the passes over a module in place; returns the context with their remarks."""
+    context = PassContext(target=target, cost_model=AnalyticalCostModel())
+    if backend is not None:
+        context.supports = lambda operation: backend.supports(operation, target)
+    text = options.passes if options.passes is not None else (PIPELINE if backend is not None else SIMPLIFY)
+    passes = parse_pipeline(text)
+    run_pipeline(
+        module,
+        passes,
+        context,
+        verify_each=options.verify_each,
+        dump=options.dump_ir,
+        on_pass=lambda position, item, _module, _run: options.progress(item.name, position + 1, len(passes)),
+    )
+    return context
+
+
+def require_static_inputs(module: Module) -> None:
+    """Check that native code can be sized.
+
+    Raises:
+        ModelError: an input still has a dynamic dimension; all of them are listed, with the option that binds them.
+    """
+    dynamic = [
+        value for value in module.main.inputs if isinstance(value.type, TensorType) and not value.type.is_static
+    ]
+    if not dynamic:
+        return
+    listing = "; ".join(f"'{value.name}' is {value.type}" for value in dynamic)
+    example = dynamic[0]
+    shape = example.tensor_type.shape or ()
+    dims = ",".join(str(dim) if isinstance(dim, int) else "1" for dim in shape)
+    raise ModelError(
+        "the model has inputs of dynamic shape",
+        where=listing,
+        hint=f"bind them, for instance with --shape {example.name}={dims}"
+        + "".join(f" or --dim {dim}=1" for dim in shape[:1] if not isinstance(dim, int)),
+    )
+
+
+def _contents(
+    name: str, module: Module, lowered: Lowered, context: PassContext, target: Target, options: CompileOptions
+) -> artifact.Contents:
+    assembly = lowered.assembly
+    entry = emit_entry(assembly.program, name, options.threads or 0)
+    library = link(entry, [kernel.object_code for kernel in lowered.kernels])
+    regions = {
+        f"fallback_{index}.onnx": region_model(region, assembly.names) for index, region in enumerate(assembly.regions)
+    }
+    return artifact.Contents(
+        program=assembly.program,
+        target=target.name,
+        host=artifact.requirements_of(target),
+        library=library,
+        header=runtime_sources()[HEADER].encode(),
+        weights=assembly.weights.chunks,
+        module=print_module(module),
+        decisions=decisions(context, lowered),
+        fallbacks=regions,
+        cost=cost(lowered, module, context, target),
+        command=options.command or "",
+    )
+
+
+def _runs_here(target: Target) -> bool:
+    try:
+        check_host(artifact.requirements_of(target), target.name)
+    except OptcError:
+        return False
+    return True
+
+
+def _verified(folder: Path, reference: Any, options: CompileOptions) -> dict[str, Any]:
+    """The comparison of a staged artifact with the source model.
+
+    Raises:
+        VerificationFailed: an output differs by more than the tolerance.
+    """
+    from optc.runtime import load
+    from optc.runtime.verify import verify
+
+    with load(folder, threads=options.threads) as staged:
+        result = verify(staged, reference)
+    result.require()
+    return result.to_dict()

@@ -1,0 +1,10 @@
+"""The standard pipelines, as the text that `--passes` takes."""
+
+from __future__ import annotations
+
+from optc.passes.simplify import SIMPLIFY
+
+PIPELINE = f"{SIMPLIFY},layout,fuse"
+"""From an imported module to one whose native operations are fused groups."""
+
+__all__ = ["PIPELINE", "SIMPLIFY"]
