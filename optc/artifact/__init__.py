@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from optc.artifact.host import HostRequirements, this_host
+from optc.artifact.host import HostRequirements, requirements_of
 from optc.artifact.manifest import FileEntry, Manifest
 from optc.artifact.reading import ArtifactFiles, read
 from optc.artifact.writing import Contents, Staging, stage, write
@@ -15,7 +15,7 @@ __all__ = [
     "Manifest",
     "Staging",
     "read",
+    "requirements_of",
     "stage",
-    "this_host",
     "write",
 ]

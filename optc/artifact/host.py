@@ -2,31 +2,14 @@
 
 from __future__ import annotations
 
-import functools
-import platform
-import re
 import sys
-from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 from optc.errors import OptcError
+from optc.targets.host import detect, flags_of
+from optc.targets.target import Target
 
-_ARCHITECTURES = {"amd64": "x86_64", "arm64": "aarch64"}
-
-# LLVM's names where Linux has another one; both without separators.
-_FEATURE_ALIASES = {
-    "abm": "lzcnt",
-    "pni": "sse3",
-    "pclmulqdq": "pclmul",
-    "bmi1": "bmi",
-    "shani": "sha",
-    "rdrand": "rdrnd",
-    "asimd": "neon",
-    "asimddp": "dotprod",
-    "fphp": "fullfp16",
-    "asimdhp": "fullfp16",
-}
+_SYSTEM_OF_TRIPLE = {"linux": "linux", "apple": "darwin", "windows": "win32"}
 
 
 @dataclass(frozen=True)
@@ -35,8 +18,8 @@ class HostRequirements:
 
     Attributes:
         system: `sys.platform`'s name.
-        architecture: as `uname -m` says it on Linux (`x86_64`, `aarch64`, `riscv64`).
-        features: CPU features, in any of Linux's or LLVM's spellings (`avx512_vnni`, `avx512vnni`).
+        architecture: `x86_64`, `aarch64` …
+        features: CPU features as Linux spells them.
     """
 
     system: str
@@ -44,44 +27,28 @@ class HostRequirements:
     features: tuple[str, ...] = ()
 
 
-def this_host() -> HostRequirements:
-    """This machine with all of its CPU's features."""
-    return HostRequirements(sys.platform, host_architecture(), tuple(sorted(host_features() or ())))
-
-
-def host_architecture() -> str:
-    machine = platform.machine().lower()
-    return _ARCHITECTURES.get(machine, machine)
-
-
-def normalize_feature(name: str) -> str:
-    """One spelling for a CPU feature: LLVM's, in lower case, without separators."""
-    plain = re.sub(r"[^a-z0-9]", "", name.lower())
-    return _FEATURE_ALIASES.get(plain, plain)
-
-
-@functools.cache
-def host_features() -> frozenset[str] | None:
-    """The normalized features of this CPU; None where the system does not tell."""
-    try:
-        text = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return None
-    line = re.search(r"^(?:flags|Features)\s*:(.*)$", text, re.MULTILINE)
-    return frozenset(normalize_feature(name) for name in line[1].split()) if line else None
+def requirements_of(target: Target) -> HostRequirements:
+    """What code for a target needs, from its LLVM triple and processor; for one without a triple: this machine."""
+    triple = str(target.llvm.get("mtriple", ""))
+    features = tuple(sorted(flags_of(str(target.llvm.get("mcpu", "")))))
+    architecture, *rest = triple.split("-")
+    systems = [_SYSTEM_OF_TRIPLE[word] for word in rest if word in _SYSTEM_OF_TRIPLE]
+    if not systems:
+        return HostRequirements(sys.platform, detect().architecture, features)
+    return HostRequirements(systems[0], architecture, features)
 
 
 def check_host(needed: HostRequirements, where: str) -> None:
     """Raise OptcError when code for `needed` cannot run on this machine."""
-    here = this_host()
-    if (needed.system, needed.architecture) != (here.system, here.architecture):
+    here = detect()
+    if (needed.system, needed.architecture) != (sys.platform, here.architecture):
         raise OptcError(
             "the artifact was compiled for another kind of machine",
             where=where,
-            why=f"it needs {needed.system} on {needed.architecture}, and this is {here.system} on {here.architecture}",
+            why=f"it needs {needed.system} on {needed.architecture}, and this is {sys.platform} on {here.architecture}",
             hint="compile the model again with --target cpu",
         )
-    missing = missing_features(needed.features)
+    missing = [name for name in needed.features if name not in here.flags]
     if missing:
         raise OptcError(
             "the artifact needs CPU features that this machine lacks",
@@ -89,9 +56,3 @@ def check_host(needed: HostRequirements, where: str) -> None:
             why=f"missing: {', '.join(missing)}",
             hint="compile the model again on this machine, or for an older --target",
         )
-
-
-def missing_features(needed: Iterable[str]) -> list[str]:
-    """Those of `needed` that this CPU lacks; none where the system does not tell its features."""
-    present = host_features()
-    return [] if present is None else [name for name in needed if normalize_feature(name) not in present]

@@ -103,6 +103,13 @@ def llvm_cpu(facts: CpuFacts) -> str:
     return level_of(facts).mcpu
 
 
+def flags_of(cpu: str) -> frozenset[str]:
+    """The extensions that code for an LLVM processor name needs, as Linux spells them; none for a name unknown here."""
+    named = {name: flags for *_, name, flags in _NAMED_CPUS}
+    levels = {level.mcpu: level.flags for levels in _LEVELS.values() for level in levels}
+    return {**levels, **named}.get(cpu, frozenset())
+
+
 def flops_per_cycle(facts: CpuFacts) -> float:
     """Peak f32 operations a cycle of one core, from its FMA units."""
     level = level_of(facts)
