@@ -1,0 +1,187 @@
+"""Compare an artifact's outputs with the source model's in onnxruntime."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from optc.errors import ModelError, OptcError
+from optc.runtime.loaded import Artifact
+from optc.runtime.random_inputs import random_inputs
+
+Optimizations = Literal["none", "basic", "all"]
+
+
+@dataclass(frozen=True)
+class OutputError:
+    """How far one output is from its reference.
+
+    Attributes:
+        name: of the output.
+        same_shape: shape and element type agree; the other figures need that.
+        max_abs: the largest absolute error of the finite elements.
+        relative: `max_abs` over the range (largest minus smallest) of the reference; where that is zero, over its
+            largest magnitude; where that is zero too, `max_abs` itself.
+        snr_db: signal power over error power in decibels; infinite where nothing differs.
+        same_special: NaNs and infinities, with their signs, stand in the same places.
+    """
+
+    name: str
+    same_shape: bool
+    max_abs: float
+    relative: float
+    snr_db: float
+    same_special: bool
+
+    def within(self, tolerance: float) -> bool:
+        return self.same_shape and self.same_special and self.relative <= tolerance
+
+
+@dataclass(frozen=True)
+class Verification:
+    """The result of a verification: the worst figures of each output over all runs."""
+
+    passed: bool
+    tolerance: float
+    runs: int
+    outputs: tuple[OutputError, ...]
+
+    @property
+    def worst(self) -> OutputError:
+        """The output that is furthest from its reference."""
+        return max(self.outputs, key=_badness)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON data; an infinite figure is None."""
+        record = asdict(self)
+        record["outputs"] = [
+            {key: None if isinstance(value, float) and math.isinf(value) else value for key, value in entry.items()}
+            for entry in record["outputs"]
+        ]
+        return record
+
+
+def compare(outputs: Mapping[str, np.ndarray], reference: Mapping[str, np.ndarray]) -> list[OutputError]:
+    """The errors of all outputs, in the order of the reference."""
+    return [_compare_output(name, outputs.get(name), expected) for name, expected in reference.items()]
+
+
+def verify(
+    artifact: Artifact,
+    reference: str | Path | bytes,
+    inputs: Mapping[str, Any] | None = None,
+    tolerance: float = 1e-3,
+    runs: int = 1,
+    optimizations: Optimizations = "none",
+    dynamic: int = 1,
+) -> Verification:
+    """Run the artifact and the source model on the same inputs.
+
+    Args:
+        artifact: a loaded artifact.
+        reference: the source model as a file or as bytes.
+        inputs: for one run; None for `runs` sets of random inputs.
+        tolerance: the largest `OutputError.relative` that passes.
+        runs: sets of random inputs.
+        optimizations: onnxruntime's graph optimizations for the reference.
+        dynamic: the extent of dimensions that only the run decides, in random inputs.
+
+    Raises:
+        ModelError: onnxruntime refuses the reference.
+        UsageError: the inputs do not fit the artifact.
+    """
+    session = _session(reference, optimizations)
+    names = [info.name for info in artifact.outputs]
+    given = {node.name for node in session.get_inputs()}
+    sets = [inputs] if inputs is not None else [random_inputs(artifact.inputs, seed, dynamic) for seed in range(runs)]
+    worst: dict[str, OutputError] = {}
+    for values in sets:
+        found = artifact.run(values)
+        try:
+            expected = session.run(names, {name: np.asarray(value) for name, value in values.items() if name in given})
+        except Exception as fault:  # onnxruntime's exceptions have no common base
+            why = str(fault).strip().splitlines()[0]
+            raise ModelError("onnxruntime cannot run the reference model on these inputs", why=why) from fault
+        for error in compare(found, dict(zip(names, expected, strict=True))):
+            worst[error.name] = max(worst.get(error.name, error), error, key=_badness)
+    errors = tuple(worst.values())
+    return Verification(all(error.within(tolerance) for error in errors), tolerance, len(sets), errors)
+
+
+def _badness(error: OutputError) -> tuple[bool, bool, float]:
+    return not error.same_shape, not error.same_special, error.relative
+
+
+def _compare_output(name: str, found: Any, expected: Any) -> OutputError:
+    if not isinstance(expected, np.ndarray) or expected.dtype == object:
+        same = _equal_objects(found, expected)
+        return OutputError(name, same, 0.0 if same else math.inf, 0.0 if same else math.inf, math.inf, same)
+    if found is None or found.shape != expected.shape or found.dtype != expected.dtype:
+        return OutputError(name, False, math.inf, math.inf, -math.inf, False)
+    wide = np.complex128 if expected.dtype.kind == "c" else np.float64
+    left, right = found.astype(wide), expected.astype(wide)
+    finite = np.isfinite(left) & np.isfinite(right)
+    same_special = bool(np.array_equal(left[~finite], right[~finite], equal_nan=True))
+    difference = np.abs(left[finite] - right[finite])
+    signal = right[finite]
+    max_abs = float(difference.max(initial=0.0))
+    return OutputError(name, True, max_abs, max_abs / _range(signal), _snr_db(signal, difference), same_special)
+
+
+def _range(signal: np.ndarray) -> float:
+    if signal.size == 0:
+        return 1.0
+    magnitude = float(np.abs(signal).max())
+    spread = magnitude if np.iscomplexobj(signal) else float(signal.max() - signal.min())
+    return spread or magnitude or 1.0
+
+
+def _snr_db(signal: np.ndarray, difference: np.ndarray) -> float:
+    largest = float(difference.max(initial=0.0))
+    magnitude = float(np.abs(signal).max(initial=0.0))
+    if largest == 0.0:
+        return math.inf
+    if magnitude == 0.0 or not math.isfinite(largest):
+        return -math.inf
+    # Scaled to 1 before squaring: large values would overflow, small ones vanish.
+    power, noise = np.square(np.abs(signal) / magnitude).sum(), np.square(difference / largest).sum()
+    return 10.0 * math.log10(power / noise) + 20.0 * (math.log10(magnitude) - math.log10(largest))
+
+
+def _equal_objects(found: Any, expected: Any) -> bool:
+    if isinstance(expected, np.ndarray):
+        return isinstance(found, np.ndarray) and found.shape == expected.shape and bool((found == expected).all())
+    if isinstance(expected, list | tuple):
+        return (
+            isinstance(found, list | tuple)
+            and len(found) == len(expected)
+            and all(_equal_objects(left, right) for left, right in zip(found, expected, strict=True))
+        )
+    return bool(found == expected)
+
+
+def _session(reference: str | Path | bytes, optimizations: Optimizations) -> Any:
+    try:
+        import onnxruntime
+    except ImportError as fault:
+        raise OptcError("verification needs onnxruntime", why=str(fault), hint="pip install onnxruntime") from fault
+    levels = onnxruntime.GraphOptimizationLevel
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = {
+        "none": levels.ORT_DISABLE_ALL,
+        "basic": levels.ORT_ENABLE_BASIC,
+        "all": levels.ORT_ENABLE_ALL,
+    }[optimizations]
+    options.log_severity_level = 3
+    source = reference if isinstance(reference, bytes) else str(reference)
+    try:
+        return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+    except Exception as fault:  # onnxruntime's exceptions have no common base
+        where = None if isinstance(reference, bytes) else str(reference)
+        why = str(fault).strip().splitlines()[0]
+        raise ModelError("onnxruntime cannot load the reference model", where=where, why=why) from fault
