@@ -106,7 +106,6 @@ def _lowering_passes(vectorise: bool) -> list[Pass]:
         plain.NarrowDataType(32),
         scheduled.LoopPartition(),
         plain.VectorizeLoop(vectorise),
-        plain.StorageRewrite(),
         plain.UnrollLoop(),
         scheduled.RenormalizeSplitPattern(),
         plain.StmtSimplify(),

@@ -1,0 +1,198 @@
+"""Direct convolution (one group) with a register tile of output channels times output columns.
+
+Data is read where it lies (any layout), one scalar a step; the padding is never materialised: rows outside the data
+shorten the loop over the kernel's rows, and columns outside are left out of the unrolled steps at both ends of a row.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from optc.backends.tvm import loops
+from optc.backends.tvm.fused import FusedContraction, epilogue_refusal, static_refusal
+from optc.backends.tvm.group import Group
+from optc.backends.tvm.template import KernelDefinition, Packing, Schedule, Template
+from optc.backends.tvm.templates import epilogue
+from optc.backends.tvm.templates import register_tile as tiles
+from optc.backends.tvm.templates.operand import Operand, data_block
+from optc.backends.tvm.templates.window import row_steps, row_tiles, window_of
+from optc.ir.core import Operation
+
+if TYPE_CHECKING:
+    from tvm.tirx import Stmt
+
+    from optc.targets.target import Target
+
+
+class Conv2d(Template):
+    """1-D and 2-D convolutions of one group with constant weights.
+
+    Schedule: `columns` × `vectors` accumulators; `channels_outer` sweeps all rows with one tile of channels (its
+    weights stay in cache) instead of all channels with one row.
+    """
+
+    name = "conv2d"
+    priority = 20
+
+    def refuses(self, group: Group, target: Target) -> str | None:
+        conv = group.anchor
+        if conv is None or conv.name != "onnx.Conv":
+            return "not a convolution"
+        refusal = static_refusal(group)
+        if refusal is not None:
+            return refusal
+        if conv.attributes.get("group", 1) != 1:
+            return "more than one group"
+        if len(conv.results[0].shape) not in (3, 4):
+            return "neither 1-D nor 2-D"
+        if not conv.results[0].dtype.is_float:
+            return f"elements of type {conv.results[0].dtype}"
+        weight = conv.operands[1]
+        if weight is None or weight.owner is not group.body or weight.index not in group.constants:
+            return "the weights are not constant"
+        if len(weight.uses) != 1:
+            return "the weights are read twice"
+        return epilogue_refusal(group)
+
+    def space(self, group: Group, target: Target) -> list[Schedule]:
+        conv = _anchor(group)
+        window = window_of(conv)
+        assert window is not None
+        width = epilogue.padded_channels(group, target)
+        shapes = tiles.register_shapes(target, window.columns.out, width)
+        points = [
+            tuple(sorted({"columns": columns, "vectors": vectors, "channels_outer": outer}.items()))
+            for columns, vectors in shapes
+            for outer in (0, 1)
+        ]
+        return sorted(points, key=lambda point: self.estimate(group, point, target))
+
+    def build(self, group: Group, schedule: Schedule, target: Target) -> KernelDefinition:
+        knobs = dict(schedule)
+        conv = _anchor(group)
+        window = window_of(conv)
+        data_value, weight_value = conv.operands[0], conv.operands[1]
+        assert window is not None and data_value is not None and weight_value is not None
+        batch, channels = data_value.shape[:2]
+        lanes = tiles.lanes_of(target)
+        width, out_channels = epilogue.padded_channels(group, target), conv.results[0].shape[1]
+        tile_width = min(lanes * knobs["vectors"], width)
+        full, rest = out_channels // tile_width, width - out_channels // tile_width * tile_width
+        block = data_block(data_value, target)
+        steps = -(-channels // block) * window.rows.kernel * window.columns.kernel * block
+        fused = FusedContraction(group, {weight_value.index: (width * steps,)})
+        weights = fused.inputs[weight_value.index]
+        data = Operand(fused, data_value, target)
+        bias = fused.optional(conv.operand(2))
+        granule = epilogue.granule(group, lanes)
+
+        def tile(n: Any, channel: Any, size: int, row: Any, start: Any, columns: int, interior: bool) -> Stmt:
+            register = tiles.RegisterTile(columns, tiles.vectors_of(size, lanes), data.accumulator)
+            first_row, row_count = window.rows.taps(row)
+
+            def reduction(step: tiles.Step) -> Stmt:
+                def taps(outer: Any, kh: Any) -> Stmt:
+                    return row_steps(
+                        window.columns, start, columns, interior, lambda kw, valid: inner(outer, kh, kw, valid)
+                    )
+
+                def inner(outer: Any, kh: Any, kw: Any, valid: list[int]) -> Stmt:
+                    def multiply(within: Any) -> Stmt:
+                        position = ((outer * window.rows.kernel + kh) * window.columns.kernel + kw) * block + within
+
+                        def product(column: int, offset: int, lane: Any) -> Any:
+                            place = window.logical(window.rows.reads(row, kh), window.columns.reads(start + column, kw))
+                            scalar = data.read(n, outer, within, place)
+                            weight = weights[channel * steps + position * size + offset + lane]
+                            return scalar * weight.astype(data.accumulator)
+
+                        return step(product, valid)
+
+                    return loops.serial(block, multiply, "ci")
+
+                return loops.serial(
+                    -(-channels // block),
+                    lambda outer: loops.serial(row_count, lambda kh: taps(outer, kh), "kh", start=first_row),
+                    "co",
+                )
+
+            def finish(column: Any, offset: int, lane: Any, value: Any) -> Stmt:
+                out_channel = channel + offset + lane
+                if bias is not None:
+                    value = value + bias(out_channel).astype(data.accumulator)
+                place = (n, out_channel, *window.logical(row, start + column))
+                return fused.finish(value.astype(conv.results[0].dtype.numpy_name), place)
+
+            def blank(column: Any, offset: int, lane: Any) -> Stmt | None:
+                return fused.blank((n, channel + offset + lane, *window.logical(row, start + column)))
+
+            valid = size if full and size == tile_width else out_channels - full * tile_width
+            return register.emit(reduction, finish, blank, valid, granule, staged=epilogue.is_long(group))
+
+        def row_of(n: Any, channel: Any, size: int, row: Any) -> Stmt:
+            return row_tiles(
+                window.columns,
+                knobs["columns"],
+                lambda start, columns, interior: tile(n, channel, size, row, start, columns, interior),
+            )
+
+        def task(n: Any, number: Any, row: Any) -> Stmt:
+            return tiles.either(number, full, rest, tile_width, lambda channel, size: row_of(n, channel, size, row))
+
+        count, rows = full + bool(rest), window.rows.out
+        seconds = self.estimate(group, schedule, target)
+        threads = tiles.worth_threads(seconds, target)
+        if knobs["channels_outer"]:
+            nest = loops.outer((batch, count, rows), lambda i: task(i[0], i[1], i[2]), threads=threads)
+        else:
+            nest = loops.outer((batch, rows, count), lambda i: task(i[0], i[2], i[1]), threads=threads)
+        body = loops.sequence([*data.fill(target, seconds), nest])
+        packing = pack_weights(tile_width, width, block)
+        scratch = [data.scratch] if data.scratch is not None else []
+        return KernelDefinition(fused.function(body, scratch), {weight_value.index: packing}, data.scratch_bytes)
+
+    def estimate(self, group: Group, schedule: Schedule, target: Target) -> float:
+        knobs = dict(schedule)
+        conv = _anchor(group)
+        window = window_of(conv)
+        assert window is not None and conv.operands[0] is not None
+        channels = conv.operands[0].shape[1]
+        width = epilogue.padded_channels(group, target)
+        steps = channels * window.rows.kernel * window.columns.kernel
+        return tiles.estimate(
+            target,
+            positions=conv.results[0].shape[0] * window.rows.out,
+            columns=window.columns.out,
+            width=width,
+            steps=steps,
+            tile=(knobs["columns"], knobs["vectors"]),
+            reuse_weights=bool(knobs["channels_outer"]),
+            data_bytes=conv.operands[0].tensor_type.bytes,
+        )
+
+
+def _anchor(group: Group) -> Operation:
+    assert group.anchor is not None
+    return group.anchor
+
+
+def pack_weights(tile: int, width: int, block: int) -> Packing:
+    """Weights (O, I, …taps) as one run per tile of output channels: [I/block][taps][block][channels of the tile].
+
+    Channels are filled up with zeros: outputs to `width`, inputs to a multiple of `block`.
+    """
+
+    def pack(array: np.ndarray) -> np.ndarray:
+        out, channels, *taps = array.shape
+        outer = -(-channels // block)
+        padded = np.zeros((width, outer * block, int(np.prod(taps))), array.dtype)
+        padded[:out, :channels] = array.reshape(out, channels, -1)
+        ordered = padded.reshape(width, outer, block, -1).transpose(1, 3, 2, 0)
+        full = out // tile
+        edges = [(t * tile, (t + 1) * tile) for t in range(full)] + [(full * tile, width)]
+        runs = [ordered[..., first:last].reshape(-1) for first, last in edges if last > first]
+        return np.ascontiguousarray(np.concatenate(runs))
+
+    return Packing(f"conv{tile}x{width}b{block}", pack)

@@ -1,0 +1,263 @@
+"""The register tile: columns times vectors of accumulators that stay in SIMD registers during a whole reduction.
+
+This is the micro-kernel of every contraction here (Goto and van de Geijn, "Anatomy of High-Performance Matrix
+Multiplication", 2008): in each step a few vectors of one operand meet a few broadcast scalars (or vectors) of the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from optc.backends.tvm import loops
+
+if TYPE_CHECKING:
+    from tvm.tirx import PrimExpr, Stmt
+
+    from optc.targets.target import Target
+
+Product = Callable[[int, int, Any], "PrimExpr"]  # (column, first lane of the vector, lane) -> what is added
+Step = Callable[..., "Stmt"]
+Finish = Callable[[Any, int, Any, "PrimExpr"], "Stmt"]  # (column, first lane, lane, accumulated) -> stores
+
+
+@dataclass(frozen=True)
+class RegisterTile:
+    """Accumulators of `columns` positions times the lanes of `vectors`, in order."""
+
+    columns: int
+    vectors: tuple[int, ...]
+    dtype: str
+
+    @property
+    def width(self) -> int:
+        return sum(self.vectors)
+
+    @property
+    def offsets(self) -> tuple[int, ...]:
+        """The first lane of each vector."""
+        return tuple(sum(self.vectors[:i]) for i in range(len(self.vectors)))
+
+    def emit(
+        self,
+        reduction: Callable[[Step], Stmt],
+        finish: Finish,
+        blank: Callable[[Any, int, Any], Stmt | None],
+        valid: int,
+        granule: int,
+        *,
+        staged: bool = False,
+    ) -> Stmt:
+        """The code of one tile.
+
+        Args:
+            reduction: given `step(product, columns)`, which makes the statement that adds one product to each
+                accumulator of these columns (default: all), returns the loops around the steps.
+            finish: what to do with an accumulated element.
+            blank: what to do with a lane beyond the valid ones.
+            valid: the lanes that hold elements of the result.
+            granule: the most lanes that `finish` can take as one vector.
+            staged: pass the accumulators through memory and loop over the columns, which keeps long epilogues short.
+        """
+        places = list(zip(self.offsets, self.vectors, strict=True))
+        made, accumulators = [], {}
+        for column in range(self.columns):
+            for offset, lanes in places:
+                accumulators[column, offset], allocation = loops.local(lanes, self.dtype, f"sum{column}_{offset}")
+                made.append(allocation)
+
+        def each(statement: Callable[[int, int, Any], Stmt], columns: Iterable[int]) -> list[Stmt]:
+            return [
+                loops.vectorized(lanes, partial(statement, column, offset))
+                for column in columns
+                for offset, lanes in places
+            ]
+
+        def step(product: Product, columns: Iterable[int] | None = None) -> Stmt:
+            def add(column: int, offset: int, lane: Any) -> Stmt:
+                total = accumulators[column, offset]
+                return loops.store(total, total[lane] + product(column, offset, lane), [lane])
+
+            return loops.sequence(each(add, range(self.columns) if columns is None else columns))
+
+        zero = loops.constant(0, self.dtype)
+        cleared = each(
+            lambda column, offset, lane: loops.store(accumulators[column, offset], zero, [lane]), range(self.columns)
+        )
+        statements = [*made, *cleared, reduction(step)]
+
+        def finished(column: Any, read: Callable[[int, Any], PrimExpr]) -> Stmt:
+            done = []
+            for offset, lanes in places:
+                for first, size in parts_of(offset, min(valid, offset + lanes), granule):
+                    done.append(
+                        loops.vectorized(
+                            size,
+                            lambda lane, offset=offset, first=first: finish(
+                                column, first, lane, read(offset, first - offset + lane)
+                            ),
+                        )
+                    )
+            for first, size in parts_of(valid, self.width, granule):
+                if blank(column, first, 0) is not None:
+                    done.append(loops.vectorized(size, lambda lane, first=first: blank(column, first, lane)))
+            return loops.sequence(done)
+
+        if staged and self.columns > 1 and self.columns * max(self.vectors) * 4 <= STACK_BYTES:
+            stages = {}
+            for offset, lanes in places:
+                stages[offset], allocation = loops.local(self.columns * lanes, self.dtype, f"stage{offset}")
+                statements.append(allocation)
+            extents = dict(places)
+
+            def keep(column: int, offset: int, lane: Any) -> Stmt:
+                return loops.store(
+                    stages[offset], accumulators[column, offset][lane], [column * extents[offset] + lane]
+                )
+
+            statements += each(keep, range(self.columns))
+            statements.append(
+                loops.serial(
+                    self.columns,
+                    lambda column: finished(
+                        column, lambda offset, lane: stages[offset][column * extents[offset] + lane]
+                    ),
+                    "column",
+                )
+            )
+        else:
+            for column in range(self.columns):
+                statements.append(
+                    finished(column, lambda offset, lane, column=column: accumulators[column, offset][lane])
+                )
+        return loops.sequence(statements)
+
+
+STACK_BYTES = 16384  # what one tile may keep on the stack
+
+
+def lanes_of(target: Target, bits: int = 32) -> int:
+    """Elements of a SIMD register; 1 where the target has none."""
+    return max(1, target.vector_bytes * 8 // bits)
+
+
+def vectors_of(width: int, lanes: int) -> tuple[int, ...]:
+    """Split `width` elements into vectors of `lanes`, then of smaller powers of two."""
+    vectors = []
+    while width > 0:
+        while lanes > width:
+            lanes //= 2
+        vectors.append(lanes)
+        width -= lanes
+    return tuple(vectors)
+
+
+def parts_of(first: int, end: int, granule: int) -> list[tuple[int, int]]:
+    """The lanes from `first` to `end` as (first lane, lanes) that do not cross a multiple of `granule`."""
+    parts = []
+    while first < end:
+        size = min(granule - first % granule, end - first)
+        parts.append((first, size))
+        first += size
+    return parts
+
+
+def either(index: Any, full: int, rest: int, tile: int, body: Callable[[Any, int], Stmt]) -> Stmt:
+    """`body(start, size)` for the tile number `index` of an axis with `full` tiles and one of `rest` elements after."""
+    from tvm import tirx
+
+    if not rest:
+        return body(index * tile, tile)
+    if not full:
+        return body(0, rest)
+    return tirx.IfThenElse(index < full, body(index * tile, tile), body(full * tile, rest))
+
+
+def worth_threads(seconds: float, target: Target) -> bool:
+    """Whether sharing `seconds` of work among the cores gains more than waking the threads costs."""
+    return target.cores > 1 and seconds * (1 - 1 / target.cores) > target.parallel_seconds
+
+
+def register_shapes(target: Target, columns: int, width: int) -> list[tuple[int, int]]:
+    """The (columns, vectors) tiles that fit the registers, for rows of `columns` positions and `width` channels.
+
+    Columns are spread evenly over the tiles of a row. One register is kept for the operand that is streamed.
+    """
+    lanes, registers = lanes_of(target), max(8, target.vector_registers)
+    most = -(-width // lanes)
+    shapes = set()
+    for vectors in range(1, min(most, 6) + 1):
+        if vectors > 1 and most % vectors and vectors > 4:
+            continue
+        for limit in range(1, registers):
+            if vectors * limit + vectors + 1 > registers:
+                break
+            tiles = -(-columns // limit)
+            shapes.add((-(-columns // tiles), vectors))
+    return sorted(shapes)
+
+
+def estimate(
+    target: Target,
+    *,
+    positions: int,
+    columns: int,
+    width: int,
+    steps: int,
+    tile: tuple[int, int],
+    reuse_weights: bool,
+    data_bytes: int,
+) -> float:
+    """Seconds on one core for `positions` rows of `columns` by `width` channels, each a sum of `steps` products.
+
+    A step of a tile costs the larger of its multiply-adds and its loads; too few accumulators wait for the latency of
+    the multiply-add; a full register file makes the register allocator spill. Weights come from the cache level that
+    holds what is swept between two uses of them.
+    """
+    lanes = lanes_of(target)
+    peak = target.peak_flops.get("f32", 2.0e9)
+    step_seconds = 2 * lanes / peak  # one multiply-add of a whole vector
+    tile_columns, vectors = tile
+    seconds = 0.0
+    channel_tiles = []
+    left = width
+    while left > 0:
+        channel_tiles.append(min(left, vectors * lanes))
+        left -= channel_tiles[-1]
+    for size in channel_tiles:
+        used = len(vectors_of(size, lanes))
+        for start in range(0, columns, tile_columns):
+            count = min(tile_columns, columns - start)
+            accumulators = used * count
+            work = max(accumulators, LATENCY, (used + count) * LOAD)
+            registers = accumulators + used + 1
+            if registers > target.vector_registers - 2:
+                work *= 1.25
+            seconds += positions * (steps * work + TILE_OVERHEAD + 2 * accumulators) * step_seconds
+    weight_bytes = 4 * width * steps
+    swept = 4 * vectors * lanes * steps if reuse_weights else weight_bytes
+    passes = positions * -(-columns // tile_columns)
+    if reuse_weights:
+        seconds += _traffic(target, weight_bytes, weight_bytes) + _traffic(target, swept, weight_bytes) * (passes - 1)
+        seconds += _traffic(target, data_bytes, data_bytes) * len(channel_tiles)
+    else:
+        seconds += _traffic(target, weight_bytes, weight_bytes) * positions + _traffic(target, data_bytes, data_bytes)
+    return seconds
+
+
+LATENCY = 4  # multiply-adds that must be under way: latency times throughput, in whole vectors
+LOAD = 0.6  # a load's share of the time of a multiply-add
+TILE_OVERHEAD = 24  # multiply-adds' worth of loop and address code around one tile
+
+
+def _traffic(target: Target, working_set: int, moved: int) -> float:
+    """Seconds by which moving `moved` bytes delays the multiply-adds, from the cache that holds `working_set`."""
+    for level, cache in enumerate(target.caches):
+        if working_set <= cache.bytes * 0.75:
+            return 0.0 if level == 0 or not cache.bandwidth else HIDDEN[min(level, 2)] * moved / cache.bandwidth
+    return moved / target.memory_bandwidth if target.memory_bandwidth else 0.0
+
+
+HIDDEN = (0.0, 0.15, 0.5)  # the share of the traffic from L1, L2, L3 that prefetching does not hide
