@@ -241,7 +241,8 @@ class _Printer:
             return _content_hash(array)
         if (known := self._resource_names.get(id(array))) is not None:
             return known
-        base = key if hint is None else self.names.of(hint, hint.name) if key == "value" else f"{hint.name}.{key}"
+        owner = None if hint is None else self.names.of(hint, hint.name)
+        base = key if owner is None else owner if key == "value" else f"{owner}.{key}"
         name, number = base, 0
         while name in self._taken_resources:
             number += 1

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from optc.errors import ModelError
 from optc.ir import dialects
+from optc.ir.clone import clone_operation
 from optc.ir.core import RETURN, Graph, Module, Operation, Value
 from optc.ir.dims import Dim
 from optc.ir.printer import ISOLATED, print_operation, print_type
@@ -71,6 +73,20 @@ def _fault(operation: Operation, what: str, reason: str, culprit: str = "") -> I
     error = InvalidModule(what, where=where, why=f"{shown}\n  {reason}")
     error.operation = operation
     return error
+
+
+def _inferred(operation: Operation) -> Sequence[ValueType]:
+    """The result types by inference; where nested graphs take part, on a copy, for inference retypes their values."""
+    if not operation.graphs:
+        return dialects.infer(operation)
+    copy = clone_operation(operation, {})
+    try:
+        return dialects.infer(copy)
+    finally:
+        for nested in copy.walk():
+            nested.drop_operands()
+            for graph in nested.graphs.values():
+                graph.terminator.drop_operands()
 
 
 class _Verifier:
@@ -207,7 +223,7 @@ class _Verifier:
         name = operation.name
         try:
             dialects.check(operation)
-            inferred = dialects.infer(operation)
+            inferred = _inferred(operation)
         except KeyError:
             hint = near(name, dialects.known_names())
             raise _fault(operation, f"no operation is called '{name}'", hint or "nobody declares it") from None
