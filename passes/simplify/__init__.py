@@ -1,0 +1,1 @@
+"""The passes that make a module smaller without changing what it computes, and the pipeline of them all."""
