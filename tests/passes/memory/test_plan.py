@@ -42,6 +42,16 @@ def optimum(buffers: list[Buffer]) -> int:
     return best
 
 
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(buffer_lists)
+def test_plans_are_valid_and_bounded(buffers: list[Buffer]) -> None:
+    plan = plan_memory(buffers)
+    assert_valid(buffers, plan.offsets, plan.arena_bytes)
+    assert all(offset % 64 == 0 for offset in plan.offsets)
+    assert plan.lower_bound <= plan.arena_bytes <= sum(each.size for each in buffers)
+    assert plan == plan_memory(buffers)
+
+
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(buffer_lists.filter(lambda buffers: len(buffers) <= 6))
 def test_plans_are_near_the_optimum_of_small_cases(buffers: list[Buffer]) -> None:

@@ -1,0 +1,210 @@
+"""The roofline: a kernel takes as long as its arithmetic or its memory traffic, whichever is longer, and its launch.
+
+Williams, Waterman and Patterson, "Roofline: an insightful visual performance model" (2009), with the bandwidth of the
+cache level that holds the working set ("hierarchical roofline").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from optc.costmodel.interface import Candidate, Estimate
+from optc.ir.core import Operation, Value
+from optc.ir.types import TensorType
+from optc.ops.declaration import Kind, declaration_of
+from optc.targets.target import Target
+
+
+@dataclass(frozen=True)
+class Efficiency:
+    """The share of peak arithmetic that a good kernel reaches.
+
+    Attributes:
+        full: when the innermost stored axis fills whole SIMD registers for every operand that matters.
+        strided: when it has to gather, shuffle or handle ragged ends.
+    """
+
+    full: float
+    strided: float
+
+
+# Contractions: register-tiled templates measure 0.85..0.95 of peak on 3x3 and 0.7..0.9 on 1x1 convolutions in blocked
+# layouts; a convolution that stores channels far apart vectorises along rows, whose ends are ragged: about half.
+# Windows and depthwise convolutions load one operand for each multiply-add: two loads a cycle feed one FMA unit of two.
+# Reductions carry one dependency chain of latency 4 over two units unless unrolled. Element-wise arithmetic reaches one
+# operation, not two, an instruction; movement does none.
+EFFICIENCY: dict[Kind, Efficiency] = {
+    Kind.CONTRACTION: Efficiency(0.80, 0.40),
+    Kind.WINDOW: Efficiency(0.25, 0.06),
+    Kind.REDUCTION: Efficiency(0.15, 0.05),
+    Kind.ELEMENTWISE: Efficiency(0.25, 0.10),
+    Kind.MOVEMENT: Efficiency(0.25, 0.10),
+}
+_DEFAULT_EFFICIENCY = Efficiency(0.10, 0.05)
+_DEPTHWISE = Efficiency(0.35, 0.10)
+
+# Polynomial approximations of transcendental functions take this many vector instructions an element.
+_INSTRUCTIONS: dict[str, float] = {
+    "onnx.Exp": 12, "onnx.Log": 14, "onnx.Sigmoid": 16, "onnx.Tanh": 18, "onnx.Erf": 20, "onnx.Gelu": 24,
+    "onnx.Softplus": 28, "onnx.Mish": 40, "onnx.Softmax": 16, "onnx.LogSoftmax": 18, "onnx.Elu": 14, "onnx.Selu": 14,
+    "onnx.Sin": 18, "onnx.Cos": 18, "onnx.Pow": 30, "onnx.Sqrt": 6, "onnx.Div": 6, "onnx.Reciprocal": 6,
+    "onnx.HardSwish": 4, "onnx.HardSigmoid": 3, "onnx.Clip": 2, "optc.silu": 18, "optc.gelu": 24,
+}  # fmt: skip
+
+# A copy that is not along the innermost axis of both sides moves single elements: one load and one store a cycle.
+_SCATTERED_BANDWIDTH = 0.25
+_LOOP_NESTS = (Kind.CONTRACTION, Kind.REDUCTION, Kind.WINDOW)
+_TILE_VECTORS = 2  # SIMD registers of output channels in a register tile: 2 to 4
+# Sweeps over their operand that these make; other reductions make one.
+_PASSES: dict[str, int] = {
+    "onnx.Softmax": 3, "onnx.LogSoftmax": 3, "onnx.LayerNormalization": 3, "onnx.InstanceNormalization": 3,
+    "onnx.GroupNormalization": 3, "onnx.RMSNormalization": 2, "onnx.LpNormalization": 2,
+}  # fmt: skip
+_PARALLEL_EFFICIENCY = 0.9  # shared caches and uneven chunks
+_RELATIVE_ERROR = 2.0  # assumed: a factor of two either way
+
+
+@dataclass(frozen=True)
+class AnalyticalCostModel:
+    """Needs no data but the target's own figures.
+
+    Attributes:
+        threads: that one inference uses; more than the target's cores are not counted.
+    """
+
+    threads: int = 1
+
+    def predict(self, candidates: Sequence[Candidate], target: Target) -> list[Estimate]:
+        """See CostModel. Values inside a candidate cost nothing: they live in registers."""
+        return [self._estimate(candidate, target) for candidate in candidates]
+
+    def _estimate(self, candidate: Candidate, target: Target) -> Estimate:
+        threads = min(max(self.threads, 1), max(target.cores, 1))
+        flops = 0
+        arithmetic = 0.0
+        root = next((each for each in candidate.operations if declaration_of(each.name).kind in _LOOP_NESTS), None)
+        before = _ancestors(root, candidate.operations) if root is not None else set()
+        for operation in candidate.operations:
+            count = declaration_of(operation.name).flops(operation)
+            flops += count
+            if root is not None and operation in before:
+                arithmetic += _prologue_seconds(operation, root, target)
+            else:
+                arithmetic += _arithmetic_seconds(operation, count, target)
+        read, written = _traffic(candidate.inputs), _traffic(candidate.outputs)
+        moved = read + written
+        one_core = max(arithmetic, moved / _bandwidth(moved, target) / _smoothness(candidate))
+        seconds = one_core
+        if threads > 1:
+            beyond = not target.caches or moved > target.caches[-1].bytes
+            limit = moved / target.memory_bandwidth_all if beyond and target.memory_bandwidth_all else 0.0
+            parallel = max(one_core / (threads * _PARALLEL_EFFICIENCY), limit) + target.parallel_seconds
+            seconds = min(one_core, parallel)
+        seconds += target.launch_seconds
+        return Estimate(seconds, seconds / _RELATIVE_ERROR, seconds * _RELATIVE_ERROR, moved, flops, "roofline")
+
+
+def _arithmetic_seconds(operation: Operation, flops: int, target: Target) -> float:
+    """Seconds of one core for the arithmetic of one operation."""
+    kind = declaration_of(operation.name).kind
+    result = operation.results[0]
+    if not isinstance(result.type, TensorType):
+        return 0.0
+    peak = _peak(operation, target)
+    efficiency = EFFICIENCY.get(kind, _DEFAULT_EFFICIENCY)
+    if is_depthwise(operation):
+        efficiency = _DEPTHWISE
+    share = efficiency.full if _fills_registers(operation, kind, target) else efficiency.strided
+    work = float(flops)
+    if kind is Kind.CONTRACTION:
+        work *= _rounding(operation)
+    else:
+        work = max(work, result.type.elements * _INSTRUCTIONS.get(operation.name, 1.0))
+    return work / (peak * share)
+
+
+def _prologue_seconds(operation: Operation, root: Operation, target: Target) -> float:
+    """Seconds for an operation whose elements a loop nest works out anew each time that it reads them."""
+    instructions = _INSTRUCTIONS.get(operation.name, 1.0)
+    peak = _peak(root, target)
+    if declaration_of(root.name).kind is Kind.CONTRACTION:
+        # One scalar for each column of the register tile, against as many vector instructions as the tile is wide.
+        return declaration_of(root.name).flops(root) / peak * instructions / _TILE_VECTORS
+    reads = _PASSES.get(root.name, 1)
+    source = next(iter(root.present_operands)).tensor_type
+    return reads * source.elements * instructions / (peak * EFFICIENCY[Kind.ELEMENTWISE].full)
+
+
+def _ancestors(root: Operation, operations: Sequence[Operation]) -> set[Operation]:
+    """Those of `operations` (in order) that `root` depends on."""
+    needed = set(root.present_operands)
+    found: set[Operation] = set()
+    for operation in reversed(operations):
+        if operation is not root and any(result in needed for result in operation.results):
+            needed.update(operation.present_operands)
+            found.add(operation)
+    return found
+
+
+def _peak(operation: Operation, target: Target) -> float:
+    peaks = target.peak_flops
+    return peaks.get(operation.results[0].tensor_type.dtype.name) or peaks.get("f32") or 1e9
+
+
+def is_depthwise(operation: Operation) -> bool:
+    """A convolution with one input channel a group: it reuses no input across output channels."""
+    if operation.name != "onnx.Conv" or operation.attributes.get("group", 1) == 1:
+        return False
+    weight = operation.operands[1]
+    return weight is not None and isinstance(weight.type, TensorType) and weight.shape[1] == 1
+
+
+def _rounding(operation: Operation) -> float:
+    """Stored elements of the result for each logical one: lanes that compute garbage."""
+    type = operation.results[0].tensor_type
+    return type.bytes / max(1, type.elements * type.dtype.bytes)
+
+
+def _fills_registers(operation: Operation, kind: Kind, target: Target) -> bool:
+    """Whether the innermost stored axis of the result, and of a spatial operand, is made for SIMD."""
+    if target.channel_block <= 1:
+        return True
+    spatial = kind in (Kind.CONTRACTION, Kind.WINDOW) and operation.results[0].tensor_type.rank in (4, 5)
+    if not spatial or operation.name == "onnx.MatMul":
+        return True
+    values = [operation.results[0]]
+    if kind is Kind.WINDOW or is_depthwise(operation):
+        values += operation.present_operands[:1]
+    return all(value.tensor_type.layout.blocks for value in values)
+
+
+def _traffic(values: Sequence[Value]) -> int:
+    return sum(value.type.bytes for value in values if isinstance(value.type, TensorType))
+
+
+def _bandwidth(working_set: int, target: Target) -> float:
+    """Bytes a second of one core for a working set: that of the smallest cache that holds it.
+
+    L1 is left out: what a kernel reads was written by another one and has usually left L1.
+    """
+    for cache in target.caches[1:]:
+        if working_set <= cache.bytes:
+            return cache.bandwidth
+    return target.memory_bandwidth or 1e9
+
+
+def _smoothness(candidate: Candidate) -> float:
+    """The share of the bandwidth that the access pattern allows."""
+    scattered = any(_permutes_innermost(operation) for operation in candidate.operations)
+    return _SCATTERED_BANDWIDTH if scattered else 1.0
+
+
+def _permutes_innermost(operation: Operation) -> bool:
+    if operation.name == "optc.relayout":
+        source, result = operation.operands[0], operation.results[0]
+        return source is not None and source.tensor_type.layout != result.tensor_type.layout
+    if operation.name == "onnx.Transpose":
+        order = operation.attributes.get("perm")
+        return not isinstance(order, tuple) or (bool(order) and order[-1] != len(order) - 1)
+    return False

@@ -1,0 +1,75 @@
+"""What every cost model answers: how long a kernel takes on a target, with an interval and what the figure rests on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from optc.ir.core import CONSTANT, Graph, Operation, Value
+
+if TYPE_CHECKING:
+    from optc.targets.target import Target
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A kernel that might be made: what it computes, what it reads from memory and what it writes there.
+
+    A pass describes a group by it before any graph is built; `of_graph` describes one that exists.
+
+    Attributes:
+        operations: in an order in which they can be executed, without constants.
+        inputs: values read from memory, large constants included.
+        outputs: values written to memory.
+    """
+
+    operations: tuple[Operation, ...]
+    inputs: tuple[Value, ...]
+    outputs: tuple[Value, ...]
+
+    @staticmethod
+    def of_operations(operations: Sequence[Operation], outside: Iterable[Value] | None = None) -> Candidate:
+        """The kernel of some operations of one graph; `outside` are results needed elsewhere."""
+        inside = set(operations)
+        produced = {result for operation in operations for result in operation.results}
+        read = dict.fromkeys(value for operation in operations for value in operation.present_operands)
+        if outside is None:
+            outside = [value for value in produced if any(user not in inside for user in value.users)]
+        needed = set(outside)
+        written = tuple(r for operation in operations for r in operation.results if r in needed)
+        return Candidate(tuple(operations), tuple(value for value in read if value not in produced), written)
+
+    @staticmethod
+    def of_graph(graph: Graph) -> Candidate:
+        """The kernel of a fused group's body."""
+        operations = tuple(operation for operation in graph if operation.name != CONSTANT)
+        return Candidate(operations, tuple(graph.inputs), tuple(dict.fromkeys(graph.outputs)))
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a cost model predicts for one candidate.
+
+    Attributes:
+        seconds: the expected time of one execution.
+        low: the lower end of an interval that should hold the truth nine times in ten.
+        high: its upper end.
+        bytes: read from and written to memory outside the kernel.
+        flops: floating-point operations.
+        basis: what the figure rests on, for people (`roofline`, `measured`, `learned: 412 kernels` …).
+    """
+
+    seconds: float
+    low: float
+    high: float
+    bytes: int
+    flops: int
+    basis: str
+
+
+class CostModel(Protocol):
+    """Prices kernels. Batches, since a learned model is many times faster on them."""
+
+    def predict(self, candidates: Sequence[Candidate], target: Target) -> list[Estimate]:
+        """One estimate for each candidate, in order; all types must be static."""

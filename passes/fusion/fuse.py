@@ -1,0 +1,90 @@
+"""Divide a module into kernels: every `optc.fused` operation that this pass makes becomes one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from optc.costmodel.interface import Candidate, CostModel
+from optc.ir.core import CONSTANT, Graph, Module, Operation
+from optc.ops.views import is_view
+from optc.passes.base import Pass, PassContext, Remark
+from optc.passes.fusion.build import FUSED, fuse
+from optc.passes.fusion.orders import depth_first, reorder
+from optc.passes.fusion.rules import GroupRules
+from optc.passes.fusion.search import Run, divide
+from optc.targets.target import Target
+
+
+@dataclass(frozen=True)
+class Fuse(Pass):
+    """Group operations into kernels so that the cost model's total is smallest.
+
+    A group is at most one contraction, reduction or window with the element-wise and movement operations around it.
+    The division is optimal, by dynamic programming, for the order of operations; the source order and a depth-first
+    one are tried. Operations without native code and views that stand alone are left as they are.
+
+    Attributes:
+        max_operations: in one group.
+        max_inputs: that one kernel reads.
+    """
+
+    name: ClassVar[str] = "fuse"
+    max_operations: int = 32
+    max_inputs: int = 12
+
+    def run(self, module: Module, context: PassContext) -> bool:
+        if context.target is None or context.cost_model is None:
+            return False
+        return self._run_graph(module.main, context, context.target, context.cost_model)
+
+    def _run_graph(self, graph: Graph, context: PassContext, target: Target, model: CostModel) -> bool:
+        changed = False
+        for operation in graph:
+            if operation.name == "onnx.If":
+                for nested in operation.graphs.values():
+                    changed = self._run_graph(nested, context, target, model) or changed
+        operations = [operation for operation in graph if operation.name not in (CONSTANT, FUSED)]
+        rules = GroupRules(context.supports, self.max_operations, self.max_inputs)
+        runs = self._best_division(operations, rules, model, target)
+        if [op for run in runs for op in run.candidate.operations] != operations:
+            reorder(graph, [op for run in runs for op in run.candidate.operations])
+        for run in runs:
+            if run.estimate is not None:
+                self._remark(run, rules, context, target, model)
+                fuse(run.candidate.operations)
+                changed = True
+            else:
+                self._remark_left_alone(run.candidate.operations[0], rules, context)
+        return changed
+
+    def _best_division(
+        self, operations: Sequence[Operation], rules: GroupRules, model: CostModel, target: Target
+    ) -> list[Run]:
+        """The cheaper of the divisions of two orders; the source order wins ties."""
+        divisions = [divide(operations, rules, model, target)]
+        other = depth_first(operations)
+        if other != list(operations):
+            divisions.append(divide(other, rules, model, target))
+        return min(divisions, key=lambda runs: sum(run.seconds for run in runs))
+
+    def _remark(self, run: Run, rules: GroupRules, context: PassContext, target: Target, model: CostModel) -> None:
+        operations = run.candidate.operations
+        if len(operations) == 1:
+            return
+        apart = model.predict([Candidate.of_operations([each]) for each in operations if not is_view(each)], target)
+        unfused = sum(estimate.seconds for estimate in apart)
+        location = operations[0].location
+        for operation in operations[1:]:
+            location = location + operation.location
+        what = "fuse-" + "-".join(operation.name.split(".")[-1].lower() for operation in operations[:6])
+        saved = f"{run.seconds * 1e6:.1f} µs instead of {unfused * 1e6:.1f} µs"
+        reason = f"{len(operations)} operations in one kernel: {saved}"
+        predicted = {"fused_seconds": run.seconds, "unfused_seconds": unfused}
+        context.remarks.append(Remark(self.name, "applied", what, reason, location, predicted))
+
+    def _remark_left_alone(self, operation: Operation, rules: GroupRules, context: PassContext) -> None:
+        reason = rules.refusal_of(operation)
+        if reason is not None and not is_view(operation):
+            context.remarks.append(Remark(self.name, "missed", "native", reason, operation.location))
