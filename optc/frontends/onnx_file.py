@@ -1,0 +1,119 @@
+"""Reading a model file and the checks that need no look inside the graph."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+from google.protobuf.message import DecodeError
+from onnx import defs
+
+from optc.errors import ModelError
+
+OLDEST_OPSET = 7
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """A parsed model.
+
+    Attributes:
+        proto: the model; external data is not loaded.
+        label: how errors call it.
+        folder: where external data lies; None when the model came without a file.
+        opsets: the version of each imported domain.
+    """
+
+    proto: onnx.ModelProto
+    label: str
+    folder: Path | None
+    opsets: dict[str, int]
+
+
+def read_model(source: str | Path | bytes | onnx.ModelProto) -> ModelFile:
+    """Parse and check the outer layers of a model.
+
+    Raises:
+        ModelError: there is no such file, it is not ONNX, or its versions are outside what optc reads.
+    """
+    folder: Path | None = None
+    if isinstance(source, onnx.ModelProto):
+        proto, label = source, f"the model '{source.graph.name or 'unnamed'}'"
+    else:
+        if isinstance(source, bytes):
+            data, label = source, "the given bytes"
+        else:
+            path = Path(source)
+            data, label, folder = _read_bytes(path), str(path), path.parent
+        proto = _parse(data, label)
+    return ModelFile(proto, label, folder, _check_versions(proto, label))
+
+
+def _read_bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        near = sorted(item.name for item in path.parent.glob("*.onnx"))[:5] if path.parent.is_dir() else []
+        hint = f"ONNX files in that folder: {', '.join(near)}" if near else None
+        raise ModelError("There is no such model file", where=str(path), hint=hint) from None
+    except IsADirectoryError:
+        raise ModelError("The model is a folder, not a file", where=str(path), hint="Name the .onnx file in it.") from None
+    except OSError as error:
+        raise ModelError("The model file cannot be read", where=str(path), why=error.strerror or str(error)) from None
+
+
+def _parse(data: bytes, label: str) -> onnx.ModelProto:
+    proto = onnx.ModelProto()
+    if not data:
+        raise ModelError("The model file is empty", where=label, hint="Download or export it again.")
+    if data.startswith(b"version https://git-lfs"):
+        raise ModelError("The model file is a Git LFS pointer", where=label, hint="Run `git lfs pull` in its repository.")
+    try:
+        proto.ParseFromString(data)
+    except DecodeError:
+        raise ModelError(
+            "The file is not an ONNX model, or it is truncated",
+            where=label,
+            why=f"its {len(data)} bytes are no ModelProto message",
+            hint="Download or export it again; `optc` reads .onnx and .pt2 files.",
+        ) from None
+    if not proto.HasField("graph") or not (proto.ir_version or proto.opset_import):
+        raise ModelError(
+            "The file is not an ONNX model, or it is truncated",
+            where=label,
+            why="the message holds no graph" if not proto.HasField("graph") else "the message names no version",
+            hint="Download or export it again; `optc` reads .onnx and .pt2 files.",
+        )
+    return proto
+
+
+def _check_versions(proto: onnx.ModelProto, label: str) -> dict[str, int]:
+    newest = defs.onnx_opset_version()
+    opsets: dict[str, int] = {}
+    for item in proto.opset_import:
+        domain = "" if item.domain == "ai.onnx" else item.domain
+        if opsets.setdefault(domain, item.version) != item.version:
+            raise ModelError(
+                f"The model imports two versions of the domain '{domain or 'ai.onnx'}'",
+                where=label,
+                why=f"versions {opsets[domain]} and {item.version}",
+            )
+    version = opsets.setdefault("", OLDEST_OPSET if proto.functions else 1) if "" not in opsets else opsets[""]
+    default_used = any(node.domain in ("", "ai.onnx") for node in proto.graph.node)
+    if "" in {("" if item.domain == "ai.onnx" else item.domain) for item in proto.opset_import} or default_used:
+        if version > newest:
+            raise ModelError(
+                f"The model uses ONNX opset {version}, which is newer than this optc knows",
+                where=label,
+                why=f"the installed onnx {onnx.__version__} knows opsets up to {newest}",
+                hint="Upgrade the onnx package, or export the model with an older opset.",
+            )
+        if version < OLDEST_OPSET:
+            raise ModelError(
+                f"The model uses ONNX opset {version}, which is too old",
+                where=label,
+                why=f"optc reads opsets {OLDEST_OPSET} to {newest}",
+                hint=f"Convert it with onnx.version_converter.convert_version(model, {OLDEST_OPSET}), or export it again.",
+            )
+    return opsets

@@ -1,0 +1,15 @@
+"""All declaration files; importing this declares every operation that optc knows by itself."""
+
+from optc.ops import (  # noqa: F401
+    contraction,
+    control,
+    dialect,
+    elementwise,
+    movement,
+    quantize,
+    random,
+    recurrent,
+    reduction,
+    value_rules,
+    window,
+)
