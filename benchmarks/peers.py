@@ -26,6 +26,11 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
+import onnx
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from zoo import ZOO, example_inputs  # noqa: E402
 
 Run = Callable[[], list[np.ndarray]]
 Inputs = dict[str, np.ndarray]
@@ -94,16 +99,10 @@ class OpenVino(Peer):
         return run
 
 
-def load_inputs(entry: dict, seed: int = 0) -> Inputs:
-    """Seeded inputs for one model of the zoo's manifest: `inputs` maps a name to its shape, dtype and upper bound."""
-    from optc.runtime.random_inputs import random_array
-
-    generator = np.random.default_rng(seed)
-    return {
-        name: np.asarray(spec["value"], spec["dtype"]) if "value" in spec
-        else random_array(generator, spec["dtype"], tuple(spec["shape"]), spec.get("below"))
-        for name, spec in entry["inputs"].items()
-    }
+def load_inputs(name: str, model: Path) -> Inputs:
+    """The zoo's seeded example inputs of one model."""
+    proto = onnx.load(str(model), load_external_data=False)
+    return example_inputs(proto, ZOO[name].inputs)
 
 
 def median_seconds(run: Run, seconds: float) -> float:
@@ -117,21 +116,21 @@ def median_seconds(run: Run, seconds: float) -> float:
     return statistics.median(times)
 
 
-def compare(model: Path, entry: dict, peers: list[str], threads: int, rounds: int, seconds: float) -> dict:
+def compare(name: str, model: Path, peers: list[str], threads: int, rounds: int, seconds: float) -> dict:
     """Latencies of one model at one thread count: per peer the median over rounds, the spread, and optc's error."""
-    inputs = load_inputs(entry)
+    inputs = load_inputs(name, model)
     runs: dict[str, Run] = {}
     absent: dict[str, str] = {}
-    for name in peers:
+    for peer in peers:
         try:
-            runs[name] = Peer.registry[name]().prepare(model, inputs, threads)
-            runs[name]()
+            runs[peer] = Peer.registry[peer]().prepare(model, inputs, threads)
+            runs[peer]()
         except Exception as error:
-            absent[name] = f"{type(error).__name__}: {str(error).splitlines()[0][:120]}"
+            absent[peer] = f"{type(error).__name__}: {str(error).splitlines()[0][:120]}"
     times: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(rounds):
-        for name, run in runs.items():
-            times[name].append(median_seconds(run, seconds))
+        for peer, run in runs.items():
+            times[peer].append(median_seconds(run, seconds))
     row: dict = {"threads": threads, "absent": absent}
     row["milliseconds"] = {name: statistics.median(values) * 1e3 for name, values in times.items()}
     row["spread"] = {name: (max(values) - min(values)) / statistics.median(values) for name, values in times.items()}
@@ -211,11 +210,11 @@ def main() -> None:
         if hasattr(os, "sched_setaffinity"):
             os.sched_setaffinity(0, set(range(threads)))
         rows = report["threads"].setdefault(str(threads), {})
-        for name, entry in manifest["models"].items():
+        for name, entry in manifest.items():
             if arguments.models and name not in arguments.models:
                 continue
             rows[name] = compare(
-                arguments.zoo / entry["file"], entry, peers, threads, arguments.rounds, arguments.seconds
+                name, arguments.zoo / entry["file"], peers, threads, arguments.rounds, arguments.seconds
             )
             print(name, threads, rows[name]["milliseconds"], rows[name]["absent"] or "", file=sys.stderr, flush=True)
             if arguments.out:
