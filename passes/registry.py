@@ -13,13 +13,13 @@ from optc.passes.base import Pass
 ENTRY_POINTS = "optc.passes"
 
 PASSES: dict[str, str] = {
-    "assign-layouts": "optc.passes.layout.assign:AssignLayouts",
     "constant-if": "optc.passes.simplify.constant_if:ConstantIf",
     "cse": "optc.passes.simplify.cse:EliminateCommonSubexpressions",
     "dce": "optc.passes.simplify.dce:EliminateDeadCode",
     "fold": "optc.passes.simplify.fold:Fold",
     "fold-shapes": "optc.passes.simplify.fold_shapes:FoldShapes",
     "fuse": "optc.passes.fusion.fuse:Fuse",
+    "layout": "optc.passes.layout.assign:AssignLayouts",
 }
 """The built-in passes. A test holds this table equal to the classes that the folders define."""
 

@@ -27,7 +27,7 @@ class AssignLayouts(Pass):
         block: channels a block; 0 takes the target's `channel_block`.
     """
 
-    name: ClassVar[str] = "assign-layouts"
+    name: ClassVar[str] = "layout"
     block: int = 0
 
     def run(self, module: Module, context: PassContext) -> bool:
