@@ -12,6 +12,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from optc.backends.tvm.lowering.recording import note_condition
 from optc.backends.tvm.tensor import LogicalTensor
 
 if TYPE_CHECKING:
@@ -101,4 +102,5 @@ def choose(condition: PrimExpr, then: Callable[[], PrimExpr], otherwise: Callabl
 
     if isinstance(condition, bool | int | tirx.IntImm):
         return then() if bool(condition) else otherwise()
+    note_condition(condition)
     return tirx.if_then_else(condition, scoped(then), scoped(otherwise))

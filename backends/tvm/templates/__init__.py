@@ -1,0 +1,7 @@
+"""Schedule templates; importing this package registers all of its modules."""
+
+from importlib import import_module
+from pkgutil import iter_modules
+
+for _module in iter_modules(__path__):
+    import_module(f"{__name__}.{_module.name}")

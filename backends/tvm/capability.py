@@ -1,0 +1,107 @@
+"""Which operations the TVM backend has native code for. Imports no TVM, so that drivers and passes may ask at will."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from optc.backends.tvm.lowering import LOWERINGS
+from optc.ir.core import CONSTANT, Operation
+from optc.ir.types import TensorType
+from optc.ops.declaration import declaration_of
+
+ELEMENT_TYPES = frozenset(
+    {"f32", "f64", "f16", "bf16", "i8", "i16", "i32", "i64", "u8", "u16", "u32", "u64", "bool"}
+)
+_MOST_ELEMENTS = 2**31 - 1  # offsets are 32-bit
+
+PARAMETERS: dict[str, tuple[int, ...]] = {
+    "onnx.Reshape": (1,),
+    "onnx.Squeeze": (1,),
+    "onnx.Unsqueeze": (1,),
+    "onnx.Expand": (1,),
+    "onnx.Slice": (1, 2, 3, 4),
+    "onnx.Split": (1,),
+    "onnx.Tile": (1,),
+    "onnx.Trilu": (1,),
+    "onnx.Pad": (1, 3),
+    "onnx.OneHot": (1,),
+    "onnx.CumSum": (1,),
+    "onnx.ConstantOfShape": (0,),
+    "onnx.Resize": (1, 2, 3),
+    "onnx.Upsample": (1,),
+    **{
+        f"onnx.Reduce{kind}": (1,)
+        for kind in ("Sum", "Mean", "Max", "Min", "Prod", "SumSquare", "L1", "L2", "LogSum", "LogSumExp")
+    },
+}
+"""Operands that shape the code and so must be constants of the group's body, by operation."""
+
+Check = Callable[[Operation], "str | None"]
+CHECKS: dict[str, Check] = {}
+"""Further conditions by operation: None when they hold, else the reason."""
+
+
+def checks(*names: str) -> Callable[[Check], Check]:
+    """Register a condition that operations must meet."""
+
+    def register(check: Check) -> Check:
+        for name in names:
+            CHECKS[name] = check
+        return check
+
+    return register
+
+
+def supports(operation: Operation) -> str | None:
+    """None where there is native code for the operation, else the reason why not."""
+    if operation.name == CONSTANT:
+        return None
+    if operation.name not in LOWERINGS and operation.name not in CHECKS:
+        return "it has no native lowering"
+    for value in (*operation.present_operands, *operation.results):
+        refusal = _type_refusal(value.type, value.name)
+        if refusal is not None:
+            return refusal
+    for position in PARAMETERS.get(operation.name, ()):
+        operand = operation.operand(position)
+        if operand is not None and operand.constant is None:
+            return f"operand {position} ('{operand.name}') is not constant"
+    if not declaration_of(operation.name).deterministic:
+        return "its results are random"
+    check = CHECKS.get(operation.name)
+    return None if check is None else check(operation)
+
+
+def _type_refusal(kind: object, name: str) -> str | None:
+    if not isinstance(kind, TensorType):
+        return f"'{name}' is no tensor"
+    if kind.dtype.name not in ELEMENT_TYPES:
+        return f"elements of '{name}' are {kind.dtype}"
+    if not kind.is_static:
+        return f"the shape of '{name}' is not static"
+    if kind.elements > _MOST_ELEMENTS:
+        return f"'{name}' has more than 2^31 - 1 elements"
+    return None
+
+
+@checks("onnx.CumSum")
+def _cumulative_sum(operation: Operation) -> str | None:
+    axis = operation.operands[1]
+    assert axis is not None and axis.constant is not None
+    extent = operation.results[0].shape[int(axis.constant.reshape(-1)[0])]
+    return None if extent <= 512 else f"it sums over {extent} elements, more than 512"
+
+
+@checks("onnx.OneHot")
+def _one_hot(operation: Operation) -> str | None:
+    return None if operation.operands[1] is not None else "the depth is missing"
+
+
+@checks("onnx.Cast")
+def _cast(operation: Operation) -> str | None:
+    return None if operation.operands else "it has no operand"
+
+
+@checks("onnx.BatchNormalization")
+def _batch_normalization(operation: Operation) -> str | None:
+    return "it is in training mode" if operation.attributes.get("training_mode", 0) else None
