@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
 
@@ -11,10 +11,10 @@ from optc.ir.dims import Dim, Shape
 from optc.ir.types import TensorType, ValueType
 from optc.ops.declaration import Kind, declare, declaration_of
 from optc.ops.evaluate import evaluate_graph
-from optc.ops.inference import infer_types, tolerating_misfits
+from optc.ops.inference import infer_types, report_misfit, tolerating_misfits
 from optc.ops.onnx_types import UNKNOWN_TYPE
 from optc.ops.shapes import fresh, integer, integers, tensor
-from optc.ops.values import ints_of
+from optc.ops.values import ints_of, value_of
 
 _ROUNDS = 8  # a carried type changes at most once for each axis, then once more to an unknown rank
 
@@ -36,23 +36,36 @@ def join_types(a: ValueType, b: ValueType, unknown: Callable[[int], Dim]) -> Val
 
 def _infer_if(operation: Operation) -> Sequence[ValueType]:
     branches = [operation.graphs["then_branch"], operation.graphs["else_branch"]]
-    failing = []
+    failing: dict[Graph, str] = {}
     for branch in branches:
         with tolerating_misfits() as misfits:
             infer_types(branch)
         if misfits:
-            failing.append(branch)
+            failing[branch] = misfits[0]
     then, otherwise = (branch.outputs for branch in branches)
     if len(then) != len(otherwise) or len(then) != len(operation.results):
         raise ValueError(
             f"its branches have {len(then)} and {len(otherwise)} outputs, it has {len(operation.results)} itself"
         )
-    if len(failing) == 1:  # that branch cannot finish, so the results are those of the other
-        return [value.type for value in (otherwise if failing[0] is branches[0] else then)]
+    taken = _branch_taken(operation, failing)
+    if len(failing) == 2 or taken in failing:
+        report_misfit(f"its branch '{(taken or branches[0]).name}' cannot run: {failing[taken or branches[0]]}")
+    if taken is not None:
+        return [value.type for value in taken.outputs]
     return [
         join_types(a.type, b.type, lambda axis, position=position: fresh(operation, axis, position))  # type: ignore[misc]
         for position, (a, b) in enumerate(zip(then, otherwise, strict=True))
     ]
+
+
+def _branch_taken(operation: Operation, failing: Collection[Graph]) -> Graph | None:
+    """The branch whose types hold: that of a known condition, else the only one that can finish."""
+    condition = value_of(operation.operands[0])
+    if condition is not None and condition.size == 1 and condition.item() is not None:
+        return operation.graphs["then_branch" if condition.item() else "else_branch"]
+    if len(failing) == 1:
+        return operation.graphs["then_branch" if operation.graphs["else_branch"] in failing else "else_branch"]
+    return None
 
 
 def _fix_carried(operation: Operation, body: Graph, first: int, initial: Sequence[ValueType], outputs_from: int) -> None:

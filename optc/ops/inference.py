@@ -32,15 +32,22 @@ def tolerating_misfits() -> Iterator[list[str]]:
         _misfits.reset(token)
 
 
+def report_misfit(reason: str) -> None:
+    """Raise ValueError with the reason, or note it where misfits are tolerated."""
+    misfits = _misfits.get()
+    if misfits is None:
+        raise ValueError(reason)
+    misfits.append(reason)
+
+
 def _infer(operation: Operation) -> Sequence[ValueType]:
     declaration = declaration_of(operation.name)
     try:
         return declaration.infer(operation)
     except ValueError as error:
-        misfits = _misfits.get()
-        if misfits is None:
+        if _misfits.get() is None:
             raise
-        misfits.append(f"{operation.name} {operation.location}: {error}")
+        report_misfit(f"{operation.name} {operation.location}: {error}")
     stripped = Operation(
         operation.name,
         [None if value is None else _without_shape(value) for value in operation.operands],

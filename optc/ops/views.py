@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from optc.ir.core import Operation, Value
+from optc.ir.core import Operation
 from optc.ir.types import TensorType
 
 _VIEWS = frozenset({"onnx.Identity", "onnx.Reshape", "onnx.Flatten", "onnx.Squeeze", "onnx.Unsqueeze", "optc.relayout"})
@@ -36,11 +36,3 @@ def _stored_order(type: TensorType) -> tuple[tuple[int, ...], int]:
             order.append(axis)
     return tuple(order), type.bytes
 
-
-def storage_root(value: Value) -> Value:
-    """The value whose storage `value` shares: itself, or the operand at the start of a chain of views."""
-    while value.producer is not None and is_view(value.producer):
-        operand = value.producer.operands[0]
-        assert operand is not None
-        value = operand
-    return value
