@@ -12,7 +12,7 @@ from optc import program
 from optc.driver.drafts import BranchDraft, CopyDraft, Draft, KernelDraft, RegionDraft, flatten
 from optc.ir.core import Graph, Value
 from optc.ir.types import TensorType
-from optc.ops.views import storage_root
+from optc.ops.views import is_view
 from optc.passes.memory.plan import Buffer, MemoryPlan, plan_memory
 
 ALIGNMENT = 64
@@ -86,6 +86,7 @@ class _Assembler:
         self.regions: list[RegionDraft] = []
         self.addresses: dict[object, program.Location] = {}
         self.names = _unique_names(graph, drafts)
+        self._fallen = {op for step in flatten(drafts) if isinstance(step, RegionDraft) for op in step.region.operations}
 
     def run(self) -> Assembly:
         self._place_interface()
@@ -99,6 +100,12 @@ class _Assembler:
         result = program.Program(inputs, outputs, plan.arena_bytes, self.weights.size, steps)
         return Assembly(result, self.weights, plan, self.regions, self.names)
 
+    def _root(self, value: Value) -> Value:
+        """The value whose storage `value` shares: the start of a chain of views that no region computes."""
+        while value.producer is not None and is_view(value.producer) and value.producer not in self._fallen:
+            (value, *_) = value.producer.present_operands
+        return value
+
     def _place_interface(self) -> None:
         """Inputs lie in the caller's buffers; so do outputs that some step writes and nothing else claims."""
         for index, value in enumerate(self.graph.inputs):
@@ -106,7 +113,7 @@ class _Assembler:
                 self.addresses[value] = program.Location("input", 0, value.tensor_type.bytes, index)
         written = {root for step in flatten(self.drafts) for root in _writes(step)}
         for index, value in enumerate(self.graph.outputs):
-            root = storage_root(value)
+            root = self._root(value)
             if has_address(value) and root in written and root not in self.addresses:
                 self.addresses[root] = program.Location("output", 0, value.tensor_type.bytes, index)
 
@@ -124,15 +131,15 @@ class _Assembler:
         end = 0
         for time, step in enumerate(flatten(self.drafts)):
             end = time + 1
-            for root in [*_reads(step), *_writes(step)]:
+            for root in [*map(self._root, _reads(step)), *_writes(step)]:
                 if has_address(root) and root not in self.addresses and not root.is_constant:
                     touch(root, root.tensor_type.bytes, time)
             if isinstance(step, KernelDraft):
                 for position, size in enumerate(step.kernel.scratch_bytes):
                     touch((id(step), position), size, time)
         for value in self.graph.outputs:
-            if storage_root(value) in sizes:
-                touch(storage_root(value), sizes[storage_root(value)], end)
+            if self._root(value) in sizes:
+                touch(self._root(value), sizes[self._root(value)], end)
         keys = list(sizes)
         buffers = [Buffer(first[key], last[key] + 1, sizes[key]) for key in keys]
         plan = plan_memory(buffers, alignment=ALIGNMENT)
@@ -141,7 +148,7 @@ class _Assembler:
         return plan
 
     def _address(self, value: Value) -> program.Location:
-        root = storage_root(value)
+        root = self._root(value)
         if root.constant is not None:
             return self.weights.place(root.constant)
         return self.addresses[root]
@@ -220,14 +227,14 @@ def _unique_names(graph: Graph, drafts: Sequence[Draft]) -> dict[Value, str]:
 
 def _reads(step: Draft) -> list[Value]:
     if isinstance(step, KernelDraft):
-        return [storage_root(value) for value in step.operation.present_operands]
+        return step.operation.present_operands
     if isinstance(step, RegionDraft):
-        return [storage_root(value) for value in step.inputs]
+        return step.inputs
     if isinstance(step, CopyDraft):
-        return [storage_root(step.source)]
+        return [step.source]
     condition = step.operation.operands[0]
     assert condition is not None
-    return [storage_root(condition)]
+    return [condition]
 
 
 def _writes(step: Draft) -> list[Value]:

@@ -20,7 +20,7 @@ from optc.driver.lowering import Lowered, lower
 from optc.driver.options import CompileOptions, check_threads, parse_budget
 from optc.driver.pipeline import PIPELINE, SIMPLIFY
 from optc.driver.records import cost, decisions
-from optc.errors import ModelError, OptcError, UsageError
+from optc.errors import ModelError, OptcError, UsageError, VerificationFailed
 from optc.frontends import load_model
 from optc.ir.core import Module
 from optc.ir.printer import print_module
@@ -45,6 +45,7 @@ def compile(
     threads: int | None = None,
     tune: str | float = "auto",
     verify: bool = True,
+    inputs: Mapping[str, Any] | None = None,
     passes: str | None = None,
     backend: str | None = None,
     verify_each: bool = False,
@@ -64,6 +65,7 @@ def compile(
         threads: threads that a run uses unless told otherwise at load; None for all cores of the target.
         tune: seconds for measuring schedules on this host (0: predict only), `"30s"`, or `"auto"`.
         verify: run the artifact against the source model in onnxruntime, and fail if they differ.
+        inputs: what to verify with; default: random numbers.
         passes: a pipeline text that replaces the standard one.
         backend: `"onnx"` to run everything in onnxruntime; default: native code where there is some.
         verify_each: check the IR after every pass.
@@ -89,6 +91,7 @@ def compile(
         threads=check_threads(threads),
         budget=parse_budget(tune),
         verify=verify,
+        inputs=inputs,
         passes=passes,
         backend=backend,
         verify_each=verify_each,
@@ -230,6 +233,13 @@ def _verified(folder: Path, reference: Any, options: CompileOptions) -> dict[str
     from optc.runtime.verify import verify
 
     with load(folder, threads=options.threads) as staged:
-        result = verify(staged, reference)
-    result.require()
+        result = verify(staged, reference, inputs=options.inputs)
+    if not result.passed:
+        worst = result.worst
+        raise VerificationFailed(
+            f"the output '{worst.name}' differs from the source model's",
+            why=f"largest error {worst.max_abs:.3g}, {worst.relative:.2e} of the output's range; "
+            f"allowed are {result.tolerance:.0e}",
+            hint="compile with --verify-each to find the pass, or with --no-verify to keep the artifact",
+        )
     return result.to_dict()

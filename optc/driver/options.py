@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from optc.backends.interface import Progress, silent
 from optc.errors import UsageError
@@ -30,6 +31,7 @@ class CompileOptions:
     threads: int | None = None
     budget: float | None = None
     verify: bool = True
+    inputs: Mapping[str, Any] | None = None
     passes: str | None = None
     backend: str | None = None
     verify_each: bool = False
