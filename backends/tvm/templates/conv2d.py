@@ -84,7 +84,7 @@ class Conv2d(Template):
         steps = -(-channels // block) * window.rows.kernel * window.columns.kernel * block
         fused = FusedContraction(group, {weight_value.index: (width * steps,)})
         weights = fused.inputs[weight_value.index]
-        data = Operand(fused, data_value, target)
+        data = Operand(fused, data_value, block)
         bias = fused.optional(conv.operand(2))
         granule = epilogue.granule(group, lanes)
 
@@ -104,7 +104,7 @@ class Conv2d(Template):
 
                         def product(column: int, offset: int, lane: Any) -> Any:
                             place = window.logical(window.rows.reads(row, kh), window.columns.reads(start + column, kw))
-                            scalar = data.read(n, outer, within, place)
+                            scalar = data.read((n, outer, *place), within)
                             weight = weights[channel * steps + position * size + offset + lane]
                             return scalar * weight.astype(data.accumulator)
 
@@ -150,8 +150,7 @@ class Conv2d(Template):
             nest = loops.outer((batch, rows, count), lambda i: task(i[0], i[2], i[1]), threads=threads)
         body = loops.sequence([*data.fill(target, seconds), nest])
         packing = pack_weights(tile_width, width, block)
-        scratch = [data.scratch] if data.scratch is not None else []
-        return KernelDefinition(fused.function(body, scratch), {weight_value.index: packing}, data.scratch_bytes)
+        return KernelDefinition(fused.function(body, data.scratches), {weight_value.index: packing}, data.scratch_bytes)
 
     def estimate(self, group: Group, schedule: Schedule, target: Target) -> float:
         knobs = dict(schedule)
@@ -163,12 +162,12 @@ class Conv2d(Template):
         steps = channels * window.rows.kernel * window.columns.kernel
         return tiles.estimate(
             target,
-            positions=conv.results[0].shape[0] * window.rows.out,
+            rows=conv.results[0].shape[0] * window.rows.out,
             columns=window.columns.out,
             width=width,
             steps=steps,
             tile=(knobs["columns"], knobs["vectors"]),
-            reuse_weights=bool(knobs["channels_outer"]),
+            weight_sweeps=0 if knobs["channels_outer"] else conv.results[0].shape[0] * window.rows.out,
             data_bytes=conv.operands[0].tensor_type.bytes,
         )
 

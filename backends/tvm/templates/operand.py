@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ from optc.backends.tvm import loops
 from optc.backends.tvm.fused import FusedContraction
 from optc.backends.tvm.lowering import scoped
 from optc.backends.tvm.templates import register_tile as tiles
+from optc.backends.tvm.tensor import logical_indices, stored_indices
 from optc.ir.core import Value
 from optc.ir.types import Layout, TensorType
 
@@ -32,78 +34,79 @@ def block_of(type: TensorType, axis: int) -> int:
 
 
 class Operand:
-    """Elements by (batch, channel block, channel within the block, spatial place).
+    """Elements by logical indices, in the type in which products are summed.
 
     An input of the group is read where it lies. Operations before the contraction are evaluated once per element into
-    a scratch buffer, blocked by channels, which `fill` makes.
+    a scratch buffer, with axis 1 in blocks of `block`, which the loops of `fill` make.
     """
 
-    def __init__(self, fused: FusedContraction, value: Value, target: Target) -> None:
+    def __init__(self, fused: FusedContraction, value: Value, block: int) -> None:
         self.value = value
         self.fused = fused
+        self.block = block
         self.dtype = value.dtype.numpy_name
         self.accumulator = accumulator_of(self.dtype)
-        self.buffer = fused.buffer_of(value)
-        self.block = data_block(value, target)
-        self.scratch: Buffer | None = None
-        layout = value.tensor_type.layout
-        if self.buffer is None:
-            layout = Layout(blocks=((1, self.block),)) if self.block > 1 else Layout()
-            shape = value.tensor_type.with_layout(layout).stored_shape
-            self.buffer = self.scratch = loops.parameter(shape, self.dtype, "scratch")
-        self.direct = layout.is_plain or (self.block > 1 and block_of(value.tensor_type.with_layout(layout), 1) > 1)
+        buffer = fused.buffer_of(value)
+        self.layout = value.tensor_type.layout
+        self.scratches: list[Buffer] = []
+        if buffer is None:
+            self.layout = Layout(blocks=((1, block),)) if block > 1 else Layout()
+            shape = value.tensor_type.with_layout(self.layout).stored_shape
+            buffer = loops.parameter(shape, self.dtype, "scratch")
+            self.scratches = [buffer]
+        self.buffer = buffer
 
-    def read(self, batch: Any, outer: Any, within: Any, place: Sequence[Any]) -> PrimExpr:
-        """One element, in the accumulator's type."""
-        assert self.buffer is not None
-        if not self.direct:
-            element = self.fused.tensor(self.value)(batch, outer * self.block + within, *place)
-        elif self.block > 1:
-            element = self.buffer[(batch, outer, *place, within)]
+    def read(self, indices: Sequence[Any], within: Any = None) -> PrimExpr:
+        """One element; `within` is the place in the block where axis 1 of `indices` counts blocks."""
+        if within is not None and self.block > 1:
+            element = self.buffer[(*indices, within)]
         else:
-            element = self.buffer[(batch, outer, *place)]
+            element = self.buffer[stored_indices(self.layout, indices)]
         return element if self.dtype == self.accumulator else element.astype(self.accumulator)
 
     @property
     def scratch_bytes(self) -> tuple[int, ...]:
-        if self.scratch is None:
-            return ()
-        extent = self.value.dtype.bytes
-        for size in self.scratch.shape:
-            extent *= int(size)
-        return (extent,)
+        return tuple(self.value.dtype.bytes * math.prod(int(e) for e in scratch.shape) for scratch in self.scratches)
 
     def fill(self, target: Target, seconds: float) -> list[Stmt]:
         """The loops that evaluate the prologue; none when the operand is an input of the group."""
-        if self.scratch is None:
-            return []
-        batch, outer, *spatial = (int(size) for size in self.scratch.shape)
-        place = spatial[:-1] if self.block > 1 else spatial
-        rows, columns = place[:-1], place[-1]
-        scratch, tensor = self.scratch, self.fused.tensor(self.value)
-        lanes = self.block if self.block > 1 else next(v for v in (16, 8, 4, 2, 1) if columns % v == 0)
+        return [self._fill(scratch, target, seconds) for scratch in self.scratches]
 
-        def row(indices: tuple[Any, ...]) -> Stmt:
-            n, co, *above = indices
+    def _fill(self, scratch: Buffer, target: Target, seconds: float) -> Stmt:
+        tensor, layout, rank = self.fused.tensor(self.value), self.layout, len(self.value.shape)
+        shape = [int(extent) for extent in scratch.shape]
+        threads = tiles.worth_threads(seconds, target)
 
-            def blocked(column: Any, lane: Any) -> Stmt:
-                element = scoped(lambda: tensor(n, co * self.block + lane, *above, column))
-                return loops.store(scratch, element, (n, co, *above, column, lane))
+        def element(*position: Any) -> Stmt:
+            place = logical_indices(layout, rank, position)
+            return loops.store(scratch, scoped(lambda: tensor(*place)), position)
 
-            def plain(column: Any) -> Stmt:
-                return loops.store(scratch, scoped(lambda: tensor(n, co, *above, column)), (n, co, *above, column))
+        if self.block > 1:
+            lanes, row_axes = self.block, shape[:-2]
+            pieces = shape[-2]
 
-            if self.block > 1:
-                return loops.serial(
-                    columns, lambda column: loops.vectorized(lanes, lambda lane: blocked(column, lane)), "w"
+            def piece(i: tuple[Any, ...], number: Any, lane: Any) -> Stmt:
+                return element(*i, number, lane)
+
+            rest = 0
+        else:
+            lanes, row_axes = tiles.lanes_of(target), shape[:-1]
+            pieces, rest = divmod(shape[-1], lanes)
+
+            def piece(i: tuple[Any, ...], number: Any, lane: Any) -> Stmt:
+                return element(*i, number * lanes + lane)
+
+        def row(i: tuple[Any, ...]) -> Stmt:
+            done = []
+            if pieces:
+                done.append(
+                    loops.serial(pieces, lambda number: loops.vectorized(lanes, lambda lane: piece(i, number, lane)))
                 )
-            return loops.serial(
-                columns // lanes,
-                lambda tile: loops.vectorized(lanes, lambda lane: plain(tile * lanes + lane)),
-                "w",
-            )
+            if rest:
+                done.append(loops.vectorized(rest, lambda lane: piece(i, pieces, lane)))
+            return loops.sequence(done)
 
-        return [loops.outer((batch, outer, *rows), row, threads=tiles.worth_threads(seconds, target))]
+        return loops.outer(row_axes, row, threads=threads)
 
 
 def data_block(value: Value, target: Target) -> int:

@@ -183,70 +183,70 @@ def worth_threads(seconds: float, target: Target) -> bool:
 def register_shapes(target: Target, columns: int, width: int) -> list[tuple[int, int]]:
     """The (columns, vectors) tiles that fit the registers, for rows of `columns` positions and `width` channels.
 
-    Columns are spread evenly over the tiles of a row. One register is kept for the operand that is streamed.
+    Columns are spread evenly over the tiles of a row. Registers are kept for the operands of one step.
     """
     lanes, registers = lanes_of(target), max(8, target.vector_registers)
     most = -(-width // lanes)
     shapes = set()
-    for vectors in range(1, min(most, 6) + 1):
-        if vectors > 1 and most % vectors and vectors > 4:
+    for vectors in {*range(1, 5), 6, 8, 12, 16}:
+        if vectors > most or (columns > 3 and vectors > 4):
             continue
         for limit in range(1, registers):
-            if vectors * limit + vectors + 1 > registers:
+            if vectors * limit + vectors + 1 > registers and limit > 1:
                 break
             tiles = -(-columns // limit)
             shapes.add((-(-columns // tiles), vectors))
-    return sorted(shapes)
+    enough = {shape for shape in shapes if shape[0] * shape[1] >= LATENCY}
+    return sorted(enough or shapes)
 
 
 def estimate(
     target: Target,
     *,
-    positions: int,
+    rows: int,
     columns: int,
     width: int,
     steps: int,
     tile: tuple[int, int],
-    reuse_weights: bool,
+    weight_sweeps: int,
     data_bytes: int,
 ) -> float:
-    """Seconds on one core for `positions` rows of `columns` by `width` channels, each a sum of `steps` products.
+    """Seconds on one core for `rows` of `columns` positions by `width` channels, each a sum of `steps` products.
 
     A step of a tile costs the larger of its multiply-adds and its loads; too few accumulators wait for the latency of
     the multiply-add; a full register file makes the register allocator spill. Weights come from the cache level that
-    holds what is swept between two uses of them.
+    holds what is swept between two uses of them: all weights, `weight_sweeps` times, or (0) those of one tile.
     """
     lanes = lanes_of(target)
-    peak = target.peak_flops.get("f32", 2.0e9)
-    step_seconds = 2 * lanes / peak  # one multiply-add of a whole vector
+    step_seconds = 2 * lanes / target.peak_flops.get("f32", 2.0e9)  # one multiply-add of a whole vector
     tile_columns, vectors = tile
+    tile_width = min(width, vectors * lanes)
+    channel_tiles = [tile_width] * (width // tile_width) + ([width % tile_width] if width % tile_width else [])
+    column_tiles = -(-columns // tile_columns)
     seconds = 0.0
-    channel_tiles = []
-    left = width
-    while left > 0:
-        channel_tiles.append(min(left, vectors * lanes))
-        left -= channel_tiles[-1]
-    for size in channel_tiles:
-        used = len(vectors_of(size, lanes))
-        for start in range(0, columns, tile_columns):
-            count = min(tile_columns, columns - start)
-            accumulators = used * count
-            work = max(accumulators, LATENCY, (used + count) * LOAD)
-            registers = accumulators + used + 1
-            if registers > target.vector_registers - 2:
-                work *= 1.25
-            seconds += positions * (steps * work + TILE_OVERHEAD + 2 * accumulators) * step_seconds
+    for size in set(channel_tiles):
+        parts = vectors_of(size, lanes)
+        share = sum(max(part / lanes, 0.5) for part in parts)  # half a vector takes half the time, less gains nothing
+        for count in {tile_columns, columns - (column_tiles - 1) * tile_columns}:
+            times = channel_tiles.count(size) * rows * (column_tiles - 1 if count == tile_columns else 1)
+            if count == tile_columns == columns - (column_tiles - 1) * tile_columns:
+                times = channel_tiles.count(size) * rows * column_tiles
+            work = max(share * count, LATENCY, (len(parts) + count) * LOAD)
+            if len(parts) * count + len(parts) + 1 > target.vector_registers - 1:
+                work *= SPILL
+            seconds += times * (steps * work + TILE_OVERHEAD + 2 * len(parts) * count) * step_seconds
     weight_bytes = 4 * width * steps
-    swept = 4 * vectors * lanes * steps if reuse_weights else weight_bytes
-    passes = positions * -(-columns // tile_columns)
-    if reuse_weights:
-        seconds += _traffic(target, weight_bytes, weight_bytes) + _traffic(target, swept, weight_bytes) * (passes - 1)
-        seconds += _traffic(target, data_bytes, data_bytes) * len(channel_tiles)
+    seconds += _traffic(target, weight_bytes + data_bytes, weight_bytes + data_bytes)
+    if weight_sweeps:
+        seconds += _traffic(target, weight_bytes, weight_bytes) * (weight_sweeps - 1)
     else:
-        seconds += _traffic(target, weight_bytes, weight_bytes) * positions + _traffic(target, data_bytes, data_bytes)
+        tile_bytes = 4 * tile_width * steps
+        seconds += _traffic(target, tile_bytes, weight_bytes) * (rows * column_tiles - 1)
+        seconds += _traffic(target, data_bytes, data_bytes) * (len(channel_tiles) - 1)
     return seconds
 
 
+SPILL = 1.25  # what a register file without slack costs
 LATENCY = 4  # multiply-adds that must be under way: latency times throughput, in whole vectors
 LOAD = 0.6  # a load's share of the time of a multiply-add
 TILE_OVERHEAD = 24  # multiply-adds' worth of loop and address code around one tile
