@@ -10,15 +10,37 @@ import numpy as np
 Step = tuple[str, tuple[int, ...]]
 
 
+def _reshape(array: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    """0 keeps an extent, -1 takes what is left."""
+    return array.reshape([extent or array.shape[axis] for axis, extent in enumerate(shape)])
+
+
 def _pad(array: np.ndarray, extents: Sequence[int]) -> np.ndarray:
-    """Append zeros so that the array gets the given extents."""
-    widths = [(0, extent - size) for extent, size in zip(extents, array.shape, strict=True)]
+    """Append zeros up to the given extents; 0 keeps one."""
+    widths = [(0, max(extent - size, 0)) for extent, size in zip(extents, array.shape, strict=True)]
     return np.pad(array, widths) if any(after for _, after in widths) else array
 
 
+def _block(array: np.ndarray, parameters: Sequence[int]) -> np.ndarray:
+    """Split an axis into blocks of a size, filling the last with zeros: (axis, size)."""
+    axis, size = parameters
+    extents = [-(-extent // size) * size if i == axis else 0 for i, extent in enumerate(array.shape)]
+    padded = _pad(array, extents)
+    return padded.reshape(*padded.shape[:axis], -1, size, *padded.shape[axis + 1 :])
+
+
+def _panels(array: np.ndarray, parameters: Sequence[int]) -> np.ndarray:
+    """Cut the last axis into panels of a width, the last narrower, each stored by itself: (width,)."""
+    (width,) = parameters
+    matrix = array.reshape(-1, array.shape[-1])
+    return np.concatenate([matrix[:, first : first + width].reshape(-1) for first in range(0, matrix.shape[1], width)])
+
+
 STEPS: dict[str, Callable[[np.ndarray, Sequence[int]], np.ndarray]] = {
+    "reshape": _reshape,
     "pad": _pad,
-    "reshape": lambda array, shape: array.reshape(shape),
+    "block": _block,
+    "panels": _panels,
     "transpose": lambda array, axes: array.transpose(axes),
 }
 
@@ -28,7 +50,7 @@ class Packing:
     """A sequence of array rearrangements.
 
     Attributes:
-        steps: names of STEPS with their integers: `("pad", extents)`, `("reshape", shape)`, `("transpose", axes)`.
+        steps: names of STEPS, each with its integers.
     """
 
     steps: tuple[Step, ...]

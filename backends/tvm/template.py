@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
-import numpy as np
-
 from optc.backends.tvm.group import Group
+from optc.backends.tvm.packing import Packing
 
 if TYPE_CHECKING:
     from tvm.tirx import PrimFunc
@@ -17,17 +16,6 @@ if TYPE_CHECKING:
     from optc.targets.target import Target
 
 Schedule = tuple[tuple[str, int], ...]  # the chosen point of a template's parameter space, sorted by name
-
-
-@dataclass(frozen=True)
-class Packing:
-    """How a constant operand is stored for a kernel: `pack(array in logical shape) -> array as the kernel reads it`.
-
-    `key` names the transformation, so that equal packings of one constant share storage.
-    """
-
-    key: str
-    pack: Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)

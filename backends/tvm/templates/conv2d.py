@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 
 from optc.backends.tvm import loops
 from optc.backends.tvm.fused import FusedContraction, epilogue_refusal, static_refusal
 from optc.backends.tvm.group import Group
-from optc.backends.tvm.template import KernelDefinition, Packing, Schedule, Template
+from optc.backends.tvm.packing import Packing
+from optc.backends.tvm.template import KernelDefinition, Schedule, Template
 from optc.backends.tvm.templates import epilogue
 from optc.backends.tvm.templates import register_tile as tiles
 from optc.backends.tvm.templates.operand import Operand, data_block
@@ -183,15 +183,12 @@ def pack_weights(tile: int, width: int, block: int) -> Packing:
     Channels are filled up with zeros: outputs to `width`, inputs to a multiple of `block`.
     """
 
-    def pack(array: np.ndarray) -> np.ndarray:
-        out, channels, *taps = array.shape
-        outer = -(-channels // block)
-        padded = np.zeros((width, outer * block, int(np.prod(taps))), array.dtype)
-        padded[:out, :channels] = array.reshape(out, channels, -1)
-        ordered = padded.reshape(width, outer, block, -1).transpose(1, 3, 2, 0)
-        full = out // tile
-        edges = [(t * tile, (t + 1) * tile) for t in range(full)] + [(full * tile, width)]
-        runs = [ordered[..., first:last].reshape(-1) for first, last in edges if last > first]
-        return np.ascontiguousarray(np.concatenate(runs))
-
-    return Packing(f"conv{tile}x{width}b{block}", pack)
+    return Packing(
+        (
+            ("reshape", (0, 0, -1)),
+            ("pad", (width, 0, 0)),
+            ("block", (1, block)),
+            ("transpose", (1, 3, 2, 0)),
+            ("panels", (tile,)),
+        )
+    )

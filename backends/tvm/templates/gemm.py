@@ -9,7 +9,8 @@ import numpy as np
 from optc.backends.tvm import loops
 from optc.backends.tvm.fused import FusedContraction, epilogue_refusal, static_refusal
 from optc.backends.tvm.group import Group
-from optc.backends.tvm.template import KernelDefinition, Packing, Schedule, Template
+from optc.backends.tvm.packing import Packing, Step
+from optc.backends.tvm.template import KernelDefinition, Schedule, Template
 from optc.backends.tvm.templates import epilogue
 from optc.backends.tvm.templates import register_tile as tiles
 from optc.backends.tvm.templates.operand import Operand
@@ -184,13 +185,5 @@ def broadcast_indices(shape: tuple[int, ...], place: tuple[Any, ...]) -> tuple[A
 def pack_matrix(tile: int, width: int, transposed: bool) -> Packing:
     """A matrix (K, N) as one run [K][tile] per tile of columns, the last filled up with zero columns to `width`."""
 
-    def pack(array: np.ndarray) -> np.ndarray:
-        matrix = array.T if transposed else array
-        depth, columns = matrix.shape
-        padded = np.zeros((depth, width), array.dtype)
-        padded[:, :columns] = matrix
-        full = columns // tile
-        edges = [(t * tile, (t + 1) * tile) for t in range(full)] + [(full * tile, width)]
-        return np.concatenate([padded[:, first:last].reshape(-1) for first, last in edges if last > first])
-
-    return Packing(f"matrix{tile}x{width}{'t' if transposed else ''}", pack)
+    turned: tuple[Step, ...] = (("transpose", (1, 0)),) if transposed else ()
+    return Packing((*turned, ("pad", (0, width)), ("panels", (tile,))))

@@ -1,0 +1,47 @@
+"""Compiled kernels in the cache: the object file behind a line of JSON that says how to call it."""
+
+from __future__ import annotations
+
+import json
+
+from optc import cache
+from optc.backends.interface import Kernel
+from optc.backends.tvm.packing import Packing
+from optc.backends.tvm.template import KernelDefinition
+
+KIND = "kernels"
+
+
+def encode(definition: KernelDefinition, object_code: bytes) -> bytes:
+    """One cache entry."""
+    packings = {str(position): packing.steps for position, packing in definition.packings.items()}
+    header = json.dumps({"packings": packings, "scratch_bytes": definition.scratch_bytes})
+    return header.encode() + b"\n" + object_code
+
+
+def decode(entry: bytes, symbol: str, template: str, schedule: tuple[tuple[str, int], ...]) -> Kernel:
+    """The kernel of one cache entry."""
+    header, _, object_code = entry.partition(b"\n")
+    fields = json.loads(header)
+    packings = {
+        int(position): Packing(tuple((name, tuple(numbers)) for name, numbers in steps))
+        for position, steps in fields["packings"].items()
+    }
+    return Kernel(
+        symbol=symbol,
+        object_code=object_code,
+        pack={position: (packing.key, packing.pack) for position, packing in packings.items()},
+        scratch_bytes=tuple(fields["scratch_bytes"]),
+        template=template,
+        schedule=schedule,
+    )
+
+
+def find(key: str) -> bytes | None:
+    """The entry of a kernel, if it was compiled before."""
+    return cache.get(KIND, key)
+
+
+def store(key: str, entry: bytes) -> None:
+    """Keep an entry for the next compile."""
+    cache.put(KIND, key, entry)

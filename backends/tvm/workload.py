@@ -1,0 +1,42 @@
+"""What identifies a kernel: the group's canonical text, the target, the template and the code that makes it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from functools import lru_cache
+from importlib import resources
+
+import optc
+from optc.backends.tvm.group import Group
+from optc.backends.tvm.template import Schedule, Template
+from optc.ir.printer import canonical_text
+from optc.targets.target import Target
+
+
+def workload_key(group: Group, target: Target) -> str:
+    """A hash that is equal for groups that compute the same with the same types on the same target."""
+    return _digest(canonical_text(group.body), sorted(group.constants), sorted(target.llvm.items()), _code_version())
+
+
+def kernel_key(workload: str, template: Template, schedule: Schedule) -> str:
+    """A hash of everything that a kernel's code depends on."""
+    return _digest(workload, template.name, schedule)
+
+
+def _digest(*parts: object) -> str:
+    return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()
+
+
+@lru_cache(maxsize=1)
+def _code_version() -> str:
+    """A hash of this backend's own sources, so that no kernel outlives the code that made it."""
+    digest = hashlib.sha256(optc.__version__.encode())
+    folders = [resources.files("optc.backends.tvm")]
+    while folders:
+        for entry in sorted(folders.pop().iterdir(), key=lambda each: each.name):
+            if entry.is_dir():
+                folders.append(entry)
+            elif entry.name.endswith(".py"):
+                digest.update(entry.read_bytes())
+    return digest.hexdigest()
