@@ -7,7 +7,7 @@ cache level that holds the working set ("hierarchical roofline").
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from optc.costmodel.interface import Candidate, Estimate
 from optc.ir.core import Operation, Value
@@ -77,32 +77,55 @@ class AnalyticalCostModel:
 
     def predict(self, candidates: Sequence[Candidate], target: Target) -> list[Estimate]:
         """See CostModel. Values inside a candidate cost nothing: they live in registers."""
-        return [self._estimate(candidate, target) for candidate in candidates]
+        batch = _Batch(target, min(max(self.threads, 1), max(target.cores, 1)))
+        return [batch.estimate(candidate) for candidate in candidates]
 
-    def _estimate(self, candidate: Candidate, target: Target) -> Estimate:
-        threads = min(max(self.threads, 1), max(target.cores, 1))
-        flops = 0
-        arithmetic = 0.0
-        root = next((each for each in candidate.operations if declaration_of(each.name).kind in _LOOP_NESTS), None)
-        before = _ancestors(root, candidate.operations) if root is not None else set()
-        for operation in candidate.operations:
-            count = declaration_of(operation.name).flops(operation)
-            flops += count
-            if root is not None and operation in before:
-                arithmetic += _prologue_seconds(operation, root, target)
-            else:
-                arithmetic += _arithmetic_seconds(operation, count, target)
-        read, written = _traffic(candidate.inputs), _traffic(candidate.outputs)
-        moved = read + written
+
+@dataclass
+class _Batch:
+    """One call of `predict`: what is worked out of operations and values is kept for the other candidates."""
+
+    target: Target
+    threads: int
+    _operations: dict[Operation, tuple[int, float]] = field(default_factory=dict)
+    _bytes: dict[Value, int] = field(default_factory=dict)
+
+    def estimate(self, candidate: Candidate) -> Estimate:
+        target = self.target
+        flops, arithmetic = self._arithmetic(candidate)
+        moved = sum(map(self._bytes_of, candidate.inputs)) + sum(map(self._bytes_of, candidate.outputs))
         one_core = max(arithmetic, moved / _bandwidth(moved, target) / _smoothness(candidate))
         seconds = one_core
-        if threads > 1:
+        if self.threads > 1:
             beyond = not target.caches or moved > target.caches[-1].bytes
             limit = moved / target.memory_bandwidth_all if beyond and target.memory_bandwidth_all else 0.0
-            parallel = max(one_core / (threads * _PARALLEL_EFFICIENCY), limit) + target.parallel_seconds
+            parallel = max(one_core / (self.threads * _PARALLEL_EFFICIENCY), limit) + target.parallel_seconds
             seconds = min(one_core, parallel)
         seconds += target.launch_seconds
         return Estimate(seconds, seconds / _RELATIVE_ERROR, seconds * _RELATIVE_ERROR, moved, flops, "roofline")
+
+    def _arithmetic(self, candidate: Candidate) -> tuple[int, float]:
+        """FLOPs, and the seconds of one core that they take."""
+        root = next((each for each in candidate.operations if declaration_of(each.name).kind in _LOOP_NESTS), None)
+        before = _ancestors(root, candidate.operations) if root is not None else set()
+        total, seconds = 0, 0.0
+        for operation in candidate.operations:
+            known = self._operations.get(operation)
+            if known is None:
+                count = declaration_of(operation.name).flops(operation)
+                known = self._operations[operation] = (count, _arithmetic_seconds(operation, count, self.target))
+            total += known[0]
+            if root is not None and operation in before:
+                seconds += _prologue_seconds(operation, root, self.target)
+            else:
+                seconds += known[1]
+        return total, seconds
+
+    def _bytes_of(self, value: Value) -> int:
+        known = self._bytes.get(value)
+        if known is None:
+            known = self._bytes[value] = value.type.bytes if isinstance(value.type, TensorType) else 0
+        return known
 
 
 def _arithmetic_seconds(operation: Operation, flops: int, target: Target) -> float:
@@ -177,10 +200,6 @@ def _fills_registers(operation: Operation, kind: Kind, target: Target) -> bool:
     if kind is Kind.WINDOW or is_depthwise(operation):
         values += operation.present_operands[:1]
     return all(value.tensor_type.layout.blocks for value in values)
-
-
-def _traffic(values: Sequence[Value]) -> int:
-    return sum(value.type.bytes for value in values if isinstance(value.type, TensorType))
 
 
 def _bandwidth(working_set: int, target: Target) -> float:

@@ -13,6 +13,7 @@ from optc.passes.base import Pass
 ENTRY_POINTS = "optc.passes"
 
 PASSES: dict[str, str] = {
+    "canonicalize": "optc.passes.simplify.canonicalize:Canonicalize",
     "constant-if": "optc.passes.simplify.constant_if:ConstantIf",
     "cse": "optc.passes.simplify.cse:EliminateCommonSubexpressions",
     "dce": "optc.passes.simplify.dce:EliminateDeadCode",

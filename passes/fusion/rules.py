@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from optc.costmodel.interface import Candidate
-from optc.ir.core import CONSTANT, Operation, Value
+from optc.ir.core import Operation, Value
 from optc.ir.types import TensorType
 from optc.ops.declaration import Kind, declaration_of
+from optc.ops.parameters import PARAMETERS
 
 ROOTS = (Kind.CONTRACTION, Kind.REDUCTION, Kind.WINDOW)
 POINTWISE = (Kind.ELEMENTWISE, Kind.MOVEMENT)
@@ -47,6 +48,7 @@ class GroupRules:
     max_inputs: int = 12
     _refusals: dict[Operation, str | None] = field(default_factory=dict)
     _kinds: dict[Operation, Kind] = field(default_factory=dict)
+    _shapes: dict[Value, tuple[int, ...]] = field(default_factory=dict)
 
     def refusal_of(self, operation: Operation) -> str | None:
         """Why an operation can be in no group at all; None when it can."""
@@ -69,6 +71,12 @@ class GroupRules:
             found = self._kinds[operation] = declaration_of(operation.name).kind
         return found
 
+    def shape(self, value: Value) -> tuple[int, ...]:
+        found = self._shapes.get(value)
+        if found is None:
+            found = self._shapes[value] = value.shape
+        return found
+
     def is_root(self, operation: Operation) -> bool:
         return self.kind(operation) in ROOTS
 
@@ -79,7 +87,7 @@ class GroupRules:
             return None
         if len(operations) > self.max_operations:
             return f"more than {self.max_operations} operations"
-        if sum(not is_inlined_constant(value, operations) for value in group.inputs) > self.max_inputs:
+        if len(group.inputs) > self.max_inputs and self._inputs(group) > self.max_inputs:
             return f"more than {self.max_inputs} inputs"
         roots = [operation for operation in operations if self.is_root(operation)]
         if len(roots) > 1:
@@ -92,12 +100,16 @@ class GroupRules:
             return f"{roots[0].name} runs alone"
         return self._rooted_refusal(group, roots[0])
 
+    def _inputs(self, group: Candidate) -> int:
+        return sum(not is_inlined_constant(value, group.operations) for value in group.inputs)
+
     def _pointwise_refusal(self, group: Candidate) -> str | None:
         """Several outputs share one loop nest, so they must be stored alike."""
-        first = group.outputs[0].tensor_type
+        first = group.outputs[0]
         for other in group.outputs[1:]:
-            if other.tensor_type.static_shape != first.static_shape or other.tensor_type.layout != first.layout:
-                return f"'{group.outputs[0].name}' and '{other.name}' have different shapes"
+            same = self.shape(other) == self.shape(first) and other.tensor_type.layout == first.tensor_type.layout
+            if not same:
+                return f"'{first.name}' and '{other.name}' have different shapes"
         return None
 
     def _rooted_refusal(self, group: Candidate, root: Operation) -> str | None:
@@ -147,13 +159,13 @@ class GroupRules:
     ) -> str | None:
         """What stands after a root must find each of its elements at one place, once."""
         source = dependent[0]
-        if any(paths[other] != paths[source] or other.shape != source.shape for other in dependent):
+        if any(paths[other] != paths[source] or self.shape(other) != self.shape(source) for other in dependent):
             return f"{operation.name} reads elements of {root.name} at different places"
         kind = self.kind(operation)
         result = operation.results[0]
         if kind is Kind.ELEMENTWISE:
-            extra = len(result.shape) - len(source.shape)
-            if result.shape != (1,) * extra + source.shape:
+            extra = len(self.shape(result)) - len(self.shape(source))
+            if self.shape(result) != (1,) * extra + self.shape(source):
                 return f"{operation.name} repeats elements of {root.name}"
             paths.update((each, paths[source]) for each in operation.results)
             return None
@@ -186,19 +198,19 @@ def _ancestors(root: Operation, operations: Sequence[Operation]) -> list[Operati
 
 def _connected(operations: Sequence[Operation]) -> bool:
     """Whether the operations hang together by values that one makes and another reads."""
-    component = {operation: index for index, operation in enumerate(operations)}
+    parent = {operation: operation for operation in operations}
+
+    def find(operation: Operation) -> Operation:
+        while parent[operation] is not operation:
+            operation = parent[operation]
+        return operation
+
     for operation in operations:
         for value in operation.present_operands:
             producer = value.producer
-            if producer in component and component[producer] != component[operation]:
-                old, new = component[operation], component[producer]
-                component = {each: new if number == old else number for each, number in component.items()}
-    return len(set(component.values())) == 1
-
-
-_PARAMETER_ELEMENTS = 64
-_FLOAT_PARAMETERS = frozenset({"onnx.Resize"})
-_INTEGER_DATA = frozenset({"onnx.Concat", "onnx.Gather", "onnx.GatherElements", "onnx.GatherND", "onnx.OneHot"})
+            if producer is not None and producer in parent:
+                parent[find(producer)] = find(operation)
+    return len({find(operation) for operation in operations}) == 1
 
 
 def is_inlined_constant(value: Value, readers: Sequence[Operation]) -> bool:
@@ -212,13 +224,6 @@ def is_inlined_constant(value: Value, readers: Sequence[Operation]) -> bool:
     if array.size <= 1:
         return True
     inside = set(readers)
-    uses = [(operation, position) for operation, position in value.uses if operation in inside]
-    return array.size <= _PARAMETER_ELEMENTS and all(_is_parameter(*use, array.dtype.kind) for use in uses)
-
-
-def _is_parameter(operation: Operation, position: int, dtype_kind: str) -> bool:
-    if position == 0 or operation.name == CONSTANT or operation.name in _INTEGER_DATA:
-        return False
-    kind = declaration_of(operation.name).kind
-    integer_parameter = dtype_kind == "i" and kind in (Kind.MOVEMENT, Kind.REDUCTION, Kind.WINDOW)
-    return integer_parameter or operation.name in _FLOAT_PARAMETERS
+    return any(
+        position in PARAMETERS.get(operation.name, ()) for operation, position in value.uses if operation in inside
+    )
