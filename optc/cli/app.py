@@ -72,7 +72,7 @@ def run(argv: Sequence[str]) -> int:
     try:
         if not argv:
             argv = ["--help"]
-        cli.main(list(argv), prog_name="optc", standalone_mode=False)
+        cli.main(list(argv), prog_name="optc", standalone_mode=False, obj=list(argv))
         sys.stdout.flush()
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)

@@ -1,0 +1,64 @@
+"""`optc bench`: the latency of an artifact."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from optc.cli.arrays import input_option, read_inputs
+from optc.cli.output import Progress, emit_json, emit_table, seconds_text
+from optc.cli.parameters import common
+
+SHOWN_STEPS = 15
+
+
+@click.command("bench")
+@click.argument("artifact")
+@input_option
+@click.option("--threads", type=click.IntRange(min=1), multiple=True, help="Threads of a run; repeat it to compare.")
+@click.option("--seconds", type=click.FloatRange(min=0.01), default=2.0, show_default=True, help="Time to measure for.")
+@click.option("--profile", is_flag=True, help="Show what each step of the program takes.")
+@common
+def command(
+    artifact: str, inputs: tuple[str, ...], threads: tuple[int, ...], seconds: float, profile: bool, as_json: bool
+) -> None:
+    """Measure the latency of ARTIFACT after a warm-up; inputs that are not given are random."""
+    from optc.runtime import load
+    from optc.runtime.bench import bench
+    from optc.runtime.random_inputs import random_inputs
+
+    given = read_inputs(inputs)
+    results, steps = [], []
+    with load(artifact) as loaded, Progress() as progress:
+        values = {**given, **random_inputs([info for info in loaded.inputs if info.name not in given])}
+        for position, count in enumerate(threads or (loaded.threads,)):
+            progress(f"measuring on {count} threads", position, len(threads) or 1)
+            results.append(bench(loaded, values, seconds=seconds, threads=count))
+        if profile:
+            steps = loaded.profile(values)
+    if as_json:
+        emit_json({"results": [result.to_dict() for result in results], "steps": [_plain(step) for step in steps]})
+        return
+    header = ["threads", "median", "p05", "p95", "min", "runs"]
+    rows = [
+        [str(item.threads), *map(seconds_text, (item.median, item.p05, item.p95, item.min)), str(item.runs)]
+        for item in results
+    ]
+    emit_table(header, rows, right=range(len(header)))
+    if steps:
+        click.echo()
+        _show_steps([_plain(step) for step in steps])
+
+
+def _plain(step: Any) -> dict[str, Any]:
+    import dataclasses
+
+    return dataclasses.asdict(step)
+
+
+def _show_steps(steps: list[dict[str, Any]]) -> None:
+    total = sum(step["seconds"] for step in steps) or 1.0
+    slowest = sorted(steps, key=lambda step: -step["seconds"])[:SHOWN_STEPS]
+    rows = [[seconds_text(s["seconds"]), f"{100 * s['seconds'] / total:.1f}%", s["label"]] for s in slowest]
+    emit_table(["time", "share", "step"], rows, right=(0, 1))

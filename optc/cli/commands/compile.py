@@ -1,0 +1,90 @@
+"""`optc compile`: a model into an artifact, and a summary of what it became."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from optc.cli.output import Progress, emit_facts, emit_json
+from optc.cli.parameters import common, dim_option, shape_option, threads_option, unique
+from optc.cli.summary import artifact_facts, artifact_record
+
+MEASURE_SECONDS = 0.5
+
+
+@click.command("compile")
+@click.argument("model")
+@click.option("--target", default="cpu", show_default=True, help="What to compile for; optc targets lists them.")
+@click.option("-o", "output", type=click.Path(path_type=Path), help="The artifact's folder (default: MODEL.optc).")
+@shape_option
+@dim_option
+@threads_option
+@click.option("--tune", default="auto", show_default=True, help="Time for measuring schedules: 0, 30s, 5m or auto.")
+@click.option("--verify/--no-verify", default=True, help="Compare with the source model in onnxruntime.")
+@click.option("--passes", help="A pipeline in place of the standard one.")
+@click.option("--backend", help="Use only this backend of the target, for instance onnx.")
+@click.option("--verify-each", is_flag=True, help="Check the IR after every pass.")
+@click.option("--dump-ir", type=click.Path(path_type=Path), help="A folder that gets the IR after every pass.")
+@common
+def command(
+    model: str,
+    target: str,
+    output: Path | None,
+    shapes: tuple[tuple[str, tuple[int, ...]], ...],
+    dims: tuple[tuple[str, int], ...],
+    threads: int | None,
+    tune: str,
+    verify: bool,
+    passes: str | None,
+    backend: str | None,
+    verify_each: bool,
+    dump_ir: Path | None,
+    as_json: bool,
+) -> None:
+    """Compile MODEL (.onnx or .pt2) into a folder of native code, weights and a C header."""
+    from optc import driver
+
+    start = time.monotonic()
+    with Progress() as progress:
+        artifact = driver.compile(
+            model,
+            target=target,
+            output=output or Path(f"{Path(model).stem}.optc"),
+            shapes=unique(shapes, "--shape"),
+            dims=unique(dims, "--dim"),
+            threads=threads,
+            tune=tune,
+            verify=verify,
+            passes=passes,
+            backend=backend,
+            verify_each=verify_each,
+            dump_ir=dump_ir,
+            command=_typed(),
+            progress=progress,
+        )
+        measured = _measure(artifact)
+    seconds = time.monotonic() - start
+    if as_json:
+        emit_json({**artifact_record(artifact.path, artifact.manifest, measured), "compile_seconds": seconds})
+        return
+    emit_facts(artifact_facts(artifact.path, artifact.manifest, measured))
+
+
+def _typed() -> str:
+    """The command line, as it goes into the manifest."""
+    return shlex.join(["optc", *click.get_current_context().find_root().obj])
+
+
+def _measure(artifact: Any) -> float | None:
+    """The median latency in seconds on random inputs; None where values cannot be made up for an input."""
+    from optc.errors import UsageError
+    from optc.runtime.bench import bench
+
+    try:
+        return bench(artifact, seconds=MEASURE_SECONDS).median
+    except UsageError:
+        return None
