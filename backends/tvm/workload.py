@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
 
@@ -12,6 +13,15 @@ from optc.backends.tvm.group import Group
 from optc.backends.tvm.template import Schedule, Template
 from optc.ir.printer import canonical_text
 from optc.targets.target import Target
+
+
+@dataclass(frozen=True)
+class Workload:
+    """A distinct group with the template that makes its kernel."""
+
+    key: str
+    group: Group
+    template: Template
 
 
 def workload_key(group: Group, target: Target) -> str:
