@@ -99,21 +99,12 @@ def _check_versions(proto: onnx.ModelProto, label: str) -> dict[str, int]:
                 where=label,
                 why=f"versions {opsets[domain]} and {item.version}",
             )
-    version = opsets.setdefault("", OLDEST_OPSET if proto.functions else 1) if "" not in opsets else opsets[""]
-    default_used = any(node.domain in ("", "ai.onnx") for node in proto.graph.node)
-    if "" in {("" if item.domain == "ai.onnx" else item.domain) for item in proto.opset_import} or default_used:
-        if version > newest:
-            raise ModelError(
-                f"The model uses ONNX opset {version}, which is newer than this optc knows",
-                where=label,
-                why=f"the installed onnx {onnx.__version__} knows opsets up to {newest}",
-                hint="Upgrade the onnx package, or export the model with an older opset.",
-            )
-        if version < OLDEST_OPSET:
-            raise ModelError(
-                f"The model uses ONNX opset {version}, which is too old",
-                where=label,
-                why=f"optc reads opsets {OLDEST_OPSET} to {newest}",
-                hint=f"Convert it with onnx.version_converter.convert_version(model, {OLDEST_OPSET}), or export it again.",
-            )
+    version = opsets.setdefault("", OLDEST_OPSET)
+    if version > newest:
+        raise ModelError(
+            f"The model uses ONNX opset {version}, which is newer than this optc knows",
+            where=label,
+            why=f"the installed onnx {onnx.__version__} knows opsets up to {newest}",
+            hint="Upgrade the onnx package, or export the model with an older opset.",
+        )
     return opsets

@@ -15,7 +15,7 @@ from optc.errors import ModelError
 from optc.frontends.onnx_file import OLDEST_OPSET, ModelFile
 from optc.frontends.onnx_order import node_label, ordered_nodes
 from optc.frontends.onnx_weights import WeightReader
-from optc.frontends.opset_upgrade import SourceNode, known_version, upgrade
+from optc.frontends.opset_upgrade import NewerOperation, SourceNode, changed_since, known_version, upgrade
 from optc.ir import dtypes
 from optc.ir.core import CONSTANT, Attribute, Graph, Location, Operation, Value
 from optc.ir.types import TensorType, ValueType
@@ -182,7 +182,7 @@ class Importer:
         self._check_known(node, domain, version, label)
         version = version or 1
         try:
-            attributes, graphs = self._attributes(node, frame)
+            attributes, graphs = self._attributes(node, operands, frame)
             names = [f"{frame.prefix}{name or f'{label}_output{i}'}" for i, name in enumerate(node.output)]
             if domain == "" and node.op_type == "Constant":
                 array = _constant_array(attributes)
@@ -191,13 +191,19 @@ class Importer:
                 domain, node.op_type, operands, attributes, len(names), _NodeBuilder(frame, location, label), graphs
             )
             if domain == "":
-                replaced = upgrade(source, version)
+                try:
+                    replaced = upgrade(source, version)
+                except NewerOperation:
+                    body = self._schema_function(defs.get_schema(node.op_type, version, ""), source)
+                    if body is None:
+                        raise
+                    return self._call(body, node, label, source.operands, frame, location)
                 if replaced is not None:
                     for value, name in zip(replaced, names, strict=False):
                         value.name = name
                     return replaced
             name = join_name(domain, source.op_type)
-            body = None if name in declared() else self._schema_function(name, source)
+            body = None if name in declared() else self._schema_function(schema_of(name), source)
             if body is not None:
                 return self._call(body, node, label, source.operands, frame, location)
             operation = make_operation(
@@ -242,6 +248,13 @@ class Importer:
                     why=f"ONNX opset {version} has no such operation",
                     hint=f"Did the exporter mean '{near[0]}'?" if near else "Export the model with standard operations.",
                 )
+            if version < OLDEST_OPSET and changed_since(node.op_type, version, OLDEST_OPSET):
+                raise ModelError(
+                    f"The node '{label}' uses '{node.op_type}' of ONNX opset {version}, which is too old",
+                    where=where,
+                    why=f"optc reads opsets from {OLDEST_OPSET} on, which changed the operation",
+                    hint=f"Convert the model with onnx.version_converter.convert_version(model, {OLDEST_OPSET}).",
+                )
             if not known_version("", node.op_type, version):
                 since = min(s.since_version for s in _history(node.op_type))
                 raise ModelError(
@@ -260,7 +273,9 @@ class Importer:
                 "Export the model with standard ONNX operations, or with the operation's function body.",
             )
 
-    def _attributes(self, node: onnx.NodeProto, frame: _Frame) -> tuple[dict[str, Attribute], dict[str, Graph]]:
+    def _attributes(
+        self, node: onnx.NodeProto, operands: Sequence[Value | None], frame: _Frame
+    ) -> tuple[dict[str, Attribute], dict[str, Graph]]:
         attributes: dict[str, Attribute] = {}
         graphs: dict[str, Graph] = {}
         for proto in node.attribute:
@@ -274,13 +289,18 @@ class Importer:
                     with tolerating_misfits():
                         graphs[name] = self._nested(proto.g, name, frame)
                 else:
-                    graphs[name] = self._nested(proto.g, name, frame)
+                    graphs[name] = self._nested(proto.g, name, frame, _body_input_types(node, operands))
             else:
                 attributes[name] = attribute_from_proto(proto)
         return attributes, graphs
 
-    def _nested(self, proto: onnx.GraphProto, name: str, frame: _Frame) -> Graph:
+    def _nested(
+        self, proto: onnx.GraphProto, name: str, frame: _Frame, input_types: Sequence[ValueType] = ()
+    ) -> Graph:
         inputs = [(v.name, type_from_proto(v.type, v.name)) for v in proto.input]
+        for position, type in enumerate(input_types[: len(inputs)]):
+            if type != UNKNOWN_TYPE:  # what the caller passes is surer than what the body declares
+                inputs[position] = (inputs[position][0], type)
         graph = Graph(name, [(frame.prefix + input_name, type) for input_name, type in inputs])
         local = {input_name: value for (input_name, _), value in zip(inputs, graph.inputs, strict=True)}
         scope = ChainMap(local, *(frame.scope.maps if isinstance(frame.scope, ChainMap) else [frame.scope]))
@@ -336,15 +356,15 @@ class Importer:
                 value.name = frame.prefix + name
         return results
 
-    def _schema_function(self, name: str, node: SourceNode) -> onnx.FunctionProto | None:
+    def _schema_function(self, schema: defs.OpSchema, node: SourceNode) -> onnx.FunctionProto | None:
         """The body by which ONNX defines an operation that optc does not declare itself."""
-        schema = schema_of(name)
         if schema.has_function:
-            return schema.function_body  # type: ignore[return-value]
+            return _with_defaults(schema.function_body, schema)  # type: ignore[arg-type]
         if not schema.has_context_dependent_function or node.graphs:
             return None
         from optc.ops.onnx_export import make_node
 
+        name = join_name(node.domain, node.op_type)
         operation = Operation(name, node.operands, [UNKNOWN_TYPE] * node.results, node.attributes)
         inputs = ["" if value is None else f"i{i}" for i, value in enumerate(node.operands)]
         proto = make_node(operation, inputs, [f"o{i}" for i in range(node.results)])
@@ -356,7 +376,36 @@ class Importer:
         body = schema.get_context_dependent_function_with_opset_version(
             max(versions), proto.SerializeToString(), [type.SerializeToString() for type in types]
         )
-        return onnx.FunctionProto.FromString(body) if body else None
+        return _with_defaults(onnx.FunctionProto.FromString(body), schema) if body else None
+
+
+def _body_input_types(node: onnx.NodeProto, operands: Sequence[Value | None]) -> list[ValueType]:
+    """The types that a Loop or Scan gives the inputs of its body on the first turn."""
+    types = [UNKNOWN_TYPE if value is None else value.type for value in operands]
+    if node.op_type == "Loop":
+        return [TensorType(dtypes.INT64, ()), TensorType(dtypes.BOOL, ()), *types[2:]]
+    if node.op_type != "Scan":
+        return []
+    scanned = next((a.i for a in node.attribute if a.name == "num_scan_inputs"), 0)
+    axes = next((list(a.ints) for a in node.attribute if a.name == "scan_input_axes"), []) or [0] * scanned
+    for position, axis in enumerate(axes, start=len(types) - scanned):
+        type = types[position]
+        if isinstance(type, TensorType) and type.shape:
+            axis %= len(type.shape)
+            types[position] = type.with_shape(type.shape[:axis] + type.shape[axis + 1 :])
+    return types
+
+
+def _with_defaults(function: onnx.FunctionProto, schema: defs.OpSchema) -> onnx.FunctionProto:
+    """A function body of a schema that knows the defaults of the schema's attributes."""
+    copy = onnx.FunctionProto()
+    copy.CopyFrom(function)
+    for name, attribute in schema.attributes.items():
+        if attribute.default_value.type:
+            proto = copy.attribute_proto.add()
+            proto.CopyFrom(attribute.default_value)
+            proto.name = name
+    return copy
 
 
 def _without_inputs(node: onnx.NodeProto, absent: set[str]) -> onnx.NodeProto:

@@ -20,6 +20,10 @@ from optc.ir.types import TensorType
 from optc.ops.onnx_defaults import OPSET
 
 
+class NewerOperation(ValueError):
+    """The node uses something that came after the IR's opset."""
+
+
 class Builder(Protocol):
     """Makes the extra operations that an adapter needs, before the node's place."""
 
@@ -82,6 +86,13 @@ def known_version(domain: str, op_type: str, version: int) -> bool:
     return True
 
 
+def changed_since(op_type: str, old: int, new: int) -> bool:
+    """Whether an operation of the default domain is another one, or none, between two opsets."""
+    if not (known_version("", op_type, old) and known_version("", op_type, new)):
+        return True
+    return defs.get_schema(op_type, old, "").since_version != defs.get_schema(op_type, new, "").since_version
+
+
 def upgrade(node: SourceNode, version: int) -> Sequence[Value] | None:
     """Give a node of the default domain the meaning of the IR's opset.
 
@@ -93,6 +104,7 @@ def upgrade(node: SourceNode, version: int) -> Sequence[Value] | None:
         The results, if the node was replaced by other operations; None if it is to be made itself.
 
     Raises:
+        NewerOperation: it uses something that came after the IR's opset.
         ValueError: the node does something that the IR's opset cannot say; the message says what.
     """
     for change in _changes(node.op_type):
@@ -112,7 +124,7 @@ def _drop_newer_attributes(node: SourceNode, version: int) -> None:
     for name in [name for name in node.attributes if name not in old.attributes and name in new.attributes]:
         default = new.attributes[name].default_value
         if not default.type or _plain(helper.get_attribute_value(default)) != node.attributes[name]:
-            raise ValueError(f"its attribute '{name}' came after opset {OPSET}, the newest that optc compiles")
+            raise NewerOperation(f"its attribute '{name}' came after opset {OPSET}, the newest that optc compiles")
         del node.attributes[name]
 
 

@@ -168,6 +168,34 @@ def _evaluate_loop(operation: Operation, arrays: Sequence[np.ndarray | None]) ->
     ]
 
 
+def _evaluate_scan(operation: Operation, arrays: Sequence[np.ndarray | None]) -> Sequence[np.ndarray]:
+    body = operation.graphs["body"]
+    scanned = integer(operation, "num_scan_inputs")
+    present = [array for array in arrays if array is not None]
+    states, sequences = present[: len(present) - scanned], present[len(present) - scanned :]
+    input_axes = integers(operation, "scan_input_axes") or (0,) * scanned
+    input_directions = integers(operation, "scan_input_directions") or (0,) * scanned
+    outputs = len(body.outputs) - len(states)
+    output_axes = integers(operation, "scan_output_axes") or (0,) * outputs
+    output_directions = integers(operation, "scan_output_directions") or (0,) * outputs
+    length = sequences[0].shape[input_axes[0]]
+    made: list[list[np.ndarray]] = [[] for _ in range(outputs)]
+    for turn in range(length):
+        slices = [
+            np.take(sequence, length - 1 - turn if backwards else turn, axis)
+            for sequence, axis, backwards in zip(sequences, input_axes, input_directions, strict=True)
+        ]
+        results = evaluate_graph(body, [*states, *slices])
+        states = results[: len(states)]
+        for column, array in zip(made, results[len(states) :], strict=True):
+            column.append(array)
+    stacked = [
+        np.stack(column[::-1] if backwards else column, axis)
+        for column, axis, backwards in zip(made, output_axes, output_directions, strict=True)
+    ]
+    return [*states, *stacked]
+
+
 def _nested_flops(operation: Operation) -> int:
     """The costliest nested graph once; how often a loop turns is not known here."""
     return max(
@@ -177,4 +205,4 @@ def _nested_flops(operation: Operation) -> int:
 
 declare("onnx.If", Kind.CONTROL, infer=_infer_if, evaluate=_evaluate_if, flops=_nested_flops)
 declare("onnx.Loop", Kind.CONTROL, infer=_infer_loop, evaluate=_evaluate_loop, flops=_nested_flops)
-declare("onnx.Scan", Kind.CONTROL, infer=_infer_scan, flops=_nested_flops)
+declare("onnx.Scan", Kind.CONTROL, infer=_infer_scan, evaluate=_evaluate_scan, flops=_nested_flops)

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from optc.ir.core import UNKNOWN, Attribute, Graph, Location, Module, Operation, Value
 from optc.ir.types import TensorType, ValueType
+from optc.ops import onnx_defaults
 from optc.ops.declaration import declaration_of
 from optc.ops.onnx_types import UNKNOWN_TYPE
 from optc.ops.values import remembered
@@ -106,21 +107,26 @@ def infer_operation(operation: Operation) -> bool:
         ValueError: the operands do not fit.
     """
     types = _infer(operation)
+    derived = declaration_of(operation.name).infer is onnx_defaults.infer
     changed = False
     for result, type in zip(operation.results, types, strict=False):
-        type = _kept(result.type, type)
+        type = _kept(result.type, type, derived)
         if type != result.type:
             result.type = type
             changed = True
     return changed
 
 
-def _kept(old: ValueType, new: ValueType) -> ValueType:
+def _kept(old: ValueType, new: ValueType, derived: bool) -> ValueType:
+    """The new type, with what of the old one inference does not decide.
+
+    Where ONNX's own inference (`derived`) cannot tell, the type that the model file declared stays.
+    """
     if new == UNKNOWN_TYPE:
         return old
     if not (isinstance(old, TensorType) and isinstance(new, TensorType)):
         return new
-    if new.shape is None and old.dtype == new.dtype:
+    if derived and new.shape is None and old.dtype == new.dtype:
         return old
     if old.rank == new.rank:
         new = replace(new, layout=old.layout)

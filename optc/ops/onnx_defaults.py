@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
-from onnx import defs, helper, shape_inference
+from onnx import checker, defs, helper, shape_inference
 
 from optc.ir.core import Operation
 from optc.ir.dims import SymbolicDim, symbol
@@ -98,7 +98,7 @@ def infer(operation: Operation) -> list[ValueType]:
         found = shape_inference.infer_node_outputs(
             schema, _plain_node(operation), types, data, opset_imports=opset_imports([operation.name])
         )
-    except (shape_inference.InferenceError, RuntimeError) as error:
+    except (shape_inference.InferenceError, checker.ValidationError, RuntimeError) as error:
         raise ValueError(_reason(error)) from error
     results: list[ValueType] = []
     for position, result in enumerate(operation.results):

@@ -18,7 +18,8 @@ def _check_parameters(operation: Operation) -> None:
     data, scale = tensor(operation, 0), tensor(operation, 1)
     if operation.operand(2) is not None:
         zero_point = tensor(operation, 2)
-        if None not in (scale.shape, zero_point.shape) and len(scale.shape or ()) != len(zero_point.shape or ()):
+        shapes = {() if shape == (1,) else shape for shape in (scale.shape, zero_point.shape) if shape is not None}
+        if len({len(shape) for shape in shapes}) > 1:
             raise ValueError(
                 f"the scale has the shape {describe(scale.shape)} and the zero point {describe(zero_point.shape)}"
             )

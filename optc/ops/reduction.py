@@ -4,13 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from optc.ir import dtypes
 from optc.ir.core import Operation
 from optc.ir.dims import Dim
 from optc.ir.types import TensorType, ValueType
 from optc.ops.declaration import Count, Kind, declare
 from optc.ops.elementwise import no_flops, same_shape
-from optc.ops.shapes import broadcast, describe, fresh, fresh_shape, integer, normalize_axis, reduced, tensor
+from optc.ops.shapes import (
+    broadcast,
+    describe,
+    fresh,
+    fresh_shape,
+    integer,
+    normalize_axis,
+    number,
+    reduced,
+    tensor,
+)
 from optc.ops.values import dims_of, ints_of, operand_shape
 
 
@@ -110,9 +122,28 @@ def _infer_channel_normalization(operation: Operation) -> Sequence[ValueType]:
     return same_shape(operation)
 
 
+def _evaluate_group_normalization(operation: Operation, arrays: Sequence[np.ndarray | None]) -> list[np.ndarray]:
+    """ONNX gives it a function body only, which its evaluator cannot specialise."""
+    data, scale, bias = arrays
+    assert data is not None and scale is not None and bias is not None
+    rows = data.reshape(data.shape[0], integer(operation, "num_groups"), -1)
+    exact = rows.astype(np.float64 if data.dtype == np.float64 else np.float32)
+    deviation = exact - exact.mean(-1, keepdims=True)
+    variance = np.square(deviation).mean(-1, keepdims=True)
+    normal = (deviation / np.sqrt(variance + number(operation, "epsilon", 1e-5))).astype(data.dtype).reshape(data.shape)
+    spread = (-1, *(1 for _ in data.shape[2:]))
+    return [normal * scale.reshape(spread) + bias.reshape(spread)]
+
+
 # mean, deviation, square, sum, scale, shift and their like.
-for _name in ("InstanceNormalization", "GroupNormalization"):
-    declare(f"onnx.{_name}", Kind.REDUCTION, infer=_infer_channel_normalization, flops=per_input(7))
+declare("onnx.InstanceNormalization", Kind.REDUCTION, infer=_infer_channel_normalization, flops=per_input(7))
+declare(
+    "onnx.GroupNormalization",
+    Kind.REDUCTION,
+    infer=_infer_channel_normalization,
+    evaluate=_evaluate_group_normalization,
+    flops=per_input(7),
+)
 declare("onnx.MeanVarianceNormalization", Kind.REDUCTION, infer=same_shape, flops=per_input(6))
 
 
