@@ -121,6 +121,7 @@ class _Exporter:
     def __init__(self, store: _ExternalStore | None = None) -> None:
         self.names: dict[Value, str] = {}
         self.taken: set[str] = set()
+        self.node_names: dict[str, int] = {}
         self.store = store
 
     def name(self, value: Value) -> str:
@@ -135,6 +136,15 @@ class _Exporter:
             number += 1
             name = f"{wanted or 'value'}_{number}"
         self.taken.add(name)
+        return name
+
+    def _node_name(self, wanted: str) -> str:
+        """Unique among the nodes: one source node can have become several."""
+        name = wanted
+        while name in self.node_names:
+            self.node_names[wanted] += 1
+            name = f"{wanted}_{self.node_names[wanted]}"
+        self.node_names[name] = 0
         return name
 
     def graph(self, graph: Graph, entry: bool = False) -> onnx.GraphProto:
@@ -188,6 +198,7 @@ class _Exporter:
             else:
                 nested = {name: self.graph(body) for name, body in sorted(operation.graphs.items())}
                 node = make_node(operation, self._inputs(operation), self._outputs(operation), nested)
+                node.name = self._node_name(node.name or node.op_type)
                 proto.node.append(node)
 
     def _constant(self, operation: Operation, proto: onnx.GraphProto) -> None:
