@@ -166,6 +166,14 @@ def check_program(program: Program) -> None:
         if written and location.space in ("input", "weights"):
             raise ValueError(f"{user} writes to {location.space}, which is read-only")
 
+    regions = fallback_calls(program)
+    made = {info.name for region in regions for info, place in region.outputs if place is None}
+    made |= {info.name for info in program.inputs if tensor_bytes(info) is None}
+    wanted = [info.name for region in regions for info, place in region.inputs if place is None]
+    wanted += [info.name for info in program.outputs if tensor_bytes(info) is None]
+    if missing := [name for name in wanted if name not in made]:
+        raise ValueError(f"no region computes '{missing[0]}', which has no planned place")
+
     arity: dict[str, int] = {}
     for step in walk(program.steps):
         match step:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import subprocess
 import tempfile
 from collections.abc import Mapping
@@ -121,6 +122,12 @@ def compile_c(source: str) -> bytes:
         return Path(folder, "kernels.o").read_bytes()
 
 
+@functools.cache
+def linked(program: Program, kernels: bytes, threads: int) -> bytes:
+    """The native library of a program."""
+    return link(emit_entry(program, "test", threads), [kernels])
+
+
 def tensor(name: str) -> TensorInfo:
     """A float32 vector of SIZE elements."""
     return TensorInfo(name, "float32", (SIZE,))
@@ -174,7 +181,7 @@ def contents(
         program=program,
         target="cpu",
         host=HostRequirements("linux", detect().architecture),
-        library=link(emit_entry(program, "test", threads), [kernels]),
+        library=linked(program, kernels, threads),
         header=runtime_sources()[HEADER].encode(),
         weights=[weights],
         module="module {}\n",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import difflib
+import functools
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -16,6 +18,7 @@ from optc.program import ALIGNMENT, TensorInfo
 _DTYPES = {dtype.numpy_name: dtype for dtype in BY_NAME.values()}
 
 
+@functools.cache
 def numpy_dtype(info: TensorInfo) -> np.dtype:
     """The NumPy dtype of a tensor; types that NumPy lacks come from ml_dtypes."""
     return _DTYPES[info.dtype].numpy
@@ -23,10 +26,8 @@ def numpy_dtype(info: TensorInfo) -> np.dtype:
 
 def aligned_empty(shape: Sequence[int], dtype: np.dtype) -> np.ndarray:
     """An uninitialized array whose first element lies on a 64-byte boundary."""
-    size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
-    memory = np.empty(size + ALIGNMENT, np.uint8)
-    start = -address_of(memory) % ALIGNMENT
-    return memory[start : start + size].view(dtype).reshape(shape)
+    memory = np.empty(math.prod(shape) * dtype.itemsize + ALIGNMENT, np.uint8)
+    return np.ndarray(shape, dtype, memory, -address_of(memory) % ALIGNMENT)
 
 
 def address_of(array: np.ndarray) -> int:
@@ -36,7 +37,7 @@ def address_of(array: np.ndarray) -> int:
 
 def array_at(address: int, shape: Sequence[int], dtype: np.dtype) -> np.ndarray:
     """An array over memory that belongs to someone else, who keeps it alive."""
-    size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    size = math.prod(shape) * dtype.itemsize
     if size == 0:
         return np.empty(shape, dtype)
     return np.frombuffer((ctypes.c_char * size).from_address(address), dtype).reshape(shape)
@@ -73,7 +74,8 @@ def _check_input(info: TensorInfo, value: Any) -> np.ndarray:
             why=f"expected {describe(info)}, given {_describe(array.dtype.name, array.shape)}",
             hint=hint,
         )
-    return np.ascontiguousarray(array).reshape(array.shape)
+    # ascontiguousarray would turn a scalar into a vector.
+    return array if array.flags.c_contiguous else np.ascontiguousarray(array)
 
 
 def _shape_fits(shape: tuple[int, ...], wanted: tuple[int | None, ...] | None) -> bool:

@@ -51,7 +51,11 @@ class Artifact:
         self.program: Program = files.program
         self.decisions: Mapping[str, Any] = files.decisions
         self._lock = threading.Lock()
-        self._output_dtypes = [numpy_dtype(info) for info in self.outputs]
+        self._unplanned_inputs = [i for i, info in enumerate(self.inputs) if tensor_bytes(info) is None]
+        # Shape and dtype of each output; None where only the run decides.
+        self._output_types = [
+            None if tensor_bytes(info) is None else (_static(info), numpy_dtype(info)) for info in self.outputs
+        ]
         self._native: NativeModel | None = None
         self._start(threads)
 
@@ -109,27 +113,19 @@ class Artifact:
             return self._run(self._opened(), arrays)
 
     def _run(self, native: NativeModel, arrays: list[np.ndarray]) -> dict[str, np.ndarray]:
-        results = [
-            None if tensor_bytes(info) is None else aligned_empty(_static(info), dtype)
-            for info, dtype in zip(self.outputs, self._output_dtypes, strict=True)
-        ]
+        results = [None if kind is None else aligned_empty(*kind) for kind in self._output_types]
         regions = self._regions
         regions.failure = None
-        regions.values = {
-            info.name: array for info, array in zip(self.inputs, arrays, strict=True) if tensor_bytes(info) is None
-        }
+        regions.values = {self.inputs[index].name: arrays[index] for index in self._unplanned_inputs}
+        addresses: list[int | None] = [address_of(array) if isinstance(array, np.ndarray) else None for array in arrays]
         try:
-            native.run(
-                [None if info.name in regions.values else address_of(array)
-                 for info, array in zip(self.inputs, arrays, strict=True)],
-                [None if array is None else address_of(array) for array in results],
-            )  # fmt: skip
+            native.run(addresses, [None if array is None else address_of(array) for array in results])
         except Exception:
             if regions.failure is not None:
                 raise regions.failure from None
             raise
         outputs = {
-            info.name: regions.values[info.name] if array is None else array
+            info.name: regions.value(info.name) if array is None else array
             for info, array in zip(self.outputs, results, strict=True)
         }
         regions.values = {}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from optc.errors import OptcError
+from optc.errors import InternalError, OptcError
 from optc.program import Program, fallback_calls
 from optc.runtime.arrays import array_at, numpy_dtype
 
@@ -39,6 +39,12 @@ class FallbackRegions:
     def __bool__(self) -> bool:
         return bool(self._calls)
 
+    def value(self, name: str) -> Any:
+        """A tensor without a planned place. Raises InternalError when no region of this run has made it."""
+        if name not in self.values:
+            raise InternalError(f"no step of this run has computed '{name}'")
+        return self.values[name]
+
     def call(self, region: int, inputs: Sequence[int | None], outputs: Sequence[int | None]) -> int:
         """Compute a region between buffers at these addresses. Returns 0, or 1 with the exception in `failure`."""
         try:
@@ -53,7 +59,7 @@ class FallbackRegions:
         feeds: dict[str, Any] = {}
         for (info, place), address in zip(call.inputs, inputs, strict=False):
             if place is None:
-                feeds[info.name] = self.values[info.name]
+                feeds[info.name] = self.value(info.name)
             else:
                 feeds[info.name] = array_at(address or 0, _static(info.shape), numpy_dtype(info))
         try:

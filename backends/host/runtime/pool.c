@@ -17,6 +17,7 @@ enum {
   CACHE_LINE = 64,
   INITIAL_SCRATCH = 256 << 10,
   DEFAULT_SPIN_US = 200,
+  LEAST_SPIN_NS = 5000,
   POLLS_PER_CLOCK = 64,
 };
 
@@ -33,6 +34,7 @@ struct optc_worker {
   int index; /* 0: the thread that runs the model */
   bool in_task;
   uint32_t seen; /* the last job that this worker knows of */
+  int64_t spin_ns;
   optc_scratch scratch;
   pthread_t thread;
 };
@@ -88,17 +90,23 @@ static void relax(void) {
 static bool job_waits(const optc_worker* worker) { return atomic_load(&worker->pool->job) != worker->seen; }
 static bool all_done(const optc_worker* caller) { return atomic_load(&caller->pool->pending) == 0; }
 
-/* Polls for at most the pool's spin time; false when the condition still does not hold. */
-static bool poll_until(bool (*holds)(const optc_worker*), const optc_worker* worker) {
+/* Polls for a while; false when the condition still does not hold. The time doubles when polling was worth it and
+ * halves when it was not: threads that share a CPU would otherwise keep each other from running. */
+static bool poll_until(bool (*holds)(const optc_worker*), optc_worker* worker) {
   if (holds(worker)) return true;
-  if (worker->pool->spin_ns == 0) return false;
-  const int64_t deadline = now_ns() + worker->pool->spin_ns;
+  const int64_t most = worker->pool->spin_ns;
+  if (most == 0) return false;
+  const int64_t deadline = now_ns() + worker->spin_ns;
   do {
     for (int poll = 0; poll < POLLS_PER_CLOCK; ++poll) {
-      if (holds(worker)) return true;
+      if (holds(worker)) {
+        worker->spin_ns = 2 * worker->spin_ns < most ? 2 * worker->spin_ns : most;
+        return true;
+      }
       relax();
     }
   } while (now_ns() < deadline);
+  if (worker->spin_ns / 2 >= LEAST_SPIN_NS) worker->spin_ns /= 2;
   return false;
 }
 
@@ -280,6 +288,7 @@ optc_pool* optc_pool_create(int threads, bool pin, int spin_us) {
   for (int index = 0; index < threads; ++index) {
     workers[index].pool = pool;
     workers[index].index = index;
+    workers[index].spin_ns = pool->spin_ns;
     enough = optc_scratch_init(&workers[index].scratch, INITIAL_SCRATCH) && enough;
   }
   if (enough && start_workers(pool)) return pool;

@@ -86,6 +86,14 @@ def test_invalid_programs(call: KernelCall, why: str) -> None:
     assert failure.value.why == why
 
 
+def test_unplanned_values_have_a_maker() -> None:
+    unknown = TensorInfo("u", "float32", (None,))
+    with pytest.raises(InternalError) as failure:
+        emit_entry(Program((), (unknown,), 0, 0, ()), "bad")
+    assert failure.value.why == "no region computes 'u', which has no planned place"
+    assert "-1" in emit_entry(Program((unknown,), (unknown,), 0, 0, ()), "good")
+
+
 def test_one_kernel_has_one_signature() -> None:
     program = chain("twice", "negate")
     twice = KernelCall("twice", (input_at(0), slot(0), slot(0)), "")
