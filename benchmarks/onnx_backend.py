@@ -40,7 +40,9 @@ def load_case(case: Any) -> tuple[Any, list[tuple[list[Any], list[Any]]]]:
     import onnx
 
     if case.model is not None:
-        return case.model, [(list(map(to_value, given)), list(map(to_value, wanted))) for given, wanted in case.data_sets]
+        return case.model, [
+            (list(map(to_value, given)), list(map(to_value, wanted))) for given, wanted in case.data_sets
+        ]
     if case.model_dir is not None:
         folder = Path(case.model_dir)
         model = onnx.load(str(folder / "model.onnx"))
@@ -99,7 +101,9 @@ def load_values(folder: Path, stem: str, infos: Any) -> list[Any]:
 def same(actual: Any, expected: Any, rtol: float, atol: float) -> bool:
     """Whether an output equals the suite's within its tolerance."""
     if isinstance(expected, list):
-        return len(actual) == len(expected) and all(same(a, e, rtol, atol) for a, e in zip(actual, expected, strict=True))
+        return len(actual) == len(expected) and all(
+            same(a, e, rtol, atol) for a, e in zip(actual, expected, strict=True)
+        )
     if expected is None:
         return actual is None
     expected = np.asarray(expected)
@@ -141,7 +145,10 @@ def run_case(case: Any) -> dict:
         return {"outcome": "refused", "why": error.what[:300]}
     except Exception as error:
         place = traceback.extract_tb(error.__traceback__)[-1]
-        return {"outcome": "wrong", "why": f"{type(error).__name__}: {str(error)[:200]} ({place.filename}:{place.lineno})"}
+        return {
+            "outcome": "wrong",
+            "why": f"{type(error).__name__}: {str(error)[:200]} ({place.filename}:{place.lineno})",
+        }
 
 
 def _worker(connection: Any) -> None:
@@ -191,7 +198,9 @@ def main() -> None:
             print(f"{outcome['outcome']:8} {case.name}: {outcome['why']}", file=sys.stderr, flush=True)
     counts = Counter(result["outcome"] for result in results.values())
     total = len(results) or 1
-    summary = ", ".join(f"{name} {counts[name]} ({counts[name] / total:.1%})" for name in ("passed", "refused", "wrong"))
+    summary = ", ".join(
+        f"{name} {counts[name]} ({counts[name] / total:.1%})" for name in ("passed", "refused", "wrong")
+    )
     print(f"{total} tests: {summary}")
     if arguments.out:
         arguments.out.parent.mkdir(parents=True, exist_ok=True)

@@ -30,7 +30,7 @@ import onnx
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from zoo import ZOO, example_inputs  # noqa: E402
+from zoo import ZOO, example_inputs
 
 Run = Callable[[], list[np.ndarray]]
 Inputs = dict[str, np.ndarray]
@@ -60,7 +60,9 @@ class Optc(Peer):
 
         folder = Path(tempfile.mkdtemp(prefix="optc-peers-")) / "artifact"
         shapes = {name: list(array.shape) for name, array in inputs.items()}
-        artifact = optc.compile(str(model), target="cpu", output=str(folder), shapes=shapes, threads=threads, verify=False)
+        artifact = optc.compile(
+            str(model), target="cpu", output=str(folder), shapes=shapes, threads=threads, verify=False
+        )
         return lambda: list(artifact.run(inputs).values())
 
 
@@ -170,8 +172,10 @@ def facts() -> dict:
 
 def markdown(report: dict) -> str:
     """The report as a table per thread count."""
-    lines = [f"Processor: {report['facts']['processor']}, commit {report['facts']['commit']}, versions: "
-             + ", ".join(f"{name} {version}" for name, version in report["facts"]["versions"].items())]
+    lines = [
+        f"Processor: {report['facts']['processor']}, commit {report['facts']['commit']}, versions: "
+        + ", ".join(f"{name} {version}" for name, version in report["facts"]["versions"].items())
+    ]
     for threads, rows in report["threads"].items():
         peers = [name for name in report["peers"] if name != "optc"]
         lines += ["", f"### {threads} thread(s), milliseconds (ratio = optc / peer)", ""]
@@ -189,7 +193,9 @@ def markdown(report: dict) -> str:
             cells.append(f"{row['relative_error']:.1e}" if "relative_error" in row else "–")
             lines.append("| " + " | ".join(cells) + " |")
         means = [f" | {geometric_mean(ratios[peer]):.3f}" for peer in peers]
-        lines.append("| **geometric mean** | | " + " | ".join(f"{mean}" for mean in means).replace(" |  | ", " | ") + " | |")
+        lines.append(
+            "| **geometric mean** | | " + " | ".join(f"{mean}" for mean in means).replace(" |  | ", " | ") + " | |"
+        )
     return "\n".join(lines) + "\n"
 
 

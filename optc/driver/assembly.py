@@ -86,7 +86,9 @@ class _Assembler:
         self.regions: list[RegionDraft] = []
         self.addresses: dict[object, program.Location] = {}
         self.names = _unique_names(graph, drafts)
-        self._fallen = {op for step in flatten(drafts) if isinstance(step, RegionDraft) for op in step.region.operations}
+        self._fallen = {
+            op for step in flatten(drafts) if isinstance(step, RegionDraft) for op in step.region.operations
+        }
 
     def run(self) -> Assembly:
         self._place_interface()
@@ -94,8 +96,7 @@ class _Assembler:
         steps = self._emit(self.drafts) + tuple(self._output_copies())
         inputs = tuple(tensor_info(value) for value in self.graph.inputs)
         outputs = tuple(
-            tensor_info(value, name)
-            for value, name in zip(self.graph.outputs, self.graph.output_names, strict=True)
+            tensor_info(value, name) for value, name in zip(self.graph.outputs, self.graph.output_names, strict=True)
         )
         result = program.Program(inputs, outputs, plan.arena_bytes, self.weights.size, steps)
         return Assembly(result, self.weights, plan, self.regions, self.names)

@@ -110,7 +110,6 @@ def compile(
     return artifact
 
 
-
 def write_artifact(model: Any, options: CompileOptions, folder: Path, example_inputs: Any = None) -> None:
     """Compile a model into `folder`; nothing is left there when it fails. Arguments as for `compile`."""
     options.progress("importing", 0, 1)
@@ -174,9 +173,7 @@ def require_static_inputs(module: Module) -> None:
     Raises:
         ModelError: an input still has a dynamic dimension; all of them are listed, with the option that binds them.
     """
-    dynamic = [
-        value for value in module.main.inputs if isinstance(value.type, TensorType) and not value.type.is_static
-    ]
+    dynamic = [value for value in module.main.inputs if isinstance(value.type, TensorType) and not value.type.is_static]
     if not dynamic:
         return
     listing = "; ".join(f"'{value.name}' is {value.type}" for value in dynamic)

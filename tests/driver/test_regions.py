@@ -70,7 +70,9 @@ def test_every_operation_runs_once_after_what_it_reads(recipe: list[tuple[bool, 
         operands = (values[left % len(values)], values[right % len(values)])
         values.append(add(graph, "Add" if native else "Sin", *operands))
     graph.set_outputs([values[-1]])
-    order = [op for item in schedule(graph, falls_back) for op in (item.operations if isinstance(item, Region) else [item])]
+    order = [
+        op for item in schedule(graph, falls_back) for op in (item.operations if isinstance(item, Region) else [item])
+    ]
     assert sorted(map(id, order)) == sorted(map(id, graph))
     position = {operation: index for index, operation in enumerate(order)}
     for operation in order:
