@@ -5,9 +5,17 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from optc.ir.core import Module
 from optc.passes.base import PassContext
+
+if TYPE_CHECKING:
+    from optc.backends.interface import KernelBackend
+    from optc.targets.target import Target
+
+STANDARD_INPUT = "-"
+IR_SUFFIX = ".mlir"
 
 
 def read_module(source: str, shapes: Mapping[str, Sequence[int]], dims: Mapping[str, int]) -> Module:
@@ -17,23 +25,47 @@ def read_module(source: str, shapes: Mapping[str, Sequence[int]], dims: Mapping[
         ModelError: the file cannot be read or is invalid.
         UsageError: a shape or dimension names nothing of the model.
     """
-    from optc.frontends import bind_module, load_model
+    if source != STANDARD_INPUT and not source.endswith(IR_SUFFIX):
+        from optc.frontends import load_model
+
+        return load_model(source, shapes, dims).module
     from optc.ir.parser import parse_module
     from optc.ir.resources import load_module
+    from optc.ir.verifier import verify
 
-    if source == "-":
-        module = parse_module(sys.stdin.read(), file="<stdin>")
-    elif source.endswith(".mlir"):
-        module = load_module(Path(source))
-    else:
-        return load_model(source, shapes=shapes, dims=dims)
-    return bind_module(module, shapes=shapes, dims=dims) if shapes or dims else module
+    is_file = source != STANDARD_INPUT
+    module = load_module(Path(source)) if is_file else parse_module(sys.stdin.read(), file="<stdin>")
+    verify(module)
+    if shapes or dims:
+        from optc.frontends.binding import bind_inputs
+        from optc.ops.inference import infer_types
+
+        bound = bind_inputs({value.name: value.type for value in module.main.inputs}, shapes, dims, source)
+        for value in module.main.inputs:
+            value.type = bound[value.name]
+        infer_types(module.main)
+    return module
 
 
-def pass_context(target: str | None) -> PassContext:
-    """What passes may ask; without a target they get neither hardware facts nor a cost model."""
-    if target is None:
+def pass_context(name: str | None) -> PassContext:
+    """What passes may ask; without a target they get neither hardware facts, nor a cost model, nor a backend.
+
+    Raises:
+        UsageError: the target is unknown.
+    """
+    if name is None:
         return PassContext()
-    from optc.driver.context import pass_context as of_target
+    from optc import targets
+    from optc.costmodel.analytical import AnalyticalCostModel
 
-    return of_target(target)
+    target = targets.load(name)
+    context = PassContext(target=target, cost_model=AnalyticalCostModel())
+    if (backend := _backend(target)) is not None:
+        context.supports = lambda operation: backend.supports(operation, target)
+    return context
+
+
+def _backend(target: Target) -> KernelBackend | None:
+    from optc.backends import kernel_backend
+
+    return kernel_backend(target.backends[0]) if target.backends else None

@@ -24,7 +24,7 @@ def parse_expression(text: str, symbol: Callable[[str], sympy.Symbol]) -> sympy.
     while position < len(stripped):
         match = _TOKEN.match(stripped, position)
         if match is None:
-            raise ValueError(f"'{stripped[position]}' has no place in a dimension")
+            raise ValueError(f"'{stripped[position:].lstrip()[0]}' has no place in a dimension")
         tokens.append(match.group().strip())
         position = match.end()
     reader = _Reader(tokens, symbol)

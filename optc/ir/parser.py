@@ -85,7 +85,8 @@ def _syntax_tree(source: Source) -> Tree:
             assert isinstance(error, UnexpectedCharacters)
             what, length, expected = f"'{error.char}' has no place here", 1, error.allowed or set()
         words = sorted({_WORDS.get(name) or f"'{literals.get(name, name)}'" for name in expected if name[:2] != "__"})
-        line, column = (error.line, error.column) if error.line and error.line > 0 else _end(source.text)
+        at_end = isinstance(error, UnexpectedToken) and error.token.type == "$END"
+        line, column = _end(source.text) if at_end else (error.line, error.column)
         raise source.error(what, line, column, length, why=f"expected {' or '.join(words)}") from None
 
 

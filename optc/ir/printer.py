@@ -11,12 +11,13 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, MutableMapping
+from functools import lru_cache
 
 import numpy as np
 
 from optc.ir import dtypes
 from optc.ir.core import Attribute, Graph, Location, Module, Operation, Value
-from optc.ir.dims import Dim
+from optc.ir.dims import Dim, SymbolicDim
 from optc.ir.literals import canonical_array, elements_text, float_text, quote
 from optc.ir.types import OpaqueType, TensorType, ValueType
 
@@ -35,8 +36,13 @@ Resources = MutableMapping[str, np.ndarray]
 
 def print_dim(dim: Dim) -> str:
     """An int or a symbol as it is; an expression, or a symbol that holds the separator `x`, in parentheses."""
+    return str(dim) if isinstance(dim, int) else _symbolic(dim)
+
+
+@lru_cache(maxsize=4096)
+def _symbolic(dim: SymbolicDim) -> str:
     text = str(dim)
-    return text if isinstance(dim, int) or _BARE_DIM.fullmatch(text) else f"({text})"
+    return text if _BARE_DIM.fullmatch(text) else f"({text})"
 
 
 def print_type(type: ValueType) -> str:

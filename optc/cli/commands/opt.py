@@ -57,7 +57,6 @@ def command(
     from optc.ir.verifier import verify
 
     module = read_module(source, unique(shapes, "--shape"), unique(dims, "--dim"))
-    verify(module)
     context = pass_context(target)
     runs = run_pipeline(module, passes, context, verify_each=verify_each, dump=dump_ir)
     verify(module)

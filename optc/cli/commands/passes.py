@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import re
 from typing import Any
 
 import click
@@ -44,7 +45,7 @@ def _describe(name: str) -> dict[str, Any]:
     from optc.passes.options import options_of, type_text, value_text
 
     kind = registry.get(name)
-    doc = (inspect.getdoc(kind) or "").split("\n\nAttributes:")[0].strip()
+    doc = re.split(r"\n\n(?:Attributes|Options):", inspect.getdoc(kind) or "")[0].strip()
     options = []
     for option in options_of(kind):
         required = option.default is dataclasses.MISSING
