@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 
 from optc.errors import UsageError
@@ -12,7 +12,10 @@ from optc.ops.shapes import describe
 
 
 def bind_inputs(
-    inputs: Mapping[str, ValueType], shapes: Mapping[str, Sequence[int]] | None, dims: Mapping[str, int] | None, label: str
+    inputs: Mapping[str, ValueType],
+    shapes: Mapping[str, Sequence[int]] | None,
+    dims: Mapping[str, int] | None,
+    label: str,
 ) -> dict[str, ValueType]:
     """The input types with everything bound that `shapes` and `dims` fix.
 
@@ -55,7 +58,9 @@ def bind_inputs(
     return result
 
 
-def _bind_shape(name, declared, wanted, fix, label):  # type: ignore[no-untyped-def]
+def _bind_shape(
+    name: str, declared: ValueType, wanted: tuple[int, ...], fix: Callable[[str, int, str], None], label: str
+) -> ValueType:
     if not isinstance(declared, TensorType):
         raise UsageError(f"The input '{name}' is no tensor and has no shape", where=label)
     source = f"the shape {describe(wanted)} of '{name}'"
@@ -99,7 +104,9 @@ def _symbols(inputs: Mapping[str, ValueType]) -> list[str]:
 
 def _names_hint(name: str, inputs: Mapping[str, ValueType]) -> str:
     near = get_close_matches(name, list(inputs), n=1)
-    listed = ", ".join(f"{known} {describe(t.shape) if isinstance(t, TensorType) else t.description}" for known, t in inputs.items())
+    listed = ", ".join(
+        f"{known} {describe(t.shape) if isinstance(t, TensorType) else t.description}" for known, t in inputs.items()
+    )
     return (f"Did you mean '{near[0]}'? " if near else "") + f"Its inputs: {listed}"
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import defs
 
 from optc.errors import ModelError
@@ -58,7 +58,9 @@ def _read_bytes(path: Path) -> bytes:
         hint = f"ONNX files in that folder: {', '.join(near)}" if near else None
         raise ModelError("There is no such model file", where=str(path), hint=hint) from None
     except IsADirectoryError:
-        raise ModelError("The model is a folder, not a file", where=str(path), hint="Name the .onnx file in it.") from None
+        raise ModelError(
+            "The model is a folder, not a file", where=str(path), hint="Name the .onnx file in it."
+        ) from None
     except OSError as error:
         raise ModelError("The model file cannot be read", where=str(path), why=error.strerror or str(error)) from None
 
@@ -68,7 +70,9 @@ def _parse(data: bytes, label: str) -> onnx.ModelProto:
     if not data:
         raise ModelError("The model file is empty", where=label, hint="Download or export it again.")
     if data.startswith(b"version https://git-lfs"):
-        raise ModelError("The model file is a Git LFS pointer", where=label, hint="Run `git lfs pull` in its repository.")
+        raise ModelError(
+            "The model file is a Git LFS pointer", where=label, hint="Run `git lfs pull` in its repository."
+        )
     try:
         proto.ParseFromString(data)
     except DecodeError:

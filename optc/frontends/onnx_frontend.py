@@ -65,7 +65,9 @@ def _input_types(model: ModelFile) -> dict[str, ValueType]:
         try:
             types[value.name] = _with_named_dims(value.name, type_from_proto(value.type, f"{value.name}_dim"))
         except ValueError as error:
-            raise ModelError(f"The input '{value.name}' cannot be imported", where=model.label, why=str(error)) from error
+            raise ModelError(
+                f"The input '{value.name}' cannot be imported", where=model.label, why=str(error)
+            ) from error
     return types
 
 

@@ -13,16 +13,17 @@ from onnx import defs
 
 from optc.errors import ModelError
 from optc.frontends.onnx_file import OLDEST_OPSET, ModelFile
-from optc.frontends.onnx_order import node_label, ordered_nodes
+from optc.frontends.onnx_functions import schema_function, without_inputs
+from optc.frontends.onnx_order import ordered_nodes
 from optc.frontends.onnx_weights import WeightReader
 from optc.frontends.opset_upgrade import NewerOperation, SourceNode, changed_since, known_version, upgrade
 from optc.ir import dtypes
-from optc.ir.core import CONSTANT, Attribute, Graph, Location, Operation, Value
+from optc.ir.core import CONSTANT, UNKNOWN, Attribute, Graph, Location, Operation, Value
 from optc.ir.types import TensorType, ValueType
 from optc.ops.declaration import declaration_of, declared
 from optc.ops.inference import make_operation, tolerating_misfits
-from optc.ops.onnx_defaults import OPSET, join_name, schema_of
-from optc.ops.onnx_types import UNKNOWN_TYPE, attribute_from_proto, type_from_proto, type_to_proto
+from optc.ops.onnx_defaults import join_name, schema_of
+from optc.ops.onnx_types import UNKNOWN_TYPE, attribute_from_proto, type_from_proto
 from optc.ops.shapes import describe
 
 _DEEPEST_CALL = 64  # functions calling functions; deeper means they call themselves
@@ -49,7 +50,7 @@ class _Frame:
     opsets: Mapping[str, int]
     attributes: Mapping[str, onnx.AttributeProto] = field(default_factory=dict)
     prefix: str = ""
-    caller: Location = Location()
+    caller: Location = UNKNOWN
     depth: int = 0
 
 
@@ -70,12 +71,14 @@ class _NodeBuilder:
         return append_constant(self.frame.graph, array, self._name(), self.location)
 
     def emit(
-        self, op_type: str, operands: Sequence[Value | None], attributes: dict[str, Attribute] | None = None, results: int = 1
+        self,
+        op_type: str,
+        operands: Sequence[Value | None],
+        attributes: dict[str, Attribute] | None = None,
+        results: int = 1,
     ) -> Sequence[Value]:
         names = [self._name() for _ in range(results)]
-        operation = make_operation(
-            f"onnx.{op_type}", operands, attributes, result_names=names, location=self.location
-        )
+        operation = make_operation(f"onnx.{op_type}", operands, attributes, result_names=names, location=self.location)
         self.frame.graph.append(operation)
         return operation.results
 
@@ -130,7 +133,7 @@ class Importer:
     def _initializers(self, proto: onnx.GraphProto, frame: _Frame) -> None:
         local = frame.scope.maps[0] if isinstance(frame.scope, ChainMap) else frame.scope
         named = [(tensor.name, tensor) for tensor in proto.initializer]
-        named += [(tensor.values.name, tensor) for tensor in proto.sparse_initializer]  # type: ignore[misc]
+        named += [(tensor.values.name, tensor) for tensor in proto.sparse_initializer]
         for name, tensor in named:
             if name in local:
                 raise ModelError(
@@ -147,11 +150,10 @@ class Importer:
         self, node: onnx.NodeProto, label: str, frame: _Frame, declared_types: Mapping[str, onnx.TypeProto]
     ) -> None:
         domain = "" if node.domain == "ai.onnx" else node.domain
-        location = frame.caller or Location((label,))
-        if not location.nodes:
-            location = Location((label,))
+        location = frame.caller if frame.caller.nodes else Location((label,))
         operands = [frame.scope[name] if name else None for name in node.input]
         function = self.functions.get((node.domain, node.op_type, node.overload))
+        results: Sequence[Value]
         if function is not None:
             results = self._call(function, node, label, operands, frame, location)
         else:
@@ -194,7 +196,7 @@ class Importer:
                 try:
                     replaced = upgrade(source, version)
                 except NewerOperation:
-                    body = self._schema_function(defs.get_schema(node.op_type, version, ""), source)
+                    body = schema_function(defs.get_schema(node.op_type, version, ""), source)
                     if body is None:
                         raise
                     return self._call(body, node, label, source.operands, frame, location)
@@ -203,7 +205,7 @@ class Importer:
                         value.name = name
                     return replaced
             name = join_name(domain, source.op_type)
-            body = None if name in declared() else self._schema_function(schema_of(name), source)
+            body = None if name in declared() else schema_function(schema_of(name), source)
             if body is not None:
                 return self._call(body, node, label, source.operands, frame, location)
             operation = make_operation(
@@ -218,11 +220,7 @@ class Importer:
     def _refused(
         self, node: onnx.NodeProto, label: str, domain: str, version: int, operands: Sequence[Value | None], reason: str
     ) -> ModelError:
-        shapes = ", ".join(
-            f"'{value.name}' {describe(value.type.shape) if isinstance(value.type, TensorType) else value.type.description}"
-            for value in operands
-            if value is not None
-        )
+        shapes = ", ".join(f"'{value.name}' {_describe_type(value.type)}" for value in operands if value is not None)
         opset = f"opset {version}" if not domain else f"{domain} {version}"
         return ModelError(
             f"The node '{label}' ({node.op_type}, {opset}) cannot be imported",
@@ -246,7 +244,9 @@ class Importer:
                     what,
                     where=where,
                     why=f"ONNX opset {version} has no such operation",
-                    hint=f"Did the exporter mean '{near[0]}'?" if near else "Export the model with standard operations.",
+                    hint=f"Did the exporter mean '{near[0]}'?"
+                    if near
+                    else "Export the model with standard operations.",
                 )
             if version < OLDEST_OPSET and changed_since(node.op_type, version, OLDEST_OPSET):
                 raise ModelError(
@@ -269,8 +269,9 @@ class Importer:
                 f"{what} of the domain '{domain}'",
                 where=where,
                 why="neither ONNX nor a function of the model defines it",
-                hint=f"The model defines functions in {', '.join(domains)}." if domains else
-                "Export the model with standard ONNX operations, or with the operation's function body.",
+                hint=f"The model defines functions in {', '.join(domains)}."
+                if domains
+                else "Export the model with standard ONNX operations, or with the operation's function body.",
             )
 
     def _attributes(
@@ -294,9 +295,7 @@ class Importer:
                 attributes[name] = attribute_from_proto(proto)
         return attributes, graphs
 
-    def _nested(
-        self, proto: onnx.GraphProto, name: str, frame: _Frame, input_types: Sequence[ValueType] = ()
-    ) -> Graph:
+    def _nested(self, proto: onnx.GraphProto, name: str, frame: _Frame, input_types: Sequence[ValueType] = ()) -> Graph:
         inputs = [(v.name, type_from_proto(v.type, v.name)) for v in proto.input]
         for position, type in enumerate(input_types[: len(inputs)]):
             if type != UNKNOWN_TYPE:  # what the caller passes is surer than what the body declares
@@ -342,7 +341,7 @@ class Importer:
         inner = _Frame(
             frame.graph, scope, {**frame.opsets, **opsets}, given, f"{frame.prefix}{label}/", location, frame.depth + 1
         )
-        nodes = [_without_inputs(item, absent) for item in function.node]
+        nodes = [without_inputs(item, absent) for item in function.node]
         for item, item_label in ordered_nodes(nodes, scope, self.model.label):
             self._node(item, item_label, inner, {})
         missing = [name for name in function.output[: len(node.output)] if name not in scope]
@@ -356,27 +355,9 @@ class Importer:
                 value.name = frame.prefix + name
         return results
 
-    def _schema_function(self, schema: defs.OpSchema, node: SourceNode) -> onnx.FunctionProto | None:
-        """The body by which ONNX defines an operation that optc does not declare itself."""
-        if schema.has_function:
-            return _with_defaults(schema.function_body, schema)  # type: ignore[arg-type]
-        if not schema.has_context_dependent_function or node.graphs:
-            return None
-        from optc.ops.onnx_export import make_node
 
-        name = join_name(node.domain, node.op_type)
-        operation = Operation(name, node.operands, [UNKNOWN_TYPE] * node.results, node.attributes)
-        inputs = ["" if value is None else f"i{i}" for i, value in enumerate(node.operands)]
-        proto = make_node(operation, inputs, [f"o{i}" for i in range(node.results)])
-        types = [onnx.TypeProto() if v is None else type_to_proto(v.type) for v in node.operands]
-        operation.drop_operands()
-        versions = [v for v in schema.context_dependent_function_opset_versions if v <= max(OPSET, schema.since_version)]
-        if not versions:
-            return None
-        body = schema.get_context_dependent_function_with_opset_version(
-            max(versions), proto.SerializeToString(), [type.SerializeToString() for type in types]
-        )
-        return _with_defaults(onnx.FunctionProto.FromString(body), schema) if body else None
+def _describe_type(type: ValueType) -> str:
+    return describe(type.shape) if isinstance(type, TensorType) else type.description
 
 
 def _body_input_types(node: onnx.NodeProto, operands: Sequence[Value | None]) -> list[ValueType]:
@@ -396,30 +377,6 @@ def _body_input_types(node: onnx.NodeProto, operands: Sequence[Value | None]) ->
     return types
 
 
-def _with_defaults(function: onnx.FunctionProto, schema: defs.OpSchema) -> onnx.FunctionProto:
-    """A function body of a schema that knows the defaults of the schema's attributes."""
-    copy = onnx.FunctionProto()
-    copy.CopyFrom(function)
-    for name, attribute in schema.attributes.items():
-        if attribute.default_value.type:
-            proto = copy.attribute_proto.add()
-            proto.CopyFrom(attribute.default_value)
-            proto.name = name
-    return copy
-
-
-def _without_inputs(node: onnx.NodeProto, absent: set[str]) -> onnx.NodeProto:
-    """A node of a function body without the inputs that the caller left out."""
-    if not any(name in absent for name in node.input):
-        return node
-    copy = onnx.NodeProto()
-    copy.CopyFrom(node)
-    for position, name in enumerate(copy.input):
-        if name in absent:
-            copy.input[position] = ""
-    return copy
-
-
 def _constant_array(attributes: Mapping[str, Attribute]) -> np.ndarray:
     """The value of a Constant node, in whichever of its attributes it stands."""
     ((name, value),) = attributes.items()
@@ -436,6 +393,3 @@ def _history(op_type: str) -> list[defs.OpSchema]:
 
 def _all_operations() -> list[str]:
     return sorted({schema.name for schema in defs.get_all_schemas() if schema.domain == ""})
-
-
-assert node_label

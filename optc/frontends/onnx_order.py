@@ -98,7 +98,9 @@ def _sorted(needs: Sequence[Sequence[int]], names: Sequence[str], label: str) ->
                     circle = path[path.index(following) :][::-1]
                     listed = " → ".join(f"'{names[i]}'" for i in (*circle, circle[0]))
                     raise ModelError(
-                        "The graph has a cycle", where=label, why=f"these nodes read each other: {listed}",
+                        "The graph has a cycle",
+                        where=label,
+                        why=f"these nodes read each other: {listed}",
                         hint="A loop must be written as a Loop node; export the model again.",
                     )
                 if state[following] == 0:

@@ -61,7 +61,7 @@ class WeightReader:
         where = self.model.label
         if self.model.folder is None:
             raise ModelError(
-                f"The weight '{proto.name}' lies in the file '{location}', which cannot be found without the model's path",
+                f"The weight '{proto.name}' lies in the file '{location}', which only the model's path can locate",
                 where=where,
                 hint="Pass the path of the model file instead of its content.",
             )

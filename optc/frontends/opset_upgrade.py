@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache
 from typing import Protocol
 
 import numpy as np
@@ -30,7 +30,11 @@ class Builder(Protocol):
     def constant(self, array: np.ndarray) -> Value: ...
 
     def emit(
-        self, op_type: str, operands: Sequence[Value | None], attributes: dict[str, Attribute] | None = None, results: int = 1
+        self,
+        op_type: str,
+        operands: Sequence[Value | None],
+        attributes: dict[str, Attribute] | None = None,
+        results: int = 1,
     ) -> Sequence[Value]: ...
 
 
@@ -71,12 +75,12 @@ def _since(version: int, *op_types: str) -> Callable[[Adapter], Adapter]:
     return register
 
 
-@lru_cache(maxsize=None)
+@cache
 def _changes(op_type: str) -> tuple[int, ...]:
     return tuple(sorted(version for name, version in _ADAPTERS if name == op_type))
 
 
-@lru_cache(maxsize=None)
+@cache
 def known_version(domain: str, op_type: str, version: int) -> bool:
     """Whether ONNX defines the operation in that version of its domain."""
     try:
@@ -267,7 +271,9 @@ def _dft_20(node: SourceNode) -> None:
 def _group_normalization_21(node: SourceNode) -> None:
     """Scale and bias had one entry a group, now one a channel."""
     data = node.operands[0]
-    channels = data.type.shape[1] if data is not None and isinstance(data.type, TensorType) and data.type.shape else None
+    channels = (
+        data.type.shape[1] if data is not None and isinstance(data.type, TensorType) and data.type.shape else None
+    )
     groups = node.attributes["num_groups"]
     assert isinstance(groups, int)
     if not isinstance(channels, int):

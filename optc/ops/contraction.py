@@ -73,14 +73,19 @@ def _infer_conv(operation: Operation) -> Sequence[ValueType]:
     shape = convolution_shape(operation, data.shape, weight.shape)
     if operation.operand(2) is not None and weight.shape is not None:
         bias = shape_of(operation, 2, 1)
-        if bias is not None and isinstance(bias[0], int) and isinstance(weight.shape[0], int) and bias[0] != weight.shape[0]:
+        if (
+            bias is not None
+            and isinstance(bias[0], int)
+            and isinstance(weight.shape[0], int)
+            and bias[0] != weight.shape[0]
+        ):
             raise ValueError(f"the bias has {bias[0]} entries for {weight.shape[0]} output channels")
     return (TensorType(data.dtype, shape),)
 
 
 def _weight_inner(operation: Operation, position: int) -> int:
     """Multiply-adds for each output element: the weight's elements behind one output channel."""
-    return int(product(operation.operands[position].shape[1:]))  # type: ignore[union-attr]
+    return int(product(operation.operands[position].shape[1:]))  # type: ignore[union-attr,arg-type]
 
 
 def convolution_flops(weight: int, bias: int | None = None) -> Count:
@@ -124,7 +129,9 @@ def _infer_conv_transpose(operation: Operation) -> Sequence[ValueType]:
         raise ValueError(f"the input has the shape {describe(data.shape)} and the weight {describe(weight.shape)}")
     channels, expected = data.shape[1], weight.shape[0]
     if isinstance(channels, int) and isinstance(expected, int) and channels != expected:
-        raise ValueError(f"the input has {channels} channels where the weight {describe(weight.shape)} needs {expected}")
+        raise ValueError(
+            f"the input has {channels} channels where the weight {describe(weight.shape)} needs {expected}"
+        )
     rank = len(data.shape) - 2
     strides = integers(operation, "strides") or (1,) * rank
     dilations = integers(operation, "dilations") or (1,) * rank
@@ -149,7 +156,7 @@ def _infer_conv_transpose(operation: Operation) -> Sequence[ValueType]:
 def _conv_transpose_flops(operation: Operation) -> int:
     """Each input element meets each weight of its channel once."""
     bias = elements_of(operation) if operation.operand(2) is not None else 0
-    return 2 * int(product(operation.operands[0].shape)) * _weight_inner(operation, 1) + bias  # type: ignore[union-attr]
+    return 2 * int(product(operation.operands[0].shape)) * _weight_inner(operation, 1) + bias  # type: ignore[union-attr,arg-type]
 
 
 declare("onnx.Conv", Kind.CONTRACTION, infer=_infer_conv, flops=convolution_flops(1, 2))
@@ -167,7 +174,9 @@ def matmul_shape(operation: Operation, a: Shape | None, b: Shape | None) -> Shap
     try:
         unify(left[-1], right[-2])
     except ValueError:
-        raise ValueError(f"the matrices {describe(a)} and {describe(b)} do not fit: {left[-1]} is not {right[-2]}") from None
+        raise ValueError(
+            f"the matrices {describe(a)} and {describe(b)} do not fit: {left[-1]} is not {right[-2]}"
+        ) from None
     batch = broadcast(operation, [left[:-2], right[:-2]])
     assert batch is not None
     rows = () if len(a) == 1 else (left[-2],)

@@ -9,7 +9,7 @@ import numpy as np
 from optc.ir.core import Graph, Operation
 from optc.ir.dims import Dim, Shape
 from optc.ir.types import TensorType, ValueType
-from optc.ops.declaration import Kind, declare, declaration_of
+from optc.ops.declaration import Kind, declaration_of, declare
 from optc.ops.evaluate import evaluate_graph
 from optc.ops.inference import infer_types, report_misfit, tolerating_misfits
 from optc.ops.onnx_types import UNKNOWN_TYPE
@@ -68,7 +68,9 @@ def _branch_taken(operation: Operation, failing: Collection[Graph]) -> Graph | N
     return None
 
 
-def _fix_carried(operation: Operation, body: Graph, first: int, initial: Sequence[ValueType], outputs_from: int) -> None:
+def _fix_carried(
+    operation: Operation, body: Graph, first: int, initial: Sequence[ValueType], outputs_from: int
+) -> None:
     """Find body input types that hold on every turn: widen them until the body returns what it takes."""
     count = len(initial)
     for position, type in enumerate(initial):
@@ -80,7 +82,9 @@ def _fix_carried(operation: Operation, body: Graph, first: int, initial: Sequenc
             value = body.inputs[first + position]
             returned = body.outputs[outputs_from + position].type
             joined = join_types(
-                value.type, returned, lambda axis, position=position: fresh(operation, axis, position)  # type: ignore[misc]
+                value.type,
+                returned,
+                lambda axis, position=position: fresh(operation, axis, position),  # type: ignore[misc]
             )
             if joined != value.type:
                 value.type = joined
@@ -106,7 +110,9 @@ def _infer_loop(operation: Operation) -> Sequence[ValueType]:
     body = operation.graphs["body"]
     carried = len(operation.operands) - 2
     if len(body.inputs) != carried + 2 or len(body.outputs) < carried + 1:
-        raise ValueError(f"its body takes {len(body.inputs)} values and returns {len(body.outputs)} for {carried} carried")
+        raise ValueError(
+            f"its body takes {len(body.inputs)} values and returns {len(body.outputs)} for {carried} carried"
+        )
     initial = [value.type if value is not None else UNKNOWN_TYPE for value in operation.operands[2:]]
     _fix_carried(operation, body, 2, initial, 1)
     results: list[ValueType] = [value.type for value in body.inputs[2:]]
@@ -199,7 +205,8 @@ def _evaluate_scan(operation: Operation, arrays: Sequence[np.ndarray | None]) ->
 def _nested_flops(operation: Operation) -> int:
     """The costliest nested graph once; how often a loop turns is not known here."""
     return max(
-        (sum(declaration_of(inner.name).flops(inner) for inner in graph) for graph in operation.graphs.values()), default=0
+        (sum(declaration_of(inner.name).flops(inner) for inner in graph) for graph in operation.graphs.values()),
+        default=0,
     )
 
 

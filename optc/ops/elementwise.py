@@ -85,7 +85,17 @@ _UNARY = {
     "Softplus": 3, "Softsign": 3, "BitwiseNot": 1, "Identity": 0,
 }  # fmt: skip
 _UNARY_BOOL = {"Not": 1, "IsNaN": 1, "IsInf": 1}
-_BINARY = {"Add": 1, "Sub": 1, "Mul": 1, "Div": 1, "Mod": 3, "BitShift": 1, "BitwiseAnd": 1, "BitwiseOr": 1, "BitwiseXor": 1}
+_BINARY = {
+    "Add": 1,
+    "Sub": 1,
+    "Mul": 1,
+    "Div": 1,
+    "Mod": 3,
+    "BitShift": 1,
+    "BitwiseAnd": 1,
+    "BitwiseOr": 1,
+    "BitwiseXor": 1,
+}
 _BINARY_BOOL = {"Equal": 1, "Less": 1, "LessOrEqual": 1, "Greater": 1, "GreaterOrEqual": 1, "And": 1, "Or": 1, "Xor": 1}
 _VARIADIC = ("Min", "Max", "Sum", "Mean")
 
@@ -160,7 +170,10 @@ def infer_batch_normalization(operation: Operation) -> Sequence[ValueType]:
                         f"its input {position} has the shape {describe(shape)} where one value for each of the "
                         f"{data.shape[1]} channels is needed"
                     )
-    types = (TensorType(data.dtype, data.shape), *(TensorType(t.dtype, t.shape) for t in (tensor(operation, 3), tensor(operation, 4))))
+    types = (
+        TensorType(data.dtype, data.shape),
+        *(TensorType(t.dtype, t.shape) for t in (tensor(operation, 3), tensor(operation, 4))),
+    )
     return types[: len(operation.results)]
 
 

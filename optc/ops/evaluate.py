@@ -11,7 +11,6 @@ import numpy as np
 from optc.ir.core import CONSTANT, Graph, Value
 from optc.ops.declaration import declaration_of
 
-
 # What the graphs around the one that runs have computed so far: bodies of If and Loop read it.
 _around: ContextVar[MutableMapping[Value, np.ndarray] | None] = ContextVar("values_around", default=None)
 

@@ -14,7 +14,6 @@ from optc.ops.declaration import declaration_of
 from optc.ops.onnx_types import UNKNOWN_TYPE
 from optc.ops.values import remembered
 
-
 _misfits: ContextVar[list[str] | None] = ContextVar("misfits", default=None)
 
 
@@ -57,14 +56,14 @@ def _infer(operation: Operation) -> Sequence[ValueType]:
         result_names=[result.name for result in operation.results],
     )
     stripped.graphs = operation.graphs
-    return [
-        type.with_shape(None) if isinstance(type, TensorType) else type for type in declaration.infer(stripped)
-    ]
+    return [type.with_shape(None) if isinstance(type, TensorType) else type for type in declaration.infer(stripped)]
 
 
 def _without_shape(value: Value) -> Value:
     type = value.type.with_shape(None) if isinstance(value.type, TensorType) else value.type
-    return Value(type, value.name, value.owner if not isinstance(value.owner, Operation) else Graph("none"), value.index)
+    return Value(
+        type, value.name, value.owner if not isinstance(value.owner, Operation) else Graph("none"), value.index
+    )
 
 
 def make_operation(

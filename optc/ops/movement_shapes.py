@@ -21,7 +21,6 @@ from optc.ops.shapes import (
     integer,
     integers,
     normalize_axis,
-    number,
     tensor,
     text,
     unify,
@@ -194,7 +193,7 @@ def split_sizes(operation: Operation, extent: Dim) -> list[Dim | None]:
             raise ValueError(f"the parts {known} do not add up to {extent}")
         return sizes
     each = (extent + (count - 1)) // count
-    return [each] * (count - 1) + [extent - each * (count - 1)]
+    return [*[each] * (count - 1), extent - each * (count - 1)]
 
 
 def slice_(operation: Operation) -> Types:
@@ -368,7 +367,9 @@ def constant_of_shape(operation: Operation) -> Types:
     wanted = dims_of(operation.operand(0))
     if wanted is None:
         return _of_rank(operation, dtype, _vector_length(operation, 0))
-    return (TensorType(dtype, tuple(fresh(operation, axis) if dim is None else dim for axis, dim in enumerate(wanted))),)
+    return (
+        TensorType(dtype, tuple(fresh(operation, axis) if dim is None else dim for axis, dim in enumerate(wanted))),
+    )
 
 
 def range_(operation: Operation) -> Types:
@@ -442,7 +443,7 @@ def _scaled(extent: Dim, scale: float | None) -> Dim | None:
         return None
     if isinstance(extent, int):
         # The product is taken in single precision, as onnxruntime does.
-        return int(math.floor(float(np.float32(extent) * np.float32(scale))))
+        return math.floor(float(np.float32(extent) * np.float32(scale)))
     return extent * int(scale) if float(scale).is_integer() else None
 
 
@@ -451,7 +452,7 @@ def _kept_aspect(sizes: Sequence[Dim | None], extents: Shape | Sequence[Dim], po
         return [None] * len(sizes)
     ratios = [size / extent for size, extent in zip(sizes, extents, strict=True)]  # type: ignore[operator]
     scale = min(ratios) if policy == "not_larger" else max(ratios)
-    return [int(math.floor(scale * extent + 0.5)) for extent in extents]  # type: ignore[operator]
+    return [math.floor(scale * extent + 0.5) for extent in extents]  # type: ignore[operator]
 
 
 _TAPS = {"nearest": 0, "linear": 2, "cubic": 4}
@@ -464,6 +465,3 @@ def resize_flops(operation: Operation) -> int:
     assert data is not None
     changed = sum(a != b for a, b in zip(data.shape, operation.results[0].shape, strict=True))
     return 2 * elements_of(operation) * taps**changed if taps and changed else 0
-
-
-assert number  # re-exported for lowerings that read the same attributes

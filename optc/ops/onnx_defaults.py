@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -40,7 +40,7 @@ def join_name(domain: str, op_type: str) -> str:
     return f"{'onnx' if domain in ('', 'ai.onnx') else domain}.{op_type}"
 
 
-@lru_cache(maxsize=None)
+@cache
 def schema_of(name: str) -> defs.OpSchema:
     """The ONNX schema of an operation at the opset of the IR.
 
@@ -174,7 +174,9 @@ def verify(operation: Operation) -> None:
     except KeyError:
         return
     if not schema.min_input <= len(operation.operands) <= schema.max_input:
-        raise ValueError(f"it has {len(operation.operands)} inputs where {_span(schema.min_input, schema.max_input)} fit")
+        raise ValueError(
+            f"it has {len(operation.operands)} inputs where {_span(schema.min_input, schema.max_input)} fit"
+        )
     for position, formal in enumerate(schema.inputs):
         if (
             formal.option == defs.OpSchema.FormalParameterOption.Single

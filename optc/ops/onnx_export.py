@@ -105,7 +105,7 @@ class _ExternalStore:
         proto.dims.extend(array.shape)
         self._file.seek(-(-self._file.tell() // EXTERNAL_ALIGNMENT) * EXTERNAL_ALIGNMENT)
         offset = self._file.tell()
-        self._file.write(memoryview(np.ascontiguousarray(array)).cast("B"))
+        self._file.write(np.ascontiguousarray(array).data)
         proto.data_location = onnx.TensorProto.EXTERNAL
         for key, value in (("location", self.path.name), ("offset", offset), ("length", array.nbytes)):
             proto.external_data.add(key=key, value=str(value))
@@ -229,7 +229,7 @@ class _Exporter:
         return ["" if value is None else self.name(value) for value in operation.operands]
 
     def _outputs(self, operation: Operation) -> list[str]:
-        """Output names; results that nobody reads are left out, since asking for them can cost time or change meaning."""
+        """Output names; results that nobody reads are left out: asking for them can cost time or change meaning."""
         names = [self.name(value) if value.uses else "" for value in operation.results]
         required = 1
         try:

@@ -186,7 +186,7 @@ def attribute_to_proto(name: str, value: Attribute, kind: int | None = None) -> 
     proto = onnx.AttributeProto(name=name)
     if kind is None:
         kind = _guess_kind(value)
-    proto.type = kind  # type: ignore[assignment]
+    proto.type = kind
     if kind == types.TENSOR:
         assert isinstance(value, np.ndarray)
         proto.t.CopyFrom(array_to_proto(value))

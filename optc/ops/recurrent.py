@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from optc.ir.core import Operation
-from optc.ir.dims import Dim
+from optc.ir.dims import Dim, Shape
 from optc.ir.types import TensorType, ValueType
 from optc.ops.declaration import Count, Infer, Kind, declare
 from optc.ops.shapes import fresh, integer, shape_of, tensor, text
@@ -25,6 +25,8 @@ def _recurrent(states: int) -> Infer:
         by_batch = bool(integer(operation, "layout"))
         length: Dim = fresh(operation, 0) if shape is None else shape[1 if by_batch else 0]
         batch: Dim = fresh(operation, 2) if shape is None else shape[0 if by_batch else 1]
+        whole: Shape
+        last: Shape
         if by_batch:
             whole, last = (batch, length, directions, hidden), (batch, directions, hidden)
         else:

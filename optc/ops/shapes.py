@@ -141,7 +141,13 @@ def ceil_divide(a: Dim, b: int) -> Dim:
 
 
 def window_extent(
-    extent: Dim, kernel: int, stride: int, dilation: int, padding: tuple[int, int], auto_pad: str, ceil_mode: bool = False
+    extent: Dim,
+    kernel: int,
+    stride: int,
+    dilation: int,
+    padding: tuple[int, int],
+    auto_pad: str,
+    ceil_mode: bool = False,
 ) -> Dim:
     """How many windows fit along one axis (ONNX Conv and pooling).
 

@@ -221,7 +221,9 @@ def _split(operation: Operation, operands: list[Known | None]) -> Known | None:
     count = len(operation.results)
     extent = operands[0].size
     each = -(-extent // count)
-    lengths = [int(size) for size in sizes] if sizes is not None else [each] * (count - 1) + [extent - each * (count - 1)]
+    lengths = (
+        [int(size) for size in sizes] if sizes is not None else [each] * (count - 1) + [extent - each * (count - 1)]
+    )
     bounds = np.cumsum(lengths)[:-1]
     return object_array(list(np.split(operands[0], bounds)))
 

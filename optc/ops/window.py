@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from optc.ir import dtypes
 from optc.ir.core import Operation
-from optc.ir.dims import Dim, Shape, product
+from optc.ir.dims import Dim, Shape
 from optc.ir.types import TensorType, ValueType
 from optc.ops.contraction import spatial_padding
 from optc.ops.declaration import Kind, declare, elements_of
@@ -44,7 +45,7 @@ def _infer_pool(operation: Operation) -> Sequence[ValueType]:
 def _window_flops(operation: Operation) -> int:
     """One operation for each element of each window."""
     result = operation.results[0].tensor_type.elements
-    return result * int(product(integers(operation, "kernel_shape") or ()))
+    return result * math.prod(integers(operation, "kernel_shape") or ())
 
 
 for _name in ("MaxPool", "AveragePool", "LpPool"):
