@@ -207,7 +207,7 @@ def _with_measured(target: Target, measured: calibration.Measurement) -> Target:
         peak_flops=peaks,
         caches=caches,
         memory_bandwidth=measured.memory_bandwidth,
-        memory_bandwidth_all=measured.memory_bandwidth_all,
+        memory_bandwidth_all=max(measured.memory_bandwidth_all, measured.memory_bandwidth),
         figures={**target.figures, **sources},
     )
 

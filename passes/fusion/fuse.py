@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from optc.costmodel.analytical import AnalyticalCostModel
 from optc.costmodel.interface import Candidate, CostModel
 from optc.ir.core import CONSTANT, Graph, Module, Operation
 from optc.ops.views import is_view
@@ -35,9 +36,9 @@ class Fuse(Pass):
     max_inputs: int = 12
 
     def run(self, module: Module, context: PassContext) -> bool:
-        if context.target is None or context.cost_model is None:
+        if context.target is None:
             return False
-        return self._run_graph(module.main, context, context.target, context.cost_model)
+        return self._run_graph(module.main, context, context.target, context.cost_model or AnalyticalCostModel())
 
     def _run_graph(self, graph: Graph, context: PassContext, target: Target, model: CostModel) -> bool:
         changed = False

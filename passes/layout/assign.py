@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from optc.costmodel.analytical import AnalyticalCostModel
 from optc.costmodel.interface import CostModel
 from optc.ir.core import CONSTANT, Graph, Module, Operation, Value
 from optc.ir.types import PLAIN, Layout, TensorType
@@ -32,9 +33,10 @@ class AssignLayouts(Pass):
 
     def run(self, module: Module, context: PassContext) -> bool:
         block = self.block or (context.target.channel_block if context.target else 1)
-        if context.target is None or context.cost_model is None or block <= 1:
+        if context.target is None or block <= 1:
             return False
-        return _GraphLayouts(module.main, block, context, context.target, context.cost_model).run()
+        model = context.cost_model or AnalyticalCostModel()
+        return _GraphLayouts(module.main, block, context, context.target, model).run()
 
 
 class _GraphLayouts:
@@ -52,6 +54,7 @@ class _GraphLayouts:
 
     def run(self) -> bool:
         if all(rule.refusal for rule in self.rules.values()):
+            self._remark(set())
             return False
         blocked = self._label()
         for operation in self.operations:

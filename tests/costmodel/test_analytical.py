@@ -1,0 +1,130 @@
+"""The roofline: its limits by hand calculation, and the orderings that planning rests on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from optc import targets
+from optc.costmodel.analytical import AnalyticalCostModel
+from optc.costmodel.interface import Candidate, Estimate
+from optc.ir.core import Graph, Operation, Value
+from optc.ir.dtypes import FLOAT32
+from optc.ir.types import PLAIN, Layout, TensorType
+from optc.ops.inference import make_operation
+
+TARGET = targets.load("x86-64-v3")
+BLOCKED = Layout(blocks=((1, 8),))
+
+
+def seconds(operations: list[Operation], threads: int = 1) -> float:
+    return estimate(operations, threads).seconds
+
+
+def estimate(operations: list[Operation], threads: int = 1) -> Estimate:
+    (found,) = AnalyticalCostModel(threads).predict([Candidate.of_operations(operations)], TARGET)
+    return found
+
+
+def feature_map(graph: Graph, channels: int, size: int, layout: Layout = PLAIN) -> Value:
+    return graph.add_input("x", TensorType(FLOAT32, (1, channels, size, size), layout))
+
+
+def add(graph: Graph, name: str, *operands: Value, layout: Layout = PLAIN, **attributes: object) -> Operation:
+    operation = graph.append(make_operation(name, operands, attributes))  # type: ignore[arg-type]
+    operation.result.type = operation.result.tensor_type.with_layout(layout)
+    return operation
+
+
+def conv(graph: Graph, x: Value, filters: int, size: int = 3, layout: Layout = PLAIN) -> Operation:
+    weight = graph.constant(np.zeros((filters, x.shape[1], size, size), np.float32), "w")
+    return add(graph, "onnx.Conv", x, weight, layout=layout, pads=(size // 2,) * 4)
+
+
+def test_a_large_copy_takes_its_bytes_at_memory_bandwidth() -> None:
+    graph = Graph("main")
+    relu = add(graph, "onnx.Relu", feature_map(graph, 64, 512))
+    graph.set_outputs([relu.result])
+    bytes_moved = 2 * 64 * 512 * 512 * 4
+    found = estimate([relu])
+    assert found.bytes == bytes_moved
+    assert found.seconds == pytest.approx(bytes_moved / TARGET.memory_bandwidth + TARGET.launch_seconds)
+    assert found.low < found.seconds < found.high
+
+
+def test_what_fits_a_cache_is_faster_in_proportion_to_its_bandwidth() -> None:
+    graph = Graph("main")
+    small = add(graph, "onnx.Relu", feature_map(graph, 8, 32))
+    graph.set_outputs([small.result])
+    bytes_moved = 2 * 8 * 32 * 32 * 4
+    assert bytes_moved < TARGET.caches[1].bytes
+    assert seconds([small]) - TARGET.launch_seconds == pytest.approx(bytes_moved / TARGET.caches[1].bandwidth)
+
+
+def test_a_convolution_is_bound_by_arithmetic_between_half_of_peak_and_peak() -> None:
+    graph = Graph("main")
+    operation = conv(graph, feature_map(graph, 64, 56, BLOCKED), 64, layout=BLOCKED)
+    graph.set_outputs([operation.result])
+    found = estimate([operation])
+    assert found.flops >= 2 * 64 * 64 * 9 * 56 * 56
+    at_peak = found.flops / TARGET.peak_flops["f32"]
+    assert at_peak < found.seconds < 2 * at_peak
+
+
+def test_blocks_pay_for_convolutions_and_windows() -> None:
+    for name, attributes in (("conv", {}), ("onnx.MaxPool", {"kernel_shape": (3, 3)})):
+        times = {}
+        for layout in (PLAIN, BLOCKED):
+            graph = Graph("main")
+            x = feature_map(graph, 64, 56, layout)
+            operation = conv(graph, x, 64, layout=layout) if name == "conv" else add(
+                graph, name, x, layout=layout, **attributes
+            )
+            graph.set_outputs([operation.result])
+            times[layout] = seconds([operation])
+        assert times[BLOCKED] < times[PLAIN], name
+
+
+def test_values_inside_a_kernel_cost_nothing() -> None:
+    graph = Graph("main")
+    first = conv(graph, feature_map(graph, 64, 56), 64)
+    second = add(graph, "onnx.Relu", first.result)
+    graph.set_outputs([second.result])
+    together = estimate([first, second])
+    assert together.bytes == estimate([first]).bytes
+    assert together.seconds < seconds([first]) + seconds([second])
+
+
+def test_a_prologue_is_paid_each_time_it_is_read() -> None:
+    graph = Graph("main")
+    sigmoid = add(graph, "onnx.Sigmoid", feature_map(graph, 64, 56))
+    root = conv(graph, sigmoid.result, 256, size=1)
+    graph.set_outputs([root.result])
+    assert seconds([sigmoid, root]) > seconds([sigmoid]) + seconds([root])
+
+
+def test_threads_share_long_kernels_only() -> None:
+    graph = Graph("main")
+    long = conv(graph, feature_map(graph, 64, 56), 64)
+    short = add(graph, "onnx.Relu", Value(TensorType(FLOAT32, (8,)), "v", graph, 0))
+    graph.set_outputs([long.result, short.result])
+    assert seconds([long], threads=2) < 0.6 * seconds([long])
+    assert seconds([short], threads=2) == seconds([short])
+    assert AnalyticalCostModel(threads=99).predict([Candidate.of_operations([long])], replace(TARGET, cores=1)) == (
+        AnalyticalCostModel().predict([Candidate.of_operations([long])], TARGET)
+    )
+
+
+def test_candidates_know_what_leaves_them() -> None:
+    graph = Graph("main")
+    first = add(graph, "onnx.Relu", feature_map(graph, 8, 4))
+    second = add(graph, "onnx.Exp", first.result)
+    third = add(graph, "onnx.Add", first.result, second.result)
+    graph.set_outputs([third.result])
+    pair = Candidate.of_operations([first, second])
+    assert pair.inputs == (graph.inputs[0],)
+    assert pair.outputs == (first.result, second.result)
+    assert Candidate.of_operations([first, second, third]).outputs == (third.result,)
+    assert Candidate.of_graph(graph).outputs == (third.result,)

@@ -1,0 +1,138 @@
+"""Target files: all that ship are complete, inheritance, entry points, and errors that name file and key."""
+
+from __future__ import annotations
+
+import dataclasses
+from importlib.metadata import EntryPoint
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from optc.errors import UsageError
+from optc.targets import available, library, load
+from optc.targets.schema import inherit
+
+MINIMAL = 'description = "a box"\nbackends = ["onnx"]\n'
+
+
+def write(folder: Path, text: str, name: str = "box.toml") -> str:
+    (folder / name).write_text(text)
+    return str(folder / name)
+
+
+def test_the_shipped_targets() -> None:
+    names = available()
+    assert names[0] == "cpu"
+    shipped = {"aarch64", "cortex-m7", "cuda", "jetson-orin", "jetson-tx2", "rpi4", "x86-64-v3"}
+    assert shipped <= set(names)
+
+
+@pytest.mark.parametrize("name", [name for name in available()])
+def test_every_target_is_complete_and_names_its_sources(name: str) -> None:
+    target = load(name)
+    assert target.name == name
+    assert target.peak_flops["f32"] > 0 and target.caches and target.memory_bandwidth > 0
+    assert target.memory_bandwidth <= target.memory_bandwidth_all
+    for inner, outer in pairwise(target.caches):
+        assert inner.bytes < outer.bytes and inner.bandwidth >= outer.bandwidth
+    given = {field.name for field in dataclasses.fields(target)} - {"name", "description", "backends", "llvm", "figures"}
+    assert given <= set(target.figures), f"{name} does not say where {given - set(target.figures)} come from"
+
+
+def test_only_hosts_emit_today() -> None:
+    emitting = {name for name in available() if load(name).backends}
+    assert emitting == {"cpu", "x86-64-v3"}
+
+
+def test_a_file_extends_another(tmp_path: Path) -> None:
+    text = 'base = "rpi4"\ncores = 2\n[peak_flops]\nf32 = 5.0e9\n[figures]\ncores = "counted"\n'
+    target = load(write(tmp_path, text))
+    base = load("rpi4")
+    assert target.name == "box"
+    assert target.cores == 2 and target.figures["cores"] == "counted"
+    assert target.peak_flops == {**base.peak_flops, "f32": 5.0e9}
+    assert target.figures["peak_flops"] == f"given in {tmp_path / 'box.toml'}"
+    assert target.figures["caches"] == base.figures["caches"]
+    assert target.llvm["mcpu"] == "cortex-a72"
+
+
+def test_tables_merge_and_lists_replace() -> None:
+    base = {"llvm": {"kind": "llvm", "mcpu": "a"}, "caches": [1], "figures": {"caches": "sheet"}}
+    merged = inherit({"llvm": {"mcpu": "b"}, "caches": [2, 3]}, base, "here")
+    assert merged["llvm"] == {"kind": "llvm", "mcpu": "b"}
+    assert merged["caches"] == [2, 3]
+    assert merged["figures"] == {"caches": "given in here", "llvm": "given in here"}
+
+
+@pytest.mark.parametrize(
+    ("text", "what", "why"),
+    [
+        (MINIMAL + "colour = 3\n", "'colour' is not a key of a target file", None),
+        ('backends = ["onnx"]\n', "the target file lacks 'description'", None),
+        (MINIMAL + 'cores = "four"\n', "'cores' of the target must be an integer that is not negative", "it is 'four'"),
+        (MINIMAL + "cores = true\n", "'cores' of the target must be an integer that is not negative", "it is True"),
+        (
+            MINIMAL + "memory_bandwidth = -1\n",
+            "'memory_bandwidth' of the target must be a number that is not negative",
+            "it is -1",
+        ),
+        (MINIMAL + "backends = 3\n", "the target file is not valid TOML", None),
+        (MINIMAL + "[[caches]]\nbytes = 3\n", "'caches[1]' of the target must be a table", "it is {'bytes': 3}"),
+        (MINIMAL + "[figures]\nspeed = 'x'\n", "'figures.speed' of the target must be the source of a key", None),
+        (MINIMAL + "[peak_flops]\nf33 = 1\n", "'peak_flops.f33' of the target must be one of f32, u8", "it is 'f33'"),
+    ],
+)
+def test_wrong_files(tmp_path: Path, text: str, what: str, why: str | None) -> None:
+    path = write(tmp_path, text)
+    with pytest.raises(UsageError) as caught:
+        load(path)
+    assert caught.value.what.startswith(what)
+    assert caught.value.where == path
+    if why:
+        assert caught.value.why == why
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="the target file cannot be read"):
+        load(str(tmp_path / "none.toml"))
+
+
+def test_unknown_names_give_near_ones() -> None:
+    with pytest.raises(UsageError) as caught:
+        load("jetson-orion")
+    assert str(caught.value) == (
+        "there is no target 'jetson-orion'\n"
+        f"  known: {', '.join(available())}\n"
+        "  hint: did you mean 'jetson-orin' or 'jetson-tx2'?"
+    )
+
+
+def test_circles_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = Path(write(tmp_path, MINIMAL + 'base = "two"\n', "one.toml"))
+    two = Path(write(tmp_path, MINIMAL + 'base = "one"\n', "two.toml"))
+    monkeypatch.setattr(library, "_files", lambda: {"one": lambda: one, "two": lambda: two})
+    with pytest.raises(UsageError) as caught:
+        library._tables(one, ("one",))
+    assert caught.value.why == "one → two → one"
+
+
+def board() -> Path:
+    return Path(__file__).with_name("board.toml")
+
+
+def test_entry_points_add_targets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    point = EntryPoint("board", f"{__name__}:board", library.ENTRY_POINT_GROUP)
+    monkeypatch.setattr(EntryPoint, "load", lambda self: lambda: write(tmp_path, MINIMAL))
+    monkeypatch.setattr(library, "entry_points", lambda group: [point])
+    library._files.cache_clear()
+    try:
+        assert "board" in available()
+        assert load("board").description == "a box"
+        monkeypatch.setattr(library, "entry_points", lambda group: [point, point])
+        library._files.cache_clear()
+        with pytest.raises(UsageError, match="the target 'board' is defined twice"):
+            available()
+    finally:
+        library._files.cache_clear()
+        library._named.cache_clear()
