@@ -14,11 +14,12 @@ from optc.backends.host.toolchain import Compiler, find_compiler
 LIBRARY = "libmodel.so"
 HEADER = "optc_model.h"
 
-_COMPILE = ("-std=c11", "-O2", "-fPIC", "-fvisibility=hidden", "-ffile-prefix-map=.=optc")
+_COMPILE = ("-std=c11", "-O2", "-g0", "-fPIC", "-fvisibility=hidden")
 _LINK = (
     "-shared",
     f"-Wl,-soname,{LIBRARY}",
     "-Wl,--build-id=none",
+    "-Wl,--strip-debug",
     "-Wl,--version-script=exports.map",
     "-Wl,--as-needed",
     "-Wl,-z,defs",

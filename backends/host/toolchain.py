@@ -63,7 +63,8 @@ def _find(chosen: str, path: str) -> Compiler:
         if shutil.which(name, path=path):
             return _identify((name,))
     if importlib.util.find_spec("ziglang"):
-        return _identify((sys.executable, "-m", "ziglang", "cc"))
+        # Without a choice zig compiles for this very CPU; the C runtime must run on the artifact's target.
+        return _identify((sys.executable, "-m", "ziglang", "cc", "-mcpu=baseline"))
     raise OptcError(
         "no C compiler was found to link the native library",
         why=f"neither $CC nor {', '.join(_SYSTEM_COMPILERS)} nor the Python package ziglang is there",

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -57,7 +58,7 @@ def test_the_same_bytes_without_the_cache(
     kernels: bytes, library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPTC_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     content = link(emit_entry(weighted_sum()[0], "sum"), [kernels])
     assert content == library.read_bytes()
     assert str(tmp_path).encode() not in content
@@ -75,7 +76,7 @@ def test_linking_is_fast(kernels: bytes, library: Path) -> None:
 def test_missing_kernel_is_reported(kernels: bytes) -> None:
     with pytest.raises(OptcError) as failure:
         link(emit_entry(chain("absent"), "bad"), [kernels])
-    assert "undefined reference to `absent'" in str(failure.value)
+    assert re.search(r"undefined (reference|symbol).*absent", str(failure.value))
 
 
 def test_a_compiler_that_does_not_exist(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,7 +99,7 @@ def test_no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
         "  hint: install gcc or clang, or run: pip install ziglang"
     )
     monkeypatch.setattr(toolchain.importlib.util, "find_spec", lambda name: object())
-    assert toolchain.find_compiler().command == (sys.executable, "-m", "ziglang", "cc")
+    assert toolchain.find_compiler().command == (sys.executable, "-m", "ziglang", "cc", "-mcpu=baseline")
     toolchain._find.cache_clear()
 
 
