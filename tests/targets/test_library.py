@@ -36,7 +36,8 @@ def test_every_target_is_complete_and_names_its_sources(name: str) -> None:
     assert target.memory_bandwidth <= target.memory_bandwidth_all
     for inner, outer in pairwise(target.caches):
         assert inner.bytes < outer.bytes and inner.bandwidth >= outer.bandwidth
-    given = {field.name for field in dataclasses.fields(target)} - {"name", "description", "backends", "llvm", "figures"}
+    apart = {"name", "description", "backends", "llvm", "figures"}
+    given = {field.name for field in dataclasses.fields(target)} - apart
     assert given <= set(target.figures), f"{name} does not say where {given - set(target.figures)} come from"
 
 
