@@ -20,6 +20,7 @@ from optc.frontends.opset_upgrade import NewerOperation, SourceNode, changed_sin
 from optc.ir import dtypes
 from optc.ir.core import CONSTANT, UNKNOWN, Attribute, Graph, Location, Operation, Value
 from optc.ir.types import TensorType, ValueType
+from optc.ops import runtime_operations
 from optc.ops.declaration import declaration_of, declared
 from optc.ops.inference import make_operation, tolerating_misfits
 from optc.ops.onnx_defaults import join_name, schema_of
@@ -205,7 +206,11 @@ class Importer:
                         value.name = name
                     return replaced
             name = join_name(domain, source.op_type)
-            body = None if name in declared() else schema_function(schema_of(name), source)
+            body = (
+                None
+                if name in declared() or runtime_operations.knows(name)
+                else schema_function(schema_of(name), source)
+            )
             if body is not None:
                 return self._call(body, node, label, source.operands, frame, location)
             operation = make_operation(
@@ -235,7 +240,7 @@ class Importer:
             schema_of(join_name(domain, node.op_type))
             known = True
         except KeyError:
-            known = False
+            known = runtime_operations.knows(join_name(domain, node.op_type))
         if domain == "":
             assert version is not None
             if not known and not known_version("", node.op_type, version):

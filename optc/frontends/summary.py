@@ -174,7 +174,8 @@ def _distinct_arrays(module: Module) -> list[np.ndarray]:
 
 
 def _is_parameter(array: np.ndarray) -> bool:
-    return "float" in array.dtype.name or array.dtype.kind in "fc" or (array.dtype.itemsize == 1 and array.dtype != bool)
+    small_integer = array.dtype.itemsize == 1 and array.dtype != bool
+    return small_integer or array.dtype.kind in "fc" or "float" in array.dtype.name
 
 
 def _value(value: Value, name: str) -> ValueSummary:

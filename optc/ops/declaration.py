@@ -1,8 +1,8 @@
 """What the compiler must know of an operation kind, in one declaration each.
 
 An operation that nobody declared still works: `declaration_of` derives a declaration from the ONNX schema (shape
-inference and numeric reference come from the onnx package), of kind OPAQUE, so that no pass touches it and no native
-backend claims it.
+inference and numeric reference come from the onnx package, or from onnxruntime for its own domain), of kind OPAQUE, so
+that no pass touches it and no native backend claims it.
 """
 
 from __future__ import annotations
@@ -119,15 +119,24 @@ def declaration_of(name: str) -> OpDeclaration:
     """The declaration of an operation kind; derived from the ONNX schema where nobody wrote one.
 
     Raises:
-        KeyError: neither optc nor ONNX knows the name.
+        KeyError: neither optc nor ONNX nor onnxruntime knows the name.
     """
     _load_declarations()
     found = _DECLARATIONS.get(name)
     if found is None:
-        from optc.ops import onnx_defaults
+        from optc.ops import onnx_defaults, runtime_operations
 
-        onnx_defaults.schema_of(name)
-        found = declare(name, Kind.OPAQUE)
+        if runtime_operations.knows(name):
+            found = declare(
+                name,
+                Kind.OPAQUE,
+                infer=runtime_operations.infer,
+                evaluate=runtime_operations.evaluate,
+                verify=runtime_operations.verify,
+            )
+        else:
+            onnx_defaults.schema_of(name)
+            found = declare(name, Kind.OPAQUE)
     return found
 
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from optc.ir.core import UNKNOWN, Attribute, Graph, Location, Module, Operation, Value
 from optc.ir.types import TensorType, ValueType
-from optc.ops import onnx_defaults
+from optc.ops import onnx_defaults, runtime_operations
 from optc.ops.declaration import declaration_of
 from optc.ops.onnx_types import UNKNOWN_TYPE
 from optc.ops.values import remembered
@@ -106,7 +106,7 @@ def infer_operation(operation: Operation) -> bool:
         ValueError: the operands do not fit.
     """
     types = _infer(operation)
-    derived = declaration_of(operation.name).infer is onnx_defaults.infer
+    derived = declaration_of(operation.name).infer in (onnx_defaults.infer, runtime_operations.infer)
     changed = False
     for result, type in zip(operation.results, types, strict=False):
         type = _kept(result.type, type, derived)
@@ -119,7 +119,7 @@ def infer_operation(operation: Operation) -> bool:
 def _kept(old: ValueType, new: ValueType, derived: bool) -> ValueType:
     """The new type, with what of the old one inference does not decide.
 
-    Where ONNX's own inference (`derived`) cannot tell, the type that the model file declared stays.
+    Where inference by another package (`derived`) cannot tell, the type that the model file declared stays.
     """
     if new == UNKNOWN_TYPE:
         return old

@@ -74,7 +74,7 @@ def opset_imports(names: Sequence[str]) -> list[onnx.OperatorSetIdProto]:
     return [helper.make_opsetid(domain, version) for domain, version in sorted(versions.items())]
 
 
-def _plain_node(operation: Operation) -> onnx.NodeProto:
+def plain_node(operation: Operation) -> onnx.NodeProto:
     """The node with inputs i0, i1, … and outputs o0, o1, …."""
     from optc.ops.onnx_export import make_node
 
@@ -96,7 +96,7 @@ def infer(operation: Operation) -> list[ValueType]:
             data[f"i{position}"] = array_to_proto(array, f"i{position}")
     try:
         found = shape_inference.infer_node_outputs(
-            schema, _plain_node(operation), types, data, opset_imports=opset_imports([operation.name])
+            schema, plain_node(operation), types, data, opset_imports=opset_imports([operation.name])
         )
     except (shape_inference.InferenceError, checker.ValidationError, RuntimeError) as error:
         raise ValueError(_reason(error)) from error
@@ -104,10 +104,10 @@ def infer(operation: Operation) -> list[ValueType]:
     for position, result in enumerate(operation.results):
         proto = found.get(f"o{position}")
         results.append(UNKNOWN_TYPE if proto is None else type_from_proto(proto, unnamed=result.name))
-    return [_renamed(type, operation, position) for position, type in enumerate(results)]
+    return [rename_invented(type, operation, position) for position, type in enumerate(results)]
 
 
-def _renamed(type: ValueType, operation: Operation, position: int) -> ValueType:
+def rename_invented(type: ValueType, operation: Operation, position: int) -> ValueType:
     """Symbols that ONNX invented get a name of the result, so that two operations never share one by accident."""
     if not isinstance(type, TensorType) or type.shape is None:
         return type
@@ -160,7 +160,7 @@ def evaluate(operation: Operation, arrays: Sequence[np.ndarray | None]) -> list[
     Raises:
         NotImplementedError: ONNX has none.
     """
-    node = _plain_node(operation)
+    node = plain_node(operation)
     imports = tuple((item.domain, item.version) for item in opset_imports([operation.name]))
     evaluator = _evaluator(node.SerializeToString(deterministic=True), imports)
     feeds = {f"i{position}": array for position, array in enumerate(arrays) if array is not None}

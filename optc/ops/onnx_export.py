@@ -28,17 +28,23 @@ def make_node(
     node = onnx.NodeProto(op_type=op_type, domain=domain, name=", ".join(operation.location.nodes))
     node.input.extend(_trimmed(inputs))
     node.output.extend(outputs)
-    try:
-        kinds = {name: attribute.type.value for name, attribute in schema_of(operation.name).attributes.items()}
-    except KeyError:
-        kinds = {}
+    kinds = _attribute_kinds(operation.name)
     for name in sorted(operation.attributes):
-        kind = kinds.get(name)
-        node.attribute.append(attribute_to_proto(name, operation.attributes[name], None if kind is None else int(kind)))
+        node.attribute.append(attribute_to_proto(name, operation.attributes[name], kinds.get(name)))
     for name in sorted(operation.graphs):
         proto = (graphs or {}).get(name) or _Exporter().graph(operation.graphs[name])
         node.attribute.append(helper.make_attribute(name, proto))
     return node
+
+
+def _attribute_kinds(name: str) -> dict[str, int]:
+    """The AttributeProto.AttributeType of each attribute; empty where nobody knows the operation."""
+    from optc.ops import runtime_operations
+
+    try:
+        return {key: int(attribute.type.value) for key, attribute in schema_of(name).attributes.items()}
+    except KeyError:
+        return runtime_operations.attribute_kinds(name) if runtime_operations.knows(name) else {}
 
 
 def to_onnx_node(operation: Operation) -> onnx.NodeProto:
