@@ -18,9 +18,13 @@ PASSES: dict[str, str] = {
     "cse": "optc.passes.simplify.cse:EliminateCommonSubexpressions",
     "dce": "optc.passes.simplify.dce:EliminateDeadCode",
     "fold": "optc.passes.simplify.fold:Fold",
+    "fold-batch-norm": "optc.passes.simplify.fold_batch_norm:FoldBatchNorm",
     "fold-shapes": "optc.passes.simplify.fold_shapes:FoldShapes",
     "fuse": "optc.passes.fusion.fuse:Fuse",
     "layout": "optc.passes.layout.assign:AssignLayouts",
+    "recognize": "optc.passes.simplify.recognize:Recognize",
+    "simplify": "optc.passes.simplify.simplify:Simplify",
+    "unroll-recurrent": "optc.passes.simplify.unroll_recurrent:UnrollRecurrent",
 }
 """The built-in passes. A test holds this table equal to the classes that the folders define."""
 

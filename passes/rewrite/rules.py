@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from optc.ir.core import Operation, Value
 from optc.passes.rewrite.builder import Builder
 from optc.passes.rewrite.matching import Match, Nearest, matches
-from optc.passes.rewrite.pattern import OpPattern, PatternBuilder, Variable
+from optc.passes.rewrite.pattern import Either, OpPattern, Pattern, PatternBuilder, Variable
 
 Replacement = Sequence[Value]
 
@@ -48,9 +48,9 @@ class Rule(Protocol):
 class PatternRule:
     """A pattern and its replacement; subclasses define `pattern` and `rewrite`, and `check` where types matter.
 
-    The parameters of `pattern` after `op` are its variables. `rewrite` names those that it needs (a parameter `match`
-    gets the whole match) and returns the value that replaces the pattern's. The name of the rule is that of the class,
-    in kebab-case.
+    The parameters of `pattern` after `op` are its variables; it may return `op.either(…)`. `rewrite` names those
+    that it needs (a parameter `match` gets the whole match) and returns the value that replaces the pattern's. The
+    name of the rule is that of the class, in kebab-case.
 
     Attributes:
         keep_shared: apply even where an intermediate value has other readers, and so stays.
@@ -64,17 +64,20 @@ class PatternRule:
 
     @cached_property
     def roots(self) -> frozenset[str]:
-        return frozenset({self._pattern.kind})
+        return frozenset(pattern.kind for pattern in self._patterns)
 
     @cached_property
-    def _pattern(self) -> OpPattern:
-        function: Callable[..., OpPattern] = self.pattern  # type: ignore[attr-defined]
+    def _patterns(self) -> list[OpPattern]:
+        function: Callable[..., Pattern] = self.pattern  # type: ignore[attr-defined]
         names = list(inspect.signature(function).parameters)[1:]
-        return function(PatternBuilder(), *(Variable(name) for name in names))
+        found = function(PatternBuilder(), *(Variable(name) for name in names))
+        patterns = list(found.options) if isinstance(found, Either) else [found]
+        assert all(isinstance(pattern, OpPattern) for pattern in patterns), self.name
+        return patterns  # type: ignore[return-value]
 
     @cached_property
-    def _size(self) -> int:
-        return len(self._pattern.operations())
+    def _sizes(self) -> list[int]:
+        return [len(pattern.operations()) for pattern in self._patterns]
 
     @cached_property
     def _wanted(self) -> list[str]:
@@ -85,19 +88,20 @@ class PatternRule:
         return None
 
     def apply(self, op: Builder, operation: Operation) -> Outcome:
-        nearest = Nearest()
-        refused: Miss | None = None
-        for match in matches(self._pattern, operation, nearest):
-            reason = self.check(match) or (None if self.keep_shared else match.shared())
-            if reason is None:
-                arguments: dict[str, Any] = {name: match if name == "match" else match[name] for name in self._wanted}
-                return [self.rewrite(op, **arguments)]  # type: ignore[attr-defined]
-            refused = refused or Miss(reason)
-        if refused is not None:
-            return refused
-        if nearest.matched >= 2 and 2 * nearest.matched >= self._size:
-            return Miss(nearest.reason, 0.9 * nearest.matched / self._size)
-        return None
+        best: Miss | None = None
+        for pattern, size in zip(self._patterns, self._sizes, strict=True):
+            nearest = Nearest()
+            for match in matches(pattern, operation, nearest):
+                reason = self.check(match) or (None if self.keep_shared else match.shared())
+                if reason is None:
+                    wanted: dict[str, Any] = {name: match if name == "match" else match[name] for name in self._wanted}
+                    return [self.rewrite(op, **wanted)]  # type: ignore[attr-defined]
+                if best is None or best.nearness < 1:
+                    best = Miss(reason)
+            if nearest.matched >= 2 and 2 * nearest.matched >= size:
+                miss = Miss(nearest.reason, 0.9 * nearest.matched / size)
+                best = miss if best is None or best.nearness < miss.nearness else best
+        return best
 
 
 Function = Callable[[Builder, Operation], "Value | Sequence[Value] | Miss | None"]

@@ -25,7 +25,7 @@ def propagate_types(values: Iterable[Value]) -> list[Operation]:
     """Infer anew what reads `values`, as far as types change; returns the operations whose results changed.
 
     Raises:
-        ModelError: an operation does not accept the shapes that are known now.
+        ModelError: an operation of the main graph does not accept the shapes that are known now.
     """
     changed: dict[Operation, None] = {}
     waiting = [user for value in values for user in value.users]
@@ -39,6 +39,8 @@ def propagate_types(values: Iterable[Value]) -> list[Operation]:
         try:
             moved = infer_operation(operation)
         except ValueError as error:
+            if operation.graph is not None and operation.graph.parent is not None:
+                continue  # a branch that cannot run with these shapes may never be taken
             raise ModelError(
                 f"{operation.name} does not accept its operands", where=str(operation.location), why=str(error)
             ) from error

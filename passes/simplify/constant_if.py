@@ -1,45 +1,81 @@
-"""Takes the branch of an `If` whose condition is known."""
+"""Takes the branch of an `If` that is the only one that can run."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import ClassVar
 
-from optc.ir.core import Location, Module, Operation, Value
+from optc.ir.core import Graph, Location, Module, Operation, Value
+from optc.ops.declaration import declaration_of
 from optc.ops.values import value_of
 from optc.passes.base import Pass, PassContext, Remark
 from optc.passes.rewrite.types import propagate_types, refined
 
+_BRANCHES = {"then_branch": "else_branch", "else_branch": "then_branch"}
+
 
 @dataclass(frozen=True)
 class ConstantIf(Pass):
-    """Put the operations of the taken branch in the place of an `If` with a known condition."""
+    """Put the operations of a branch in the place of an `If` whose condition is known.
+
+    Where the condition is known only at run time but one branch cannot run with the shapes at hand, because an
+    operation in it does not accept its operands, the other branch is taken: models carry such branches for inputs of
+    other shapes. A remark names the operation.
+    """
 
     name: ClassVar[str] = "constant-if"
 
     def run(self, module: Module, context: PassContext) -> bool:
-        taken: list[Location] = []
-        missed: list[Operation] = []
-        waiting = [operation for operation in module.walk() if operation.name == "onnx.If"]
-        for operation in waiting:
-            if not operation.operands:  # it stood in a branch that was not taken
-                continue
-            condition = value_of(operation.operands[0])
-            if condition is None or condition.size != 1 or condition.item() is None:
-                missed.append(operation)
-                continue
-            taken.append(operation.location)
-            inline_branch(operation, "then_branch" if condition.item() else "else_branch")
-        if taken:
-            nodes = tuple(dict.fromkeys(node for location in taken for node in location.nodes))
-            times = "once" if len(taken) == 1 else f"{len(taken)} times"
-            context.remarks.append(Remark(self.name, "applied", self.name, times, Location(nodes)))
-        for operation in missed[:1]:
-            condition_value = operation.operands[0]
-            assert condition_value is not None
-            reason = f"the condition '{condition_value.name}' is known only at run time"
-            context.remarks.append(Remark(self.name, "missed", self.name, reason, operation.location))
+        taken: dict[str, list[Location]] = defaultdict(list)
+        missed: Operation | None = None
+        changed = True
+        while changed:
+            changed = False
+            missed = None
+            for operation in [item for item in module.walk() if item.name == "onnx.If"]:
+                if not operation.operands:  # it stood in a branch that was not taken
+                    continue
+                branch, reason = _only_branch(operation)
+                if branch is None:
+                    missed = missed or operation
+                    continue
+                taken[reason].append(operation.location)
+                inline_branch(operation, branch)
+                changed = True
+        for reason, locations in taken.items():
+            nodes = tuple(dict.fromkeys(node for location in locations for node in location.nodes))
+            context.remarks.append(Remark(self.name, "applied", self.name, reason, Location(nodes)))
+        if missed is not None and missed.operands[0] is not None:
+            reason = f"the condition '{missed.operands[0].name}' is known only at run time"
+            context.remarks.append(Remark(self.name, "missed", self.name, reason, missed.location))
         return bool(taken)
+
+
+def _only_branch(operation: Operation) -> tuple[str | None, str]:
+    """The branch to take, and why; None when both may be taken."""
+    condition = value_of(operation.operands[0])
+    if condition is not None and condition.size == 1 and condition.item() is not None:
+        return ("then_branch" if condition.item() else "else_branch"), "the condition is known"
+    faults = {name: _fault(operation.graphs[name]) for name in _BRANCHES}
+    broken = [name for name, fault in faults.items() if fault is not None]
+    if len(broken) != 1:
+        return None, ""
+    return _BRANCHES[broken[0]], f"the {broken[0]} cannot run: {faults[broken[0]]}"
+
+
+def _fault(branch: Graph) -> str | None:
+    """Why a branch fails whenever it is taken; None when it need not."""
+    for operation in branch:
+        if operation.graphs:
+            continue  # what it holds need not be executed
+        declaration = declaration_of(operation.name)
+        try:
+            declaration.verify(operation)
+            declaration.infer(operation)
+        except ValueError as error:
+            return f"{operation.name} {operation.location}: {error}"
+    return None
 
 
 def inline_branch(operation: Operation, branch: str) -> None:

@@ -31,7 +31,7 @@ graph @main(%x: tensor<4xf32>) -> ("y") {
   %y = onnx.Abs(%v) : tensor<4xf32>
   return %y
 }
-// REMARK: applied constant-if: 2 times
+// REMARK: applied constant-if: the condition is known
 // -----
 graph @main(%x: tensor<4xf32>) -> ("y") {
   %a = onnx.Neg(%x) : tensor<4xf32>
