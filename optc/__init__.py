@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from optc.version import __version__
+
 if TYPE_CHECKING:
     from optc.driver import compile
     from optc.runtime import Artifact, load
 
-__version__ = "0.1.0"
 __all__ = ["Artifact", "__version__", "compile", "load"]
 
 _LAZY = {"compile": "optc.driver", "load": "optc.runtime", "Artifact": "optc.runtime"}

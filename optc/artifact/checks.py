@@ -13,7 +13,10 @@ class FormatFault(Exception):
 
 def expect(value: Any, kind: type[T], where: str) -> T:
     """`value` if it is of the JSON type `kind`; a bool is no int, and an int is never negative here."""
-    if not isinstance(value, kind) or (kind is int and (isinstance(value, bool) or value < 0)):
+    wrong = not isinstance(value, kind)
+    if kind is int and not wrong:
+        wrong = isinstance(value, bool) or bool(value < 0)
+    if wrong:
         wanted = "non-negative int" if kind is int else kind.__name__
         raise FormatFault(f"{where}: expected {wanted}, found {_shown(value)}")
     return value

@@ -15,13 +15,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import optc
 from optc.artifact import manifest as manifest_format
 from optc.artifact.host import HostRequirements
 from optc.artifact.manifest import MANIFEST, FileEntry, Manifest
 from optc.artifact.program_json import program_to_json
 from optc.errors import InternalError, OptcError
 from optc.program import Program, fallback_calls
+from optc.version import __version__
 
 LIBRARY = "libmodel.so"
 WEIGHTS = "weights.bin"
@@ -156,7 +156,7 @@ def _pieces(contents: Contents) -> dict[str, Iterable[bytes]]:
 
 def _manifest(contents: Contents, files: Mapping[str, FileEntry]) -> Manifest:
     return Manifest(
-        optc=optc.__version__,
+        optc=__version__,
         target=contents.target,
         host=contents.host,
         inputs=contents.program.inputs,

@@ -10,6 +10,7 @@ import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from optc.errors import OptcError
 
@@ -115,8 +116,8 @@ class NativeModel:
         Raises:
             OptcError: a kernel or a fallback region failed.
         """
-        self._inputs[: len(inputs)] = inputs
-        self._outputs[: len(outputs)] = outputs
+        self._inputs[: len(inputs)] = list(inputs)
+        self._outputs[: len(outputs)] = list(outputs)
         if self._library.optc_model_run(self._handle, self._inputs, self._outputs) != _OK:
             message = _text(self._library.optc_model_error(self._handle))
             raise OptcError("the native library failed", where=self._where, why=message)
@@ -124,7 +125,7 @@ class NativeModel:
     def set_fallback(self, callback: FallbackCallback) -> None:
         """Have `callback(region, input addresses, output addresses)` compute the fallback regions; 0 means done."""
 
-        def call(_: int | None, region: int, inputs: _Pointers, outputs: _Pointers) -> int:
+        def call(_: int | None, region: int, inputs: Any, outputs: Any) -> int:
             return callback(region, inputs, outputs)
 
         self._callback = _FALLBACK(call)
