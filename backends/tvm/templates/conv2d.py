@@ -6,6 +6,7 @@ shorten the loop over the kernel's rows, and columns outside are left out of the
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 
@@ -29,8 +30,8 @@ if TYPE_CHECKING:
 class Conv2d(Template):
     """1-D and 2-D convolutions of one group with constant weights.
 
-    Schedule: `columns` × `vectors` accumulators; `channels_outer` sweeps all rows with one tile of channels (its
-    weights stay in cache) instead of all channels with one row.
+    Schedule: `columns` by `vectors` accumulators; `channels_outer` sweeps all rows with one tile of channels (its
+    weights stay in cache) instead of all channels with one row; `taps_outer` puts the input channels innermost.
     """
 
     name = "conv2d"
@@ -62,8 +63,9 @@ class Conv2d(Template):
         assert window is not None
         width = epilogue.padded_channels(group, target)
         shapes = tiles.register_shapes(target, window.columns.out, width)
+        long_rows = int(conv.operands[0].shape[1] >= LONG_ROW)  # type: ignore[union-attr]
         points = [
-            tuple(sorted({"columns": columns, "vectors": vectors, "channels_outer": outer}.items()))
+            (("channels_outer", outer), ("columns", columns), ("taps_outer", long_rows), ("vectors", vectors))
             for columns, vectors in shapes
             for outer in (0, 1)
         ]
@@ -81,7 +83,8 @@ class Conv2d(Template):
         tile_width = min(lanes * knobs["vectors"], width)
         full, rest = out_channels // tile_width, width - out_channels // tile_width * tile_width
         block = data_block(data_value, target)
-        steps = -(-channels // block) * window.rows.kernel * window.columns.kernel * block
+        blocks, taps = -(-channels // block), window.rows.kernel * window.columns.kernel
+        steps = blocks * taps * block
         fused = FusedContraction(group, {weight_value.index: (width * steps,)})
         weights = fused.inputs[weight_value.index]
         data = Operand(fused, data_value, block)
@@ -93,29 +96,39 @@ class Conv2d(Template):
             first_row, row_count = window.rows.taps(row)
 
             def reduction(step: tiles.Step) -> Stmt:
-                def taps(outer: Any, kh: Any) -> Stmt:
-                    return row_steps(
-                        window.columns, start, columns, interior, lambda kw, valid: inner(outer, kh, kw, valid)
-                    )
+                def multiply(outer: Any, kh: Any, kw: Any, valid: list[int]) -> Stmt:
+                    tap = kh * window.columns.kernel + kw
+                    run = tap * blocks + outer if knobs["taps_outer"] else outer * taps + tap
 
-                def inner(outer: Any, kh: Any, kw: Any, valid: list[int]) -> Stmt:
-                    def multiply(within: Any) -> Stmt:
-                        position = ((outer * window.rows.kernel + kh) * window.columns.kernel + kw) * block + within
-
+                    def element(within: Any) -> Stmt:
                         def product(column: int, offset: int, lane: Any) -> Any:
                             place = window.logical(window.rows.reads(row, kh), window.columns.reads(start + column, kw))
-                            scalar = data.read((n, outer, *place), within)
-                            weight = weights[channel * steps + position * size + offset + lane]
-                            return scalar * weight.astype(data.accumulator)
+                            weight = weights[channel * steps + (run * block + within) * size + offset + lane]
+                            return data.read((n, outer, *place), within) * weight.astype(data.accumulator)
 
                         return step(product, valid)
 
-                    return loops.serial(block, multiply, "ci")
+                    return loops.serial(block, element, "ci")
 
-                return loops.serial(
-                    -(-channels // block),
-                    lambda outer: loops.serial(row_count, lambda kh: taps(outer, kh), "kh", start=first_row),
-                    "co",
+                def kernel_rows(body: Callable[[Any], Stmt]) -> Stmt:
+                    return loops.serial(row_count, body, "kh", start=first_row)
+
+                def kernel_columns(body: Callable[[Any, list[int]], Stmt]) -> Stmt:
+                    return row_steps(window.columns, start, columns, interior, body)
+
+                def channel_blocks(body: Callable[[Any], Stmt]) -> Stmt:
+                    return loops.serial(blocks, body, "co")
+
+                if knobs["taps_outer"]:
+                    return kernel_rows(
+                        lambda kh: kernel_columns(
+                            lambda kw, valid: channel_blocks(lambda outer: multiply(outer, kh, kw, valid))
+                        )
+                    )
+                return channel_blocks(
+                    lambda outer: kernel_rows(
+                        lambda kh: kernel_columns(lambda kw, valid: multiply(outer, kh, kw, valid))
+                    )
                 )
 
             def finish(column: Any, offset: int, lane: Any, value: Any) -> Stmt:
@@ -149,7 +162,7 @@ class Conv2d(Template):
         else:
             nest = loops.outer((batch, rows, count), lambda i: task(i[0], i[2], i[1]), threads=threads)
         body = loops.sequence([*data.fill(target, seconds), nest])
-        packing = pack_weights(tile_width, width, block)
+        packing = pack_weights(tile_width, width, block, bool(knobs["taps_outer"]))
         return KernelDefinition(fused.function(body, data.scratches), {weight_value.index: packing}, data.scratch_bytes)
 
     def estimate(self, group: Group, schedule: Schedule, target: Target) -> float:
@@ -172,13 +185,18 @@ class Conv2d(Template):
         )
 
 
+LONG_ROW = 16  # channels from which the loop over them is long enough to be the innermost one
+
+
 def _anchor(group: Group) -> Operation:
     assert group.anchor is not None
     return group.anchor
 
 
-def pack_weights(tile: int, width: int, block: int) -> Packing:
+def pack_weights(tile: int, width: int, block: int, taps_outer: bool) -> Packing:
     """Weights (O, I, …taps) as one run per tile of output channels: [I/block][taps][block][channels of the tile].
+
+    With `taps_outer` the first two change places.
 
     Channels are filled up with zeros: outputs to `width`, inputs to a multiple of `block`.
     """
@@ -188,7 +206,7 @@ def pack_weights(tile: int, width: int, block: int) -> Packing:
             ("reshape", (0, 0, -1)),
             ("pad", (width, 0, 0)),
             ("block", (1, block)),
-            ("transpose", (1, 3, 2, 0)),
+            ("transpose", (3, 1, 2, 0) if taps_outer else (1, 3, 2, 0)),
             ("panels", (tile,)),
         )
     )

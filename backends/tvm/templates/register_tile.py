@@ -191,7 +191,8 @@ def register_shapes(target: Target, columns: int, width: int) -> list[tuple[int,
     for vectors in {*range(1, 5), 6, 8, 12, 16}:
         if vectors > most or (columns > 3 and vectors > 4):
             continue
-        for limit in range(1, registers):
+        streams = MOST_STREAMS if most > 1 else registers
+        for limit in range(1, min(streams, registers - 1) + 1):
             if vectors * limit + vectors + 1 > registers and limit > 1:
                 break
             tiles = -(-columns // limit)
@@ -231,8 +232,8 @@ def estimate(
             times = channel_tiles.count(size) * rows * (column_tiles - 1 if count == tile_columns else 1)
             if count == tile_columns == columns - (column_tiles - 1) * tile_columns:
                 times = channel_tiles.count(size) * rows * column_tiles
-            work = max(share * count, LATENCY, (len(parts) + count) * LOAD)
-            if len(parts) * count + len(parts) + 1 > target.vector_registers - 1:
+            work = max(share * count, LATENCY, (len(parts) + count) * LOAD) + STREAM * count
+            if len(parts) * (count + 1) + 1 > target.vector_registers - SLACK:
                 work *= SPILL
             seconds += times * (steps * work + TILE_OVERHEAD + 2 * len(parts) * count) * step_seconds
     weight_bytes = 4 * width * steps
@@ -246,8 +247,11 @@ def estimate(
     return seconds
 
 
+SLACK = 2  # registers that the allocator needs to move values around
 SPILL = 1.25  # what a register file without slack costs
+MOST_STREAMS = 16  # rows of data read side by side: more evict each other from a cache of few ways
 LATENCY = 4  # multiply-adds that must be under way: latency times throughput, in whole vectors
+STREAM = 0.05  # address and load ports of one broadcast
 LOAD = 0.6  # a load's share of the time of a multiply-add
 TILE_OVERHEAD = 24  # multiply-adds' worth of loop and address code around one tile
 

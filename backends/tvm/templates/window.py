@@ -101,20 +101,29 @@ def window_of(conv: Operation) -> Window | None:
 
 
 def row_tiles(axis: Axis, tile: int, body: Callable[[Any, int, bool], Stmt]) -> Stmt:
-    """Cover one output row with tiles: `body(start, columns, interior)`; the interior tiles share one loop."""
-    full, rest = divmod(axis.out, tile)
-    clear = [all(axis.interior(t * tile + j) for j in (0, tile - 1)) for t in range(full)]
-    first = clear.index(True) if True in clear else full
-    last = first
-    while last < full and clear[last]:
-        last += 1
-    statements = [body(t * tile, tile, False) for t in range(first)]
-    if last > first:
-        statements.append(loops.serial(last - first, lambda t: body((t + first) * tile, tile, True), "tile"))
-    statements += [body(t * tile, tile, False) for t in range(last, full)]
-    if rest:
-        statements.append(body(full * tile, rest, False))
+    """Cover one output row with tiles: `body(start, columns, interior)`; the interior tiles share one loop.
+
+    Where the data is padded, the columns that do not fill interior tiles are shared between a tile at each end, which
+    meets the edge: only these need code of their own.
+    """
+    left = next((j for j in range(axis.out) if axis.interior(j)), axis.out)
+    right = next((j for j in range(axis.out) if axis.interior(axis.out - 1 - j)), axis.out)
+    middle = max(0, axis.out - max(left, EDGE if left else 0) - max(right, EDGE if right else 0)) // tile
+    spare = axis.out - middle * tile
+    if not middle:
+        full, rest = divmod(axis.out, tile)
+        statements = [body(t * tile, tile, not (left or right)) for t in range(full)]
+        return loops.sequence([*statements, *([body(full * tile, rest, not (left or right))] if rest else [])])
+    before = max(left, min(spare - right, spare // 2)) if left else 0
+    after = spare - before
+    statements = [body(0, before, False)] if before else []
+    statements.append(loops.serial(middle, lambda t: body(t * tile + before, tile, True), "tile"))
+    if after:
+        statements.append(body(axis.out - after, after, right == 0))
     return loops.sequence(statements)
+
+
+EDGE = 3  # columns of a tile at an edge: fewer would leave multiply-add units idle
 
 
 def row_steps(
