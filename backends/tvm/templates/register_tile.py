@@ -237,13 +237,13 @@ def estimate(
                 work *= SPILL
             seconds += times * (steps * work + TILE_OVERHEAD + 2 * len(parts) * count) * step_seconds
     weight_bytes = 4 * width * steps
-    seconds += _traffic(target, weight_bytes + data_bytes, weight_bytes + data_bytes)
+    seconds += traffic(target, weight_bytes + data_bytes, weight_bytes + data_bytes)
     if weight_sweeps:
-        seconds += _traffic(target, weight_bytes, weight_bytes) * (weight_sweeps - 1)
+        seconds += traffic(target, weight_bytes, weight_bytes) * (weight_sweeps - 1)
     else:
         tile_bytes = 4 * tile_width * steps
-        seconds += _traffic(target, tile_bytes, weight_bytes) * (rows * column_tiles - 1)
-        seconds += _traffic(target, data_bytes, data_bytes) * (len(channel_tiles) - 1)
+        seconds += traffic(target, tile_bytes, weight_bytes) * (rows * column_tiles - 1)
+        seconds += traffic(target, data_bytes, data_bytes) * (len(channel_tiles) - 1)
     return seconds
 
 
@@ -256,7 +256,7 @@ LOAD = 0.6  # a load's share of the time of a multiply-add
 TILE_OVERHEAD = 24  # multiply-adds' worth of loop and address code around one tile
 
 
-def _traffic(target: Target, working_set: int, moved: int) -> float:
+def traffic(target: Target, working_set: int, moved: int) -> float:
     """Seconds by which moving `moved` bytes delays the multiply-adds, from the cache that holds `working_set`."""
     for level, cache in enumerate(target.caches):
         if working_set <= cache.bytes * 0.75:

@@ -1,0 +1,168 @@
+"""Depthwise convolution in blocked layouts: one channel block a vector, a register tile of output columns."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from optc.backends.tvm import loops
+from optc.backends.tvm.fused import FusedContraction, epilogue_refusal, static_refusal
+from optc.backends.tvm.group import Group
+from optc.backends.tvm.packing import Packing
+from optc.backends.tvm.template import KernelDefinition, Schedule, Template
+from optc.backends.tvm.templates import epilogue
+from optc.backends.tvm.templates import register_tile as tiles
+from optc.backends.tvm.templates.operand import Operand, block_of, data_block
+from optc.backends.tvm.templates.window import row_steps, row_tiles, window_of
+from optc.ir.core import Operation
+
+if TYPE_CHECKING:
+    from tvm.tirx import Stmt
+
+    from optc.targets.target import Target
+
+
+class Depthwise(Template):
+    """1-D and 2-D convolutions with one filter for each channel, whose data is blocked by channels.
+
+    Schedule: `columns` output columns a tile; `unrolled` writes out the kernel's columns, so that neighbouring outputs
+    share what they load.
+    """
+
+    name = "depthwise"
+    priority = 20
+
+    def refuses(self, group: Group, target: Target) -> str | None:
+        conv = group.anchor
+        if conv is None or conv.name != "onnx.Conv":
+            return "not a convolution"
+        refusal = static_refusal(group)
+        if refusal is not None:
+            return refusal
+        data, weight, result = conv.operands[0], conv.operands[1], conv.results[0]
+        assert data is not None and weight is not None
+        if conv.attributes.get("group", 1) != data.shape[1] or result.shape[1] != data.shape[1]:
+            return "not one filter for each channel"
+        if len(result.shape) not in (3, 4):
+            return "neither 1-D nor 2-D"
+        if not result.dtype.is_float:
+            return f"elements of type {result.dtype}"
+        if data.producer is None and block_of(data.tensor_type, 1) == 1:
+            return "the data is not blocked by channels"
+        if data_block(data, target) == 1:
+            return "the channels cannot be blocked"
+        if weight.owner is not group.body or weight.index not in group.constants or len(weight.uses) != 1:
+            return "the weights are not constant"
+        if any(data_block(data, target) % factor for factor in epilogue.channel_blocks(group)):
+            return "an output has another channel block"
+        return epilogue_refusal(group)
+
+    def space(self, group: Group, target: Target) -> list[Schedule]:
+        window = window_of(_anchor(group))
+        assert window is not None
+        width = window.columns.out
+        most = max(4, target.vector_registers - 4)
+        shapes = {-(-width // -(-width // limit)) for limit in range(1, most + 1)}
+        points = [
+            (("columns", columns), ("unrolled", unrolled))
+            for columns in shapes
+            if columns >= min(width, 4)
+            for unrolled in (1, 0)
+        ]
+        return sorted(points, key=lambda point: self.estimate(group, point, target))
+
+    def build(self, group: Group, schedule: Schedule, target: Target) -> KernelDefinition:
+        knobs = dict(schedule)
+        conv = _anchor(group)
+        window = window_of(conv)
+        data_value, weight_value = conv.operands[0], conv.operands[1]
+        assert window is not None and data_value is not None and weight_value is not None
+        batch, channels = data_value.shape[:2]
+        block = data_block(data_value, target)
+        taps = window.rows.kernel * window.columns.kernel
+        blocks = -(-channels // block)
+        fused = FusedContraction(group, {weight_value.index: (blocks, taps, block)})
+        weights = fused.inputs[weight_value.index]
+        data = Operand(fused, data_value, block)
+        bias = fused.optional(conv.operand(2))
+        lanes = min(block, tiles.lanes_of(target))
+        granule = epilogue.granule(group, lanes)
+
+        def tile(n: Any, first: Any, valid: int, row: Any, start: Any, columns: int, interior: bool) -> Stmt:
+            register = tiles.RegisterTile(columns, tiles.vectors_of(block, lanes), data.accumulator)
+            number = first // block if isinstance(first, int) else first
+            channel = first if isinstance(first, int) else first * block
+            first_row, row_count = window.rows.taps(row)
+
+            def reduction(step: tiles.Step) -> Stmt:
+                def taps_of_row(kh: Any) -> Stmt:
+                    def tap(kw: Any, inside: list[int]) -> Stmt:
+                        def product(column: int, offset: int, lane: Any) -> Any:
+                            place = window.logical(window.rows.reads(row, kh), window.columns.reads(start + column, kw))
+                            weight = weights[number, kh * window.columns.kernel + kw, offset + lane]
+                            return data.read((n, number, *place), offset + lane) * weight.astype(data.accumulator)
+
+                        return step(product, inside)
+
+                    return row_steps(window.columns, start, columns, interior, tap, unroll=bool(knobs["unrolled"]))
+
+                return loops.serial(row_count, taps_of_row, "kh", start=first_row)
+
+            def finish(column: Any, offset: int, lane: Any, value: Any) -> Stmt:
+                out_channel = channel + offset + lane
+                if bias is not None:
+                    value = value + bias(out_channel).astype(data.accumulator)
+                place = (n, out_channel, *window.logical(row, start + column))
+                return fused.finish(value.astype(conv.results[0].dtype.numpy_name), place)
+
+            def blank(column: Any, offset: int, lane: Any) -> Stmt | None:
+                return fused.blank((n, channel + offset + lane, *window.logical(row, start + column)))
+
+            return register.emit(reduction, finish, blank, valid, granule, staged=epilogue.is_long(group))
+
+        def row_of(n: Any, first: Any, valid: int, row: Any) -> Stmt:
+            return row_tiles(
+                window.columns,
+                knobs["columns"],
+                lambda start, columns, interior: tile(n, first, valid, row, start, columns, interior),
+            )
+
+        def task(indices: tuple[Any, ...]) -> Stmt:
+            n, number, row = indices
+            from tvm import tirx
+
+            full, rest = divmod(channels, block)
+            if not rest:
+                return row_of(n, number, block, row)
+            partial = row_of(n, full * block, rest, row)
+            return tirx.IfThenElse(number < full, row_of(n, number, block, row), partial) if full else partial
+
+        seconds = self.estimate(group, schedule, target)
+        nest = loops.outer((batch, blocks, window.rows.out), task, threads=tiles.worth_threads(seconds, target))
+        body = loops.sequence([*data.fill(target, seconds), nest])
+        packing = Packing((("reshape", (0, -1)), ("block", (0, block)), ("transpose", (0, 2, 1))))
+        return KernelDefinition(fused.function(body, data.scratches), {weight_value.index: packing}, data.scratch_bytes)
+
+    def estimate(self, group: Group, schedule: Schedule, target: Target) -> float:
+        knobs = dict(schedule)
+        conv = _anchor(group)
+        window = window_of(conv)
+        assert window is not None and conv.operands[0] is not None
+        block = data_block(conv.operands[0], target)
+        lanes = min(block, tiles.lanes_of(target))
+        vector_seconds = 2 * tiles.lanes_of(target) / target.peak_flops.get("f32", 2.0e9)
+        vectors = block // lanes * max(lanes / tiles.lanes_of(target), 0.5)
+        columns = knobs["columns"]
+        taps = window.rows.kernel * window.columns.kernel
+        shared = knobs["unrolled"] and window.columns.stride == 1
+        work = taps * columns * vectors * (1.0 if shared else 1.2)
+        if columns + (window.columns.kernel if shared else 1) > target.vector_registers - tiles.SLACK:
+            work *= tiles.SPILL
+        row_work = -(-window.columns.out // columns) * (work + window.rows.kernel * 3 + tiles.TILE_OVERHEAD)
+        rows = conv.results[0].shape[0] * -(-conv.results[0].shape[1] // block) * window.rows.out
+        moved = conv.operands[0].tensor_type.bytes + conv.results[0].tensor_type.bytes
+        return rows * row_work * vector_seconds + tiles.traffic(target, moved, moved)
+
+
+def _anchor(group: Group) -> Operation:
+    assert group.anchor is not None
+    return group.anchor
