@@ -13,6 +13,7 @@ import numpy as np
 from optc.errors import InternalError, OptcError
 from optc.program import Program, fallback_calls
 from optc.runtime.arrays import array_at, numpy_dtype
+from optc.runtime.ort_session import first_line, open_session, run_session
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -63,11 +64,11 @@ class FallbackRegions:
             else:
                 feeds[info.name] = array_at(address or 0, _static(info.shape), numpy_dtype(info))
         try:
-            results = self._session(call.model).run([info.name for info, _ in call.outputs], feeds)
+            results = run_session(self._session(call.model), [info.name for info, _ in call.outputs], feeds)
         except OptcError:
             raise
         except Exception as fault:  # onnxruntime's exceptions have no common base
-            why = str(fault).strip().splitlines()[0]
+            why = first_line(fault)
             raise OptcError("onnxruntime failed in a fallback region", where=call.label, why=why) from fault
         for (info, place), address, result in zip(call.outputs, outputs, results, strict=False):
             if place is None:
@@ -90,23 +91,12 @@ def _static(shape: tuple[int | None, ...] | None) -> tuple[int, ...]:
 
 
 def _make_session(file: int, threads: int) -> onnxruntime.InferenceSession:
-    try:
-        import onnxruntime
-    except ImportError as fault:
-        raise OptcError(
-            "this artifact computes a part of the model in onnxruntime, which is not installed",
-            why=str(fault),
-            hint="pip install onnxruntime",
-        ) from fault
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    # Its threads would otherwise poll on the cores that the native kernels need next.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     with os.fdopen(os.dup(file), "rb") as content:
         content.seek(0)
-        return onnxruntime.InferenceSession(content.read(), options, providers=["CPUExecutionProvider"])
+        # Threads that poll would hold the cores that the native kernels need next.
+        return open_session(
+            content.read(), purpose="this artifact computes a part of the model in", threads=threads, polling=False
+        )
 
 
 def _close_files(files: list[int]) -> None:

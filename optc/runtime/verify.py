@@ -6,15 +6,14 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from optc.errors import ModelError, OptcError
 from optc.runtime.loaded import Artifact
+from optc.runtime.ort_session import Optimizations, first_line, open_session, run_session
 from optc.runtime.random_inputs import random_inputs
-
-Optimizations = Literal["none", "basic", "all"]
 
 
 @dataclass(frozen=True)
@@ -103,9 +102,10 @@ def verify(
     for values in sets:
         found = artifact.run(values)
         try:
-            expected = session.run(names, {name: np.asarray(value) for name, value in values.items() if name in given})
+            feeds = {name: np.asarray(value) for name, value in values.items() if name in given}
+            expected = run_session(session, names, feeds)
         except Exception as fault:  # onnxruntime's exceptions have no common base
-            why = str(fault).strip().splitlines()[0]
+            why = first_line(fault)
             raise ModelError("onnxruntime cannot run the reference model on these inputs", why=why) from fault
         for error in compare(found, dict(zip(names, expected, strict=True))):
             worst[error.name] = max(worst.get(error.name, error), error, key=_badness)
@@ -166,22 +166,12 @@ def _equal_objects(found: Any, expected: Any) -> bool:
 
 
 def _session(reference: str | Path | bytes, optimizations: Optimizations) -> Any:
-    try:
-        import onnxruntime
-    except ImportError as fault:
-        raise OptcError("verification needs onnxruntime", why=str(fault), hint="pip install onnxruntime") from fault
-    levels = onnxruntime.GraphOptimizationLevel
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = {
-        "none": levels.ORT_DISABLE_ALL,
-        "basic": levels.ORT_ENABLE_BASIC,
-        "all": levels.ORT_ENABLE_ALL,
-    }[optimizations]
-    options.log_severity_level = 3
     source = reference if isinstance(reference, bytes) else str(reference)
     try:
-        return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+        return open_session(source, purpose="verification needs", optimizations=optimizations)
+    except OptcError:
+        raise
     except Exception as fault:  # onnxruntime's exceptions have no common base
         where = None if isinstance(reference, bytes) else str(reference)
-        why = str(fault).strip().splitlines()[0]
+        why = first_line(fault)
         raise ModelError("onnxruntime cannot load the reference model", where=where, why=why) from fault

@@ -16,7 +16,7 @@ int main(int argc, char** argv) {
   optc_model* model;
   if (argc != 3) return fail("usage: classify ARTIFACT IMAGE");
   if (optc_model_init(&model, argv[1], NULL) != OPTC_OK) return fail(optc_model_error(NULL));
-
+  if (optc_model_input_count(model) != 1 || optc_model_output_count(model) != 1) return fail("no classifier");
   const size_t image_bytes = (size_t)optc_model_input(model, 0)->bytes;
   const size_t score_bytes = (size_t)optc_model_output(model, 0)->bytes;
   float* image = malloc(image_bytes);

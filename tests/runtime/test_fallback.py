@@ -14,6 +14,8 @@ from native_kit import SIZE, input_at, output_at, slot, tensor
 from optc.errors import OptcError
 from optc.program import FallbackCall, KernelCall, Location, Program, TensorInfo
 from optc.runtime import load
+from optc.runtime.arrays import numpy_dtype
+from optc.runtime.verify import verify
 
 Build = Callable[..., Path]
 X = np.random.default_rng(0).standard_normal(SIZE).astype(np.float32)
@@ -90,6 +92,29 @@ def test_dynamic_input_and_strings(build: Build) -> None:
         found = model.run({"s": ["a", "bc"], "v": np.float32([1, 2, 3])})
         assert found["t"].tolist() == ["a", "bc"]
         np.testing.assert_array_equal(found["w"], [-1, -2, -3])
+
+
+@pytest.mark.parametrize("name", ["bfloat16", "float8_e4m3fn"])
+def test_types_that_numpy_lacks(build: Build, name: str) -> None:
+    kind = name.replace("_", "")
+    text = f'<ir_version: 10, opset_import: ["" : 21]> agraph ({kind}[4] a) => ({kind}[4] b, float[4] c)'
+    parts = "{ c = Cast<to=1>(a)  d = Neg(c)  b = CastLike(d, a) }"
+    model = onnx.parser.parse_model(text + parts).SerializeToString()
+    a, b, c = TensorInfo("a", name, (4,)), TensorInfo("b", name, (4,)), TensorInfo("c", "float32", (4,))
+    size = numpy_dtype(a).itemsize * 4
+    call = FallbackCall(
+        "cast.onnx",
+        ((a, Location("input", 0, size)),),
+        ((b, Location("output", 0, size)), (c, Location("output", 0, 16, 1))),
+        "cast",
+        "test",
+    )
+    with load(build(Program((a,), (b, c), 0, 0, (call,)), fallbacks={"cast.onnx": model})) as artifact:
+        x = np.float32([1, -2, 0.5, 0]).astype(numpy_dtype(a))
+        found = artifact.run({"a": x})
+        np.testing.assert_array_equal(found["b"].astype(np.float32), [-1, 2, -0.5, 0])
+        np.testing.assert_array_equal(found["c"], [1, -2, 0.5, 0])
+        assert verify(artifact, model, inputs={"a": x}).passed
 
 
 def test_region_with_another_shape(build: Build) -> None:
