@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
 
-import optc
 from optc.backends.tvm.group import Group
 from optc.backends.tvm.template import Schedule, Template
 from optc.ir.printer import canonical_text
 from optc.targets.target import Target
+from optc.version import __version__
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def _digest(*parts: object) -> str:
 @lru_cache(maxsize=1)
 def _code_version() -> str:
     """A hash of this backend's own sources, so that no kernel outlives the code that made it."""
-    digest = hashlib.sha256(optc.__version__.encode())
+    digest = hashlib.sha256(__version__.encode())
     folders = [resources.files("optc.backends.tvm")]
     while folders:
         for entry in sorted(folders.pop().iterdir(), key=lambda each: each.name):

@@ -38,7 +38,7 @@ class Weights:
         if known is not None:
             return known
         stored = np.ascontiguousarray(pack(constant) if callable(pack) else constant)
-        digest = hashlib.sha256(stored.tobytes() if stored.ndim == 0 else memoryview(stored.reshape(-1).view(np.uint8)))
+        digest = hashlib.sha256(stored.reshape(-1).view(np.uint8).data)
         identity = (digest.digest(), str(stored.dtype))
         location = self._places.get(identity)
         if location is None:
