@@ -1,4 +1,4 @@
-"""Kernels and artifacts for the runtime's tests."""
+"""Hand-made kernels and artifacts, for every test that runs native code without the compiler."""
 
 from __future__ import annotations
 
