@@ -25,7 +25,11 @@ def make_node(
 ) -> onnx.NodeProto:
     """One node with given names; nested graphs must be given where the operation has them."""
     domain, op_type = split_name(operation.name)
-    node = onnx.NodeProto(op_type=op_type, domain=domain, name=", ".join(operation.location.nodes))
+    node = onnx.NodeProto(op_type=op_type)
+    if domain:
+        node.domain = domain
+    if operation.location.nodes:
+        node.name = ", ".join(operation.location.nodes)
     node.input.extend(_trimmed(inputs))
     node.output.extend(outputs)
     kinds = _attribute_kinds(operation.name)
