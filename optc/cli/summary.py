@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,9 @@ from optc.cli.output import seconds_text, size_text
 
 if TYPE_CHECKING:
     from optc.artifact import Manifest
+
+SHOWN = 4
+"""Labels of a reason, and reasons, that the summary lists."""
 
 
 def artifact_record(path: Path, manifest: Manifest, measured: float | None = None) -> dict[str, Any]:
@@ -43,7 +47,7 @@ def artifact_facts(path: Path, manifest: Manifest, measured: float | None = None
     counts = ", ".join(f"{program[name]} {name}" for name in ("kernels", "copies", "branches") if program.get(name))
     return [
         ("target", manifest.target),
-        ("latency", _latency(cost, measured)),
+        ("latency", _latency(manifest, measured)),
         ("arena", arena),
         ("weights", size_text(program["weights_bytes"])),
         ("program", counts or "no native step"),
@@ -54,26 +58,38 @@ def artifact_facts(path: Path, manifest: Manifest, measured: float | None = None
     ]
 
 
-def _latency(cost: Any, measured: float | None) -> str:
+def _latency(manifest: Manifest, measured: float | None) -> str:
     parts = []
+    cost = manifest.cost
     if (predicted := cost.get("predicted_seconds")) is not None:
+        scope = " for the native part" if manifest.fallbacks else ""
         basis = ", ".join(cost.get("basis", ()))
-        parts.append(f"predicted {seconds_text(predicted)}" + (f" ({basis})" if basis else ""))
-    parts.append("not measured here" if measured is None else f"measured {seconds_text(measured)}")
+        parts.append(f"predicted {seconds_text(predicted)}{scope}" + (f" ({basis})" if basis else ""))
+    parts.append("not measured" if measured is None else f"measured {seconds_text(measured)}")
     return ", ".join(parts)
 
 
-def _native(cost: Any) -> str:
+def _native(cost: Mapping[str, Any]) -> str:
     if "native_flops" not in cost:
         return "unknown"
     return f"{100 * cost['native_flops']:.1f}% of FLOPs, {100 * cost['native_nodes']:.1f}% of nodes"
 
 
 def _fallbacks(manifest: Manifest) -> str:
+    """The regions that onnxruntime runs, by reason; the list does not grow with the model (--json has them all)."""
     if not manifest.fallbacks:
         return "none"
-    lines = [f"{len(manifest.fallbacks)} regions run in onnxruntime:"]
-    return "\n".join([*lines, *(f"{entry['label']}: {entry['reason']}" for entry in manifest.fallbacks)])
+    by_reason: dict[str, list[str]] = {}
+    for entry in manifest.fallbacks:
+        by_reason.setdefault(entry["reason"], []).append(entry["label"])
+    count = len(manifest.fallbacks)
+    lines = [f"{count} region{'s' if count > 1 else ''} in onnxruntime:"]
+    for reason, labels in sorted(by_reason.items(), key=lambda item: -len(item[1]))[:SHOWN]:
+        more = f" and {len(labels) - SHOWN} more" if len(labels) > SHOWN else ""
+        lines.append(f"{reason}: {'; '.join(labels[:SHOWN])}{more}")
+    if len(by_reason) > SHOWN:
+        lines.append(f"and {len(by_reason) - SHOWN} more reasons (--json lists all)")
+    return "\n".join(lines)
 
 
 def verification_text(result: Any) -> str:

@@ -30,7 +30,8 @@ def near(name: str, known: Iterable[str]) -> str | None:
     """`did you mean 'a' or 'b'?` for the known names that resemble `name`; None when none does."""
     pool = list(known)
     by_lower = {item.lower(): item for item in pool}
-    matches = get_close_matches(name, pool, n=3, cutoff=0.7) or [
+    cutoff = 0.7 if len(name) > 4 else 0.6
+    matches = get_close_matches(name, pool, n=3, cutoff=cutoff) or [
         by_lower[item] for item in get_close_matches(name.lower(), list(by_lower), n=3, cutoff=0.7)
     ]
     return f"did you mean {' or '.join(repr(item) for item in matches)}?" if matches else None

@@ -113,7 +113,8 @@ OPTIONS = (
         ("tyle", "no pass is called 'tyle'|  at --passes:1:1|  tyle|  ^~~~|  hint: did you mean 'tile'?"),
         (
             "tile{max=2}",
-            f"tile has no option 'max'|  at --passes:1:6|  tile{{max=2}}|       ^~~|  {OPTIONS}",
+            f"tile has no option 'max'|  at --passes:1:6|  tile{{max=2}}|       ^~~|  {OPTIONS}"
+            "|  hint: did you mean 'max-ops'?",
         ),
         (
             "tile{max-ops=x}",
