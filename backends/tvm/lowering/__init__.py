@@ -1,6 +1,14 @@
 """Lowerings of operations to TIR expressions; importing this package registers all of them."""
 
-from optc.backends.tvm.lowering import activations, elementwise, gathering, integers, movement, reductions  # noqa: F401
+from optc.backends.tvm.lowering import (  # noqa: F401
+    activations,
+    contractions,
+    elementwise,
+    gathering,
+    integers,
+    movement,
+    reductions,
+)
 from optc.backends.tvm.lowering.binding import bind, choose, scoped, scoped_all, shared
 from optc.backends.tvm.lowering.context import (
     LOWERINGS,
