@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -71,9 +72,17 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
         if path.suffix == ".npy":
             np.save(path, next(iter(arrays.values())), allow_pickle=False)
         else:
-            np.savez(path, **dict(arrays))
+            _save_all(path, arrays)
     except OSError as error:
         raise OptcError("the outputs cannot be written", where=str(path), why=error.strerror) from error
+
+
+def _save_all(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """An .npz; numpy.savez takes the names as keywords and so cannot hold one called `file`."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                np.lib.format.write_array(file, np.asanyarray(array), allow_pickle=False)
 
 
 def statistics(array: np.ndarray) -> dict[str, object]:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 _TOKEN = re.compile(r"\s*(?:(\d+)|([A-Za-z_][A-Za-z0-9_]*)|(\*\*|[-+*/()]))")
 MAX_EXPONENT = 64
+MAX_DIGITS = 18
 
 
 def parse_expression(text: str, symbol: Callable[[str], sympy.Symbol]) -> sympy.Expr:
@@ -87,6 +88,8 @@ class _Reader:
             raise ValueError("a dimension ends too early")
         token = self.tokens.pop()
         if token.isdigit():
+            if len(token) > MAX_DIGITS:
+                raise ValueError(f"a number in a dimension has at most {MAX_DIGITS} digits")
             return sympy.Integer(token)
         if token in ("floor", "ceiling") and self.accept("("):
             inner = self.sum()

@@ -6,6 +6,7 @@ import json
 import math
 import struct
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -77,7 +78,7 @@ def _element_text(element: np.generic, dtype: DType) -> str:
     return f"0x{element.tobytes()[::-1].hex()}"
 
 
-def _element_value(literal: Scalar, dtype: DType) -> np.generic:
+def _element_value(literal: Scalar, dtype: DType) -> Any:
     if isinstance(literal, str) and literal.startswith("0x"):
         return np.frombuffer(bytes.fromhex(literal[2:].zfill(2 * dtype.bytes))[::-1], dtype.numpy)[0]
     value = float(literal) if isinstance(literal, str) else literal
@@ -108,10 +109,13 @@ def _checked(literal: object, dtype: DType) -> object:
             raise ValueError("a bool element is true or false")
         return literal
     if isinstance(literal, bool) or not isinstance(literal, str):
-        raise ValueError(f"'{literal}' is no {dtype} value")
+        raise ValueError(f"{literal} is no {dtype} value")
+    try:
+        value = int(literal) if dtype.is_integer else _element_value(literal, dtype)
+    except ValueError:
+        raise ValueError(f"{literal[:40]} is no {dtype} value") from None
     if not dtype.is_integer:
-        return _element_value(literal, dtype)
-    value = int(literal)
+        return value
     low = -(1 << (dtype.bits - 1)) if dtype.name[0] == "i" else 0
     high = (1 << (dtype.bits - 1 if dtype.name[0] == "i" else dtype.bits)) - 1
     if not low <= value <= high:
@@ -146,3 +150,6 @@ class Text:
 
     def __init__(self, value: str) -> None:
         self.value = value
+
+    def __str__(self) -> str:
+        return quote(self.value)

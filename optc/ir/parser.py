@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from optc.errors import ModelError
 from optc.ir import dialects
 from optc.ir.core import Attribute, Graph, Location, Module, Operation, Value
 from optc.ir.literals import Text, array_value, float_value, unquote
@@ -67,7 +69,10 @@ def parse_module(
     source = Source(text, file)
     tree = _syntax_tree(source)
     builder = _Builder(source, resources or {}, check)
-    return builder.module(tree) if tree.data == "module" else Module(builder.graph(tree))
+    try:
+        return builder.module(tree) if tree.data == "module" else Module(builder.graph(tree))
+    except RecursionError:
+        raise ModelError("the text is nested too deeply", where=file) from None
 
 
 def _syntax_tree(source: Source) -> Tree:
@@ -75,7 +80,7 @@ def _syntax_tree(source: Source) -> Tree:
 
     parser = _lark()
     try:
-        return parser.parse(source.text)  # type: ignore[return-value]
+        return parser.parse(source.text)
     except UnexpectedInput as error:
         literals = {item.name: item.pattern.value for item in parser.terminals}
         if isinstance(error, UnexpectedToken):
@@ -212,7 +217,7 @@ class _Builder:
     def attribute(self, tree: Tree) -> Attribute:
         match tree.data:
             case "number":
-                return _number(tree.children[0])
+                return self.number(tree.children[0])
             case "text":
                 return self.string(tree.children[0])
             case "list":
@@ -283,11 +288,10 @@ class _Builder:
         except ValueError:
             raise self.fail(token, "the string holds a bad escape", hint="escapes are those of JSON") from None
 
-
-def _number(token: Token) -> Attribute:
-    match token.type:
-        case "INT":
-            return int(token)
-        case "TRUE" | "FALSE":
+    def number(self, token: Token) -> Attribute:
+        if token.type in ("TRUE", "FALSE"):
             return token.type == "TRUE"
-    return float_value(token)
+        try:
+            return int(token) if token.type == "INT" else float_value(token)
+        except (ValueError, struct.error):
+            raise self.fail(token, "the number has too many digits") from None

@@ -109,7 +109,8 @@ def _write(file: BinaryIO, resources: Mapping[str, np.ndarray]) -> None:
     file.write(bytes(_aligned(8 + len(encoded)) - 8 - len(encoded)))
     for array in resources.values():
         is_text = array.dtype.kind in "OUS"
-        raw = _text_bytes(array) if is_text else memoryview(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+        flat: Any = np.ascontiguousarray(array).reshape(-1)
+        raw = _text_bytes(array) if is_text else memoryview(flat.view(np.uint8))
         file.write(raw)
         file.write(bytes(_aligned(len(raw)) - len(raw)))
 

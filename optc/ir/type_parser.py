@@ -71,11 +71,11 @@ def parse_type(text: str) -> TensorType:
 
 def _dim(text: str, offset: int) -> Dim:
     stripped = text.strip()
-    if stripped.isdecimal():
-        return int(stripped)
     if not stripped:
         raise TypeSyntaxError("expected a dimension before 'x'", offset)
     try:
+        if re.fullmatch(r"\d{1,18}", stripped):
+            return int(stripped)
         return parse_dim(stripped[1:-1] if stripped[0] == "(" and stripped[-1] == ")" else stripped)
     except ValueError as error:
         raise TypeSyntaxError(str(error), offset) from None
@@ -84,8 +84,8 @@ def _dim(text: str, offset: int) -> Dim:
 def _ints(text: str, offset: int) -> tuple[int, ...]:
     items = [item.strip() for item in text.split(",")] if text.strip() else []
     for item in items:
-        if not re.fullmatch(r"-?\d+", item):
-            raise TypeSyntaxError(f"'{item}' is no whole number", offset)
+        if not re.fullmatch(r"-?\d{1,18}", item):
+            raise TypeSyntaxError(f"'{item[:40]}' is no whole number", offset)
     return tuple(int(item) for item in items)
 
 

@@ -175,7 +175,7 @@ def test_pickles_are_never_loaded(tmp_path: Path) -> None:
 
 
 def test_outputs_are_written(tmp_path: Path) -> None:
-    arrays = {"a": np.arange(3), "b": np.eye(2)}
+    arrays = {"file": np.arange(3), "a/b:0": np.eye(2)}
     write_arrays(tmp_path / "o.npz", arrays)
     with np.load(tmp_path / "o.npz") as loaded:
         assert all((loaded[name] == array).all() for name, array in arrays.items())

@@ -126,6 +126,14 @@ CASES = {
                                                ^~~~~~~~~~~~
   300 does not fit i8 (-128 … 127)""",
     ),
+    "element of another kind": (
+        '  %c = optc.constant {value = dense<["1"]> : tensor<1xi8>} : tensor<1xi8>\n  return %c',
+        """the constant does not fit its type
+  at m.mlir:2:46
+    %c = optc.constant {value = dense<["1"]> : tensor<1xi8>} : tensor<1xi8>
+                                               ^~~~~~~~~~~~
+  "1" is no i8 value""",
+    ),
     "missing resource": (
         '  %c = optc.constant {value = resource<"w"> : tensor<1xi8>} : tensor<1xi8>\n  return %c',
         """the bytes of resource 'w' are missing
@@ -168,6 +176,12 @@ def test_text_that_ends_too_early() -> None:
     )
 
 
+def test_deep_nesting_is_refused() -> None:
+    with pytest.raises(ModelError) as caught:
+        parse_module(f"{HEAD}\n  %y = onnx.Relu(%x) {{a = {'[' * 4000}{']' * 4000}}} : tensor<4xf32>\n  return %y\n}}")
+    assert str(caught.value) == "the text is nested too deeply\n  at <string>"
+
+
 def test_long_lines_are_cut_around_the_caret() -> None:
     operands = ", ".join(["%x"] * 60)
     message = _message(f"  %y = onnx.Sum({operands}, %z, {operands}) : tensor<4xf32>\n  return %y")
@@ -186,6 +200,7 @@ def test_long_lines_are_cut_around_the_caret() -> None:
         ("a/0", "a dimension is divided by zero"),
         ("1/2", "'1/2' is no whole number"),
         ("9**9**9", "'**' has no place here in the dimension '9**9**9'"),
+        ("1" * 19, "a number in a dimension has at most 18 digits"),
         ("a**1000", "an exponent is a number up to 64, not '1000'"),
         ("__import__('os')", "''' has no place in a dimension"),
     ],
