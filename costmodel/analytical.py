@@ -55,11 +55,11 @@ _INSTRUCTIONS: dict[str, float] = {
 # A copy that is not along the innermost axis of both sides moves single elements: one load and one store a cycle.
 _SCATTERED_BANDWIDTH = 0.25
 _LOOP_NESTS = (Kind.CONTRACTION, Kind.REDUCTION, Kind.WINDOW)
-_TILE_VECTORS = 2  # SIMD registers of output channels in a register tile: 2 to 4
+_OVERLAP_LOSS = 0.1  # of the shorter of arithmetic and traffic, what the longer one does not hide
 # Sweeps over their operand that these make; other reductions make one.
-_PASSES: dict[str, int] = {
-    "onnx.Softmax": 3, "onnx.LogSoftmax": 3, "onnx.LayerNormalization": 3, "onnx.InstanceNormalization": 3,
-    "onnx.GroupNormalization": 3, "onnx.RMSNormalization": 2, "onnx.LpNormalization": 2,
+_PASSES: dict[str, float] = {
+    "onnx.Softmax": 3.0, "onnx.LogSoftmax": 3.0, "onnx.LayerNormalization": 3.0, "onnx.InstanceNormalization": 3.0,
+    "onnx.GroupNormalization": 3.0, "onnx.RMSNormalization": 2.0, "onnx.LpNormalization": 2.0,
 }  # fmt: skip
 _PARALLEL_EFFICIENCY = 0.9  # shared caches and uneven chunks
 _RELATIVE_ERROR = 2.0  # assumed: a factor of two either way
@@ -91,35 +91,37 @@ class _Batch:
     _bytes: dict[Value, int] = field(default_factory=dict)
 
     def estimate(self, candidate: Candidate) -> Estimate:
-        target = self.target
-        flops, arithmetic = self._arithmetic(candidate)
+        """A kernel's estimate: its loop nests one after the other, and the launch."""
+        seconds = self.target.launch_seconds
+        nests = _nests(candidate)
+        for nest in nests:
+            seconds += self._nest_seconds(nest)
+        seconds += self.target.launch_seconds * (len(nests) - 1)
+        flops = sum(self._operation(operation)[0] for operation in candidate.operations)
         moved = sum(map(self._bytes_of, candidate.inputs)) + sum(map(self._bytes_of, candidate.outputs))
-        one_core = max(arithmetic, moved / _bandwidth(moved, target) / _smoothness(candidate))
-        seconds = one_core
-        if self.threads > 1:
-            beyond = not target.caches or moved > target.caches[-1].bytes
-            limit = moved / target.memory_bandwidth_all if beyond and target.memory_bandwidth_all else 0.0
-            parallel = max(one_core / (self.threads * _PARALLEL_EFFICIENCY), limit) + target.parallel_seconds
-            seconds = min(one_core, parallel)
-        seconds += target.launch_seconds
         return Estimate(seconds, seconds / _RELATIVE_ERROR, seconds * _RELATIVE_ERROR, moved, flops, "roofline")
 
-    def _arithmetic(self, candidate: Candidate) -> tuple[int, float]:
-        """FLOPs, and the seconds of one core that they take."""
-        root = next((each for each in candidate.operations if declaration_of(each.name).kind in _LOOP_NESTS), None)
-        before = _ancestors(root, candidate.operations) if root is not None else set()
-        total, seconds = 0, 0.0
-        for operation in candidate.operations:
-            known = self._operations.get(operation)
-            if known is None:
-                count = declaration_of(operation.name).flops(operation)
-                known = self._operations[operation] = (count, _arithmetic_seconds(operation, count, self.target))
-            total += known[0]
-            if root is not None and operation in before:
-                seconds += _prologue_seconds(operation, root, self.target)
-            else:
-                seconds += known[1]
-        return total, seconds
+    def _nest_seconds(self, nest: Candidate) -> float:
+        target = self.target
+        times = _evaluations(nest.operations)
+        arithmetic = sum(self._operation(operation)[1] * times[operation] for operation in nest.operations)
+        moved = sum(map(self._bytes_of, nest.inputs)) + sum(map(self._bytes_of, nest.outputs))
+        memory = moved / _bandwidth(moved, target) / _smoothness(nest)
+        one_core = max(arithmetic, memory) + _OVERLAP_LOSS * min(arithmetic, memory)
+        if self.threads == 1:
+            return one_core
+        beyond = not target.caches or moved > target.caches[-1].bytes
+        limit = moved / target.memory_bandwidth_all if beyond and target.memory_bandwidth_all else 0.0
+        parallel = max(one_core / (self.threads * _PARALLEL_EFFICIENCY), limit) + target.parallel_seconds
+        return min(one_core, parallel)
+
+    def _operation(self, operation: Operation) -> tuple[int, float]:
+        """FLOPs of one operation, and the seconds of one core that they take."""
+        known = self._operations.get(operation)
+        if known is None:
+            count = declaration_of(operation.name).flops(operation)
+            known = self._operations[operation] = (count, _arithmetic_seconds(operation, count, self.target))
+        return known
 
     def _bytes_of(self, value: Value) -> int:
         known = self._bytes.get(value)
@@ -147,27 +149,49 @@ def _arithmetic_seconds(operation: Operation, flops: int, target: Target) -> flo
     return work / (peak * share)
 
 
-def _prologue_seconds(operation: Operation, root: Operation, target: Target) -> float:
-    """Seconds for an operation whose elements a loop nest works out anew each time that it reads them."""
-    instructions = _INSTRUCTIONS.get(operation.name, 1.0)
-    peak = _peak(root, target)
-    if declaration_of(root.name).kind is Kind.CONTRACTION:
-        # One scalar for each column of the register tile, against as many vector instructions as the tile is wide.
-        return declaration_of(root.name).flops(root) / peak * instructions / _TILE_VECTORS
-    reads = _PASSES.get(root.name, 1)
-    source = next(iter(root.present_operands)).tensor_type
-    return reads * source.elements * instructions / (peak * EFFICIENCY[Kind.ELEMENTWISE].full)
-
-
-def _ancestors(root: Operation, operations: Sequence[Operation]) -> set[Operation]:
-    """Those of `operations` (in order) that `root` depends on."""
+def _nests(candidate: Candidate) -> list[Candidate]:
+    """The loop nests of a kernel: what stands before a contraction fills a scratch buffer first."""
+    operations = candidate.operations
+    root = next((each for each in operations if declaration_of(each.name).kind is Kind.CONTRACTION), None)
+    if root is None or len(operations) == 1:
+        return [candidate]
     needed = set(root.present_operands)
-    found: set[Operation] = set()
+    before: list[Operation] = []
     for operation in reversed(operations):
         if operation is not root and any(result in needed for result in operation.results):
             needed.update(operation.present_operands)
-            found.add(operation)
-    return found
+            before.insert(0, operation)
+    if not before:
+        return [candidate]
+    inside = set(before)
+    rest = [operation for operation in operations if operation not in inside]
+    return [Candidate.of_operations(before), Candidate.of_operations(rest)]
+
+
+def _evaluations(operations: Sequence[Operation]) -> dict[Operation, float]:
+    """How often a kernel works out each element of each operation.
+
+    What is broadcast inside a kernel is worked out for every element that it meets; what stands before a reduction or
+    a window, each time that it is swept over. A contraction keeps what stands before it in scratch.
+    """
+    times: dict[Operation, float] = dict.fromkeys(operations, 1.0)
+    for operation in reversed(operations):
+        kind = declaration_of(operation.name).kind
+        if kind is Kind.CONTRACTION:
+            continue
+        sweeps = _PASSES.get(operation.name, 1.0)
+        result = _elements(operation.results[0])
+        for value in operation.present_operands:
+            producer = value.producer
+            if producer is not None and producer in times and producer is not operation:
+                repeats = max(1.0, result / max(1, _elements(value))) if kind not in _LOOP_NESTS else sweeps
+                if declaration_of(producer.name).kind not in _LOOP_NESTS:
+                    times[producer] = max(times[producer], times[operation] * repeats)
+    return times
+
+
+def _elements(value: Value) -> int:
+    return value.type.elements if isinstance(value.type, TensorType) else 0
 
 
 def _peak(operation: Operation, target: Target) -> float:

@@ -40,6 +40,11 @@ def native_by_nobody(operation: Operation) -> str | None:
     return "no backend was asked"
 
 
+def accepted_by_all(group: Operation) -> str | None:
+    """The `accepts` of a context whose backends take any group."""
+    return None
+
+
 @dataclass
 class PassContext:
     """What a pass may ask of the world around it.
@@ -48,12 +53,14 @@ class PassContext:
         target: what the code is for; None on the compiler writer's workbench without `--target`.
         cost_model: prices candidates; None as above.
         supports: returns None where native code exists for an operation on the target, else the reason why not.
+        accepts: returns None where an `optc.fused` operation can be one kernel on the target, else the reason why not.
         remarks: what the passes so far decided.
     """
 
     target: Target | None = None
     cost_model: CostModel | None = None
     supports: Callable[[Operation], str | None] = native_by_nobody
+    accepts: Callable[[Operation], str | None] = accepted_by_all
     remarks: list[Remark] = field(default_factory=list)
 
 

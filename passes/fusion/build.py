@@ -12,14 +12,12 @@ from optc.passes.fusion.rules import is_inlined_constant
 FUSED = "optc.fused"
 
 
-def fuse(operations: Sequence[Operation]) -> Operation:
-    """Replace operations of one graph, in order, by one `optc.fused`, which stands where the last of them stood.
+def fused_operation(operations: Sequence[Operation]) -> Operation:
+    """An `optc.fused` in no graph yet that computes what some operations of one graph, in order, compute.
 
     Small constants that a kernel must know are copied into the body; weights stay operands.
     """
     candidate = Candidate.of_operations(operations)
-    graph = operations[-1].graph
-    assert graph is not None
     inlined = [value for value in candidate.inputs if is_inlined_constant(value, operations)]
     operands = [value for value in candidate.inputs if value not in set(inlined)]
     body = Graph("body", [(value.name, value.type) for value in operands])
@@ -35,7 +33,7 @@ def fuse(operations: Sequence[Operation]) -> Operation:
     location = UNKNOWN
     for operation in operations:
         location = location + operation.location
-    fused = Operation(
+    return Operation(
         FUSED,
         operands,
         [value.type for value in candidate.outputs],
@@ -43,8 +41,15 @@ def fuse(operations: Sequence[Operation]) -> Operation:
         graphs={"body": body},
         location=location,
     )
+
+
+def fuse(operations: Sequence[Operation]) -> Operation:
+    """Replace operations of one graph, in order, by one `optc.fused`, which stands where the last of them stood."""
+    graph = operations[-1].graph
+    assert graph is not None
+    fused = fused_operation(operations)
     graph.insert(fused, operations[-1].next)
-    for old, new in zip(candidate.outputs, fused.results, strict=True):
+    for old, new in zip(Candidate.of_operations(operations).outputs, fused.results, strict=True):
         old.replace_by(new)
     for operation in reversed(operations):
         graph.erase(operation)

@@ -11,8 +11,9 @@ from optc.costmodel.interface import Candidate, CostModel
 from optc.ir.core import CONSTANT, Graph, Module, Operation
 from optc.ops.views import is_view
 from optc.passes.base import Pass, PassContext, Remark
-from optc.passes.fusion.build import FUSED, fuse
-from optc.passes.fusion.orders import depth_first, reorder
+from optc.passes.fusion.build import FUSED, fuse, fused_operation
+from optc.passes.fusion.merge import merge
+from optc.passes.fusion.orders import depth_first, long_branches_first, reorder
 from optc.passes.fusion.rules import GroupRules
 from optc.passes.fusion.search import Run, divide
 from optc.targets.target import Target
@@ -23,8 +24,9 @@ class Fuse(Pass):
     """Group operations into kernels so that the cost model's total is smallest.
 
     A group is at most one contraction, reduction or window with the element-wise and movement operations around it.
-    The division is optimal, by dynamic programming, for the order of operations; the source order and a depth-first
-    one are tried. Operations without native code and views that stand alone are left as they are.
+    The division is optimal, by dynamic programming, for an order of operations. The source order and two that keep
+    chains together are tried, and runs that no order brought together are merged where that gains something.
+    Operations without native code, and views that stand alone, are left as they are.
 
     Attributes:
         max_operations: in one group.
@@ -48,7 +50,7 @@ class Fuse(Pass):
                     changed = self._run_graph(nested, context, target, model) or changed
         operations = [operation for operation in graph if operation.name not in (CONSTANT, FUSED)]
         rules = GroupRules(context.supports, self.max_operations, self.max_inputs)
-        runs = self._best_division(operations, rules, model, target)
+        runs = self._accepted_division(operations, rules, context, model, target)
         if [op for run in runs for op in run.candidate.operations] != operations:
             reorder(graph, [op for run in runs for op in run.candidate.operations])
         for run in runs:
@@ -60,14 +62,39 @@ class Fuse(Pass):
                 self._remark_left_alone(run.candidate.operations[0], rules, context)
         return changed
 
+    def _accepted_division(
+        self, operations: Sequence[Operation], rules: GroupRules, context: PassContext, model: CostModel, target: Target
+    ) -> list[Run]:
+        """The best division into groups that the backends accept: groups that one refuses are ruled out in turn."""
+        asked: set[frozenset[Operation]] = set()
+        while True:
+            runs = self._best_division(operations, rules, model, target)
+            refused = False
+            for run in runs:
+                group = frozenset(run.candidate.operations)
+                if len(group) == 1 or group in asked:
+                    continue
+                asked.add(group)
+                fused = fused_operation(run.candidate.operations)
+                reason = context.accepts(fused)
+                fused.drop_operands()
+                if reason is not None:
+                    refused = True
+                    rules.forbidden[group] = reason
+                    context.remarks.append(Remark(self.name, "missed", _rule_name(run), reason, fused.location))
+            if not refused:
+                return runs
+
     def _best_division(
         self, operations: Sequence[Operation], rules: GroupRules, model: CostModel, target: Target
     ) -> list[Run]:
-        """The cheaper of the divisions of two orders; the source order wins ties."""
-        divisions = [divide(operations, rules, model, target)]
-        other = depth_first(operations)
-        if other != list(operations):
-            divisions.append(divide(other, rules, model, target))
+        """The cheapest of the divisions of several orders; the source order wins ties."""
+        orders = [list(operations)]
+        for arrange in (depth_first, long_branches_first):
+            order = arrange(operations)
+            if order not in orders:
+                orders.append(order)
+        divisions = [merge(divide(order, rules, model, target), rules, model, target) for order in orders]
         return min(divisions, key=lambda runs: sum(run.seconds for run in runs))
 
     def _remark(self, run: Run, rules: GroupRules, context: PassContext, target: Target, model: CostModel) -> None:
@@ -79,13 +106,16 @@ class Fuse(Pass):
         location = operations[0].location
         for operation in operations[1:]:
             location = location + operation.location
-        what = "fuse-" + "-".join(operation.name.split(".")[-1].lower() for operation in operations[:6])
         saved = f"{run.seconds * 1e6:.1f} µs instead of {unfused * 1e6:.1f} µs"
         reason = f"{len(operations)} operations in one kernel: {saved}"
         predicted = {"fused_seconds": run.seconds, "unfused_seconds": unfused}
-        context.remarks.append(Remark(self.name, "applied", what, reason, location, predicted))
+        context.remarks.append(Remark(self.name, "applied", _rule_name(run), reason, location, predicted))
 
     def _remark_left_alone(self, operation: Operation, rules: GroupRules, context: PassContext) -> None:
         reason = rules.refusal_of(operation)
         if reason is not None and not is_view(operation):
             context.remarks.append(Remark(self.name, "missed", "native", reason, operation.location))
+
+
+def _rule_name(run: Run) -> str:
+    return "fuse-" + "-".join(operation.name.split(".")[-1].lower() for operation in run.candidate.operations[:6])

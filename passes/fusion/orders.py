@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from optc.ir.core import Graph, Operation, Value
 
@@ -43,6 +43,51 @@ def depth_first(operations: Sequence[Operation]) -> list[Operation]:
                 ready.append(dependent)
         stack += sorted(ready, key=lambda each: -position[each])
     return order
+
+
+def long_branches_first(operations: Sequence[Operation]) -> list[Operation]:
+    """Each operation as late as its first reader allows; of the operands, that with the most left to do comes first.
+
+    What is short, such as an upsampling beside a long branch, so ends up next to the operation that joins them. This
+    is the order of Sethi and Ullman, "The generation of optimal code for arithmetic expressions" (1970), on a graph.
+    """
+    position = {operation: index for index, operation in enumerate(operations)}
+    needs: dict[Operation, list[Operation]] = {}
+    ancestors: dict[Operation, int] = {}  # as bit sets over positions, the operation itself included
+    for index, operation in enumerate(operations):
+        found = {value.producer for value in free_values(operation)}
+        needs[operation] = sorted((each for each in found if each in position and each is not None), key=position.get)
+        ancestors[operation] = 1 << index
+        for each in needs[operation]:
+            ancestors[operation] |= ancestors[each]
+    order: list[Operation] = []
+    done = 0
+    for last in operations:
+        stack = [(last, False)] if not _has_reader(last, position) else []
+        while stack:
+            operation, ready = stack.pop()
+            bit = 1 << position[operation]
+            if done & bit:
+                continue
+            if ready:
+                order.append(operation)
+                done |= bit
+            else:
+                stack.append((operation, True))
+                left = [each for each in needs[operation] if not done >> position[each] & 1]
+                stack += [(each, False) for each in sorted(left, key=lambda e: (ancestors[e] & ~done).bit_count())]
+    return order
+
+
+def _has_reader(operation: Operation, among: Mapping[Operation, int]) -> bool:
+    """Whether one of `among`, or an operation in a graph that one holds, reads a result."""
+    for result in operation.results:
+        for user in result.users:
+            while user not in among and user.graph is not None and user.graph.parent is not None:
+                user = user.graph.parent
+            if user in among:
+                return True
+    return False
 
 
 def reorder(graph: Graph, order: Sequence[Operation]) -> None:

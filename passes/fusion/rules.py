@@ -41,11 +41,13 @@ class GroupRules:
         supports: None where native code exists for an operation, else the reason why not.
         max_operations: in one group.
         max_inputs: that one kernel reads, large constants included.
+        forbidden: groups that a backend refused, with its reasons.
     """
 
     supports: Callable[[Operation], str | None]
     max_operations: int = 32
     max_inputs: int = 12
+    forbidden: dict[frozenset[Operation], str] = field(default_factory=dict)
     _refusals: dict[Operation, str | None] = field(default_factory=dict)
     _kinds: dict[Operation, Kind] = field(default_factory=dict)
     _shapes: dict[Value, tuple[int, ...]] = field(default_factory=dict)
@@ -85,6 +87,8 @@ class GroupRules:
         operations = group.operations
         if len(operations) == 1:
             return None
+        if self.forbidden and (reason := self.forbidden.get(frozenset(operations))) is not None:
+            return reason
         if len(operations) > self.max_operations:
             return f"more than {self.max_operations} operations"
         if len(group.inputs) > self.max_inputs and self._inputs(group) > self.max_inputs:
@@ -137,17 +141,11 @@ class GroupRules:
         return None
 
     def _prologue_refusal(self, operation: Operation, root: Operation, kind: Kind) -> str | None:
-        """What stands before a root is evaluated again each time that the root reads an element."""
+        """A contraction keeps what stands before it in scratch; a reduction works it out again in each sweep."""
         if kind is Kind.WINDOW:
             return f"{root.name} would evaluate {operation.name} for each position of its window"
-        if kind is Kind.CONTRACTION:
-            if self.kind(operation) is not Kind.ELEMENTWISE:
-                return f"{root.name} reads its operands in order"
-            if not _reads_once(root):
-                return f"{root.name} would evaluate {operation.name} for each tap of its kernel"
-            weights = root.operand(1)
-            if weights is not None and weights.producer is operation:
-                return f"{operation.name} computes the weights of {root.name}"
+        if kind is Kind.CONTRACTION and not _feeds_only(operation, root, 0):
+            return f"{operation.name} computes the weights of {root.name}"
         return None
 
     def _epilogue_refusal(
@@ -175,14 +173,11 @@ class GroupRules:
         return f"{operation.name} reads many elements of {root.name}"
 
 
-def _reads_once(root: Operation) -> bool:
-    """Whether a contraction reads each element of its first operand at one tap only."""
-    if root.name not in ("onnx.Conv", "onnx.MatMul", "onnx.Gemm"):
-        return False
-    if root.name != "onnx.Conv":
-        return True
-    weight = root.operands[1]
-    return weight is not None and all(extent == 1 for extent in weight.shape[2:])
+def _feeds_only(operation: Operation, root: Operation, position: int) -> bool:
+    """Whether a root reads an operation's results directly at one position alone."""
+    return all(
+        place == position for result in operation.results for user, place in result.uses if user is root
+    )
 
 
 def _ancestors(root: Operation, operations: Sequence[Operation]) -> list[Operation]:

@@ -11,6 +11,8 @@ from optc.ops.views import is_view
 from optc.passes.fusion.rules import GroupRules
 from optc.targets.target import Target
 
+_PER_SECOND = 1e15  # costs are compared as integers, so that ties are ties
+
 
 @dataclass(frozen=True)
 class Run:
@@ -38,7 +40,7 @@ def divide(operations: Sequence[Operation], rules: GroupRules, model: CostModel,
         operations: in a topological order, without constants.
 
     Returns:
-        the runs, in order.
+        the runs, in order; of equally cheap divisions the one whose last runs are shorter.
     """
     ending: list[list[tuple[int, Candidate]]] = [[] for _ in range(len(operations) + 1)]
     for start in range(len(operations)):
@@ -47,14 +49,14 @@ def divide(operations: Sequence[Operation], rules: GroupRules, model: CostModel,
     kernels = [c for runs in ending for _, c in runs if not _is_free(c, rules)]
     prices = dict(zip(map(id, kernels), model.predict(kernels, target), strict=True))
 
-    best: list[float] = [0.0]
+    best: list[int] = [0]
     chosen: list[tuple[int, Run]] = []
     for end in range(1, len(operations) + 1):
         options = []
         for start, candidate in ending[end]:
             run = Run(candidate, prices.get(id(candidate)))
-            options.append((best[start] + run.seconds, start, run))
-        cost, start, run = min(options, key=lambda option: (option[0], option[1]))
+            options.append((best[start] + round(run.seconds * _PER_SECOND), start, run))
+        cost, start, run = min(options, key=lambda option: (option[0], -option[1]))
         best.append(cost)
         chosen.append((start, run))
     runs: list[Run] = []

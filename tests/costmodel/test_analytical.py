@@ -50,7 +50,7 @@ def test_a_large_copy_takes_its_bytes_at_memory_bandwidth() -> None:
     bytes_moved = 2 * 64 * 512 * 512 * 4
     found = estimate([relu])
     assert found.bytes == bytes_moved
-    assert found.seconds == pytest.approx(bytes_moved / TARGET.memory_bandwidth + TARGET.launch_seconds)
+    assert found.seconds == pytest.approx(bytes_moved / TARGET.memory_bandwidth + TARGET.launch_seconds, rel=0.05)
     assert found.low < found.seconds < found.high
 
 
@@ -60,7 +60,9 @@ def test_what_fits_a_cache_is_faster_in_proportion_to_its_bandwidth() -> None:
     graph.set_outputs([small.result])
     bytes_moved = 2 * 8 * 32 * 32 * 4
     assert bytes_moved < TARGET.caches[1].bytes
-    assert seconds([small]) - TARGET.launch_seconds == pytest.approx(bytes_moved / TARGET.caches[1].bandwidth)
+    assert seconds([small]) - TARGET.launch_seconds == pytest.approx(
+        bytes_moved / TARGET.caches[1].bandwidth, rel=0.05
+    )
 
 
 def test_a_convolution_is_bound_by_arithmetic_between_half_of_peak_and_peak() -> None:
@@ -97,12 +99,29 @@ def test_values_inside_a_kernel_cost_nothing() -> None:
     assert together.seconds < seconds([first]) + seconds([second])
 
 
-def test_a_prologue_is_paid_each_time_it_is_read() -> None:
+def test_a_prologue_of_a_contraction_is_a_loop_nest_of_its_own() -> None:
     graph = Graph("main")
     sigmoid = add(graph, "onnx.Sigmoid", feature_map(graph, 64, 56))
     root = conv(graph, sigmoid.result, 256, size=1)
     graph.set_outputs([root.result])
-    assert seconds([sigmoid, root]) > seconds([sigmoid]) + seconds([root])
+    assert seconds([sigmoid, root]) == pytest.approx(seconds([sigmoid]) + seconds([root]))
+
+
+def test_what_stands_before_a_reduction_is_paid_in_each_sweep() -> None:
+    graph = Graph("main")
+    gelu = add(graph, "onnx.Gelu", feature_map(graph, 64, 56))
+    softmax = add(graph, "onnx.Softmax", gelu.result, axis=3)
+    graph.set_outputs([softmax.result])
+    assert seconds([gelu, softmax]) > seconds([softmax]) + 2 * seconds([gelu])
+
+
+def test_what_is_broadcast_inside_a_kernel_is_paid_for_every_element() -> None:
+    graph = Graph("main")
+    gate = graph.add_input("gate", TensorType(FLOAT32, (1, 64, 1, 1)))
+    sigmoid = add(graph, "onnx.Sigmoid", gate)
+    product = add(graph, "onnx.Mul", feature_map(graph, 64, 56), sigmoid.result)
+    graph.set_outputs([product.result])
+    assert seconds([sigmoid, product]) > seconds([sigmoid]) + seconds([product])
 
 
 def test_threads_share_long_kernels_only() -> None:

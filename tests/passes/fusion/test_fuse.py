@@ -12,7 +12,7 @@ from optc import targets
 from optc.costmodel.analytical import AnalyticalCostModel
 from optc.costmodel.interface import Candidate
 from optc.ir.clone import clone_module
-from optc.ir.core import CONSTANT, Graph, Module
+from optc.ir.core import CONSTANT, Graph, Module, Operation
 from optc.ir.dtypes import FLOAT32
 from optc.ir.types import TensorType
 from optc.ir.verifier import verify
@@ -93,3 +93,39 @@ def test_without_a_target_nothing_happens() -> None:
     graph.append(make_operation("onnx.Relu", [graph.inputs[0]]))
     assert Fuse().run(Module(graph), PassContext()) is False
     assert [operation.name for operation in graph] == ["onnx.Relu"]
+
+
+@settings(max_examples=30, deadline=None, derandomize=True)
+@given(modules())
+def test_groups_that_a_backend_refuses_are_divided_otherwise(module: Module) -> None:
+    def few_operations(group: Operation) -> str | None:
+        inside = sum(operation.name != CONSTANT for operation in group.graphs["body"])
+        return f"{inside} operations are too many" if inside > 2 else None
+
+    expected = evaluate_graph(module.main, inputs_of(module))
+    asked = context()
+    asked.accepts = few_operations
+    Fuse().run(module, asked)
+    verify(module)
+    assert all(few_operations(operation) is None for operation in module.main if operation.name == FUSED)
+    for left, right in zip(expected, evaluate_graph(module.main, inputs_of(module)), strict=True):
+        np.testing.assert_allclose(left, right, rtol=1e-6, atol=1e-6)
+
+
+def test_branches_that_wait_for_each_other_are_merged_across_orders() -> None:
+    """An upsampling that is made early joins the addition that reads it late."""
+    graph = Graph("main", [("x", TensorType(FLOAT32, (1, 8, 8, 8))), ("y", TensorType(FLOAT32, (1, 8, 16, 16)))])
+    sizes = graph.constant(np.array([1, 8, 16, 16], np.int64), "sizes")
+    up = graph.append(make_operation("onnx.Resize", [graph.inputs[0], None, None, sizes], {"mode": "nearest"}))
+    left = graph.append(make_operation("onnx.Relu", [graph.inputs[1]]))
+    mean = graph.append(make_operation("onnx.GlobalAveragePool", [left.result]))
+    gated = graph.append(make_operation("onnx.Mul", [left.result, mean.result]))
+    total = graph.append(make_operation("onnx.Add", [gated.result, up.result]))
+    graph.set_outputs([total.result])
+    Fuse().run(Module(graph), context())
+    kernels = [
+        [inner.name for inner in operation.graphs["body"] if inner.name != CONSTANT]
+        for operation in graph
+        if operation.name == FUSED
+    ]
+    assert sorted(kernels[-1]) == ["onnx.Add", "onnx.Mul", "onnx.Resize"]
