@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,13 +17,21 @@ PATIENCE = 1.0
 
 
 def emit_json(content: Mapping[str, Any]) -> None:
-    """Print one JSON object."""
-    click.echo(json.dumps(content, indent=1, ensure_ascii=False, default=_plain))
+    """Print one JSON object; numbers that JSON lacks (infinity, NaN) are null."""
+    click.echo(json.dumps(_plain(content), indent=1, ensure_ascii=False, allow_nan=False))
 
 
 def _plain(value: Any) -> Any:
-    """NumPy scalars as numbers, everything else that JSON lacks as text."""
-    return value.item() if hasattr(value, "item") else str(value)
+    """Nested data as JSON can hold it: NumPy scalars as numbers, unknown objects as text."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(item) for item in value]
+    if hasattr(value, "item"):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
 
 
 def emit_facts(facts: Iterable[tuple[str, str]]) -> None:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Union
 
 import numpy as np
 
 from optc.ir import dtypes
 from optc.ir.types import TensorType, ValueType
 
-Attribute = Union[int, float, str, bool, tuple["Attribute", ...], np.ndarray]
+Attribute = int | float | str | bool | tuple["Attribute", ...] | np.ndarray
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from functools import lru_cache
-from typing import TYPE_CHECKING, Union
+from functools import cache
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import sympy
@@ -69,11 +69,11 @@ class SymbolicDim:
         return _simplified(self.expression.subs({_symbol(name): value for name, value in values.items()}))
 
 
-Dim = Union[int, SymbolicDim]
+Dim = int | SymbolicDim
 Shape = tuple[Dim, ...]
 
 
-@lru_cache(maxsize=None)
+@cache
 def _symbol(name: str) -> sympy.Symbol:
     import sympy
 

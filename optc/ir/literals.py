@@ -71,7 +71,9 @@ def _element_text(element: np.generic, dtype: DType) -> str:
     if dtype.name in ("c64", "c128"):
         part = dtypes.FLOAT32 if dtype.name == "c64" else dtypes.FLOAT64
         return f"({_element_text(element.real, part)}, {_element_text(element.imag, part)})"
-    text = "nan" if np.isnan(element) else str(element) if dtype.name in ("f16", "f32") else repr(float(element))
+    with np.errstate(invalid="ignore"):
+        is_nan = np.isnan(element)
+    text = "nan" if is_nan else str(element) if dtype.name in ("f16", "f32") else repr(float(element))
     # NaN payloads, and decimals that two roundings would move, are written as bits.
     if _element_value(text, dtype).tobytes() == element.tobytes():
         return text if text.lstrip("-") in ("inf", "nan") or "." in text or "e" in text else text + ".0"

@@ -12,7 +12,7 @@ import pytest
 
 from optc.cli.app import run
 from optc.cli.arrays import read_inputs, statistics, write_arrays
-from optc.cli.output import count_text, emit_table, seconds_text, size_text
+from optc.cli.output import Progress, count_text, emit_json, emit_table, seconds_text, size_text
 from optc.errors import OptcError, UsageError
 from optc.ir.equality import equal
 from optc.ir.parser import parse_module
@@ -203,6 +203,27 @@ def test_units() -> None:
     ]
     assert [seconds_text(s) for s in (0, 2e-9, 1.5e-6, 0.0123, 4)] == ["0 s", "2 ns", "1.5 µs", "12.3 ms", "4 s"]
     assert [count_text(n) for n in (12, 1234, 3e6, 4.1e9, 2e12)] == ["12", "1.23 k", "3 M", "4.1 G", "2 T"]
+
+
+def test_json_holds_no_number_that_json_lacks(capsys: Capture) -> None:
+    emit_json({"a": np.float32(1.5), "b": [float("nan"), float("inf")], "c": Path("x"), "d": (True, None, np.int8(3))})
+    assert _json(capsys) == {"a": 1.5, "b": [None, None], "c": "x", "d": [True, None, 3]}
+
+
+def test_quick_work_shows_no_progress(capsys: Capture) -> None:
+    with Progress() as progress:
+        progress("one", 0, 2)
+        progress("two", 1, 2)
+    assert capsys.readouterr().err == ""
+
+
+def test_without_a_terminal_each_phase_is_one_line(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("optc.cli.output.PATIENCE", 0.0)
+    with Progress() as progress:
+        for what, done in (("tuning", 0), ("tuning", 1), ("linking", 0)):
+            progress(what, done, 2)
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err) == ("", "optc: tuning\noptc: linking\n")
 
 
 def test_tables_are_aligned(capsys: Capture) -> None:
