@@ -60,7 +60,7 @@ class Depthwise(Template):
         window = window_of(_anchor(group))
         assert window is not None
         width = window.columns.out
-        most = max(4, target.vector_registers - 4)
+        most = max(4, target.vector_registers // 2)
         shapes = {-(-width // -(-width // limit)) for limit in range(1, most + 1)}
         points = [
             (("columns", columns), ("unrolled", unrolled))
@@ -154,13 +154,16 @@ class Depthwise(Template):
         columns = knobs["columns"]
         taps = window.rows.kernel * window.columns.kernel
         shared = knobs["unrolled"] and window.columns.stride == 1
-        work = taps * columns * vectors * (1.0 if shared else 1.2)
+        work = taps * columns * vectors * (1.0 if shared else 1.02) + (CODE if knobs["unrolled"] else 0)
         if columns + (window.columns.kernel if shared else 1) > target.vector_registers - tiles.SLACK:
             work *= tiles.SPILL
         row_work = -(-window.columns.out // columns) * (work + window.rows.kernel * 3 + tiles.TILE_OVERHEAD)
         rows = conv.results[0].shape[0] * -(-conv.results[0].shape[1] // block) * window.rows.out
         moved = conv.operands[0].tensor_type.bytes + conv.results[0].tensor_type.bytes
         return rows * row_work * vector_seconds + tiles.traffic(target, moved, moved)
+
+
+CODE = 12  # multiply-adds' worth of the larger code
 
 
 def _anchor(group: Group) -> Operation:

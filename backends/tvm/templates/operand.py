@@ -36,11 +36,14 @@ def block_of(type: TensorType, axis: int) -> int:
 class Operand:
     """Elements by logical indices, in the type in which products are summed.
 
-    An input of the group is read where it lies. Operations before the contraction are evaluated once per element into
-    a scratch buffer, with axis 1 in blocks of `block`, which the loops of `fill` make.
+    An input of the group is read where it lies; with `moved`, so is one that only movements separate from the
+    contraction. Other operations before it are evaluated once per element into a scratch buffer, with axis 1 in blocks
+    of `block`, which the loops of `fill` make.
     """
 
-    def __init__(self, fused: FusedContraction, value: Value, block: int) -> None:
+    def __init__(
+        self, fused: FusedContraction, value: Value, block: int, *, moved: bool = False, name: str = "left"
+    ) -> None:
         self.value = value
         self.fused = fused
         self.block = block
@@ -49,16 +52,19 @@ class Operand:
         buffer = fused.buffer_of(value)
         self.layout = value.tensor_type.layout
         self.scratches: list[Buffer] = []
-        if buffer is None:
+        self.moved = moved and buffer is None
+        if buffer is None and not self.moved:
             self.layout = Layout(blocks=((1, block),)) if block > 1 else Layout()
             shape = value.tensor_type.with_layout(self.layout).stored_shape
-            buffer = loops.parameter(shape, self.dtype, "scratch")
+            buffer = loops.parameter(shape, self.dtype, f"{name}_scratch")
             self.scratches = [buffer]
         self.buffer = buffer
 
     def read(self, indices: Sequence[Any], within: Any = None) -> PrimExpr:
         """One element; `within` is the place in the block where axis 1 of `indices` counts blocks."""
-        if within is not None and self.block > 1:
+        if self.moved:
+            element = scoped(lambda: self.fused.tensor(self.value)(*indices))
+        elif within is not None and self.block > 1:
             element = self.buffer[(*indices, within)]
         else:
             element = self.buffer[stored_indices(self.layout, indices)]
@@ -107,6 +113,38 @@ class Operand:
             return loops.sequence(done)
 
         return loops.outer(row_axes, row, threads=threads)
+
+
+def only_moved(value: Value) -> bool:
+    """Whether nothing but movements of single elements stands between a value and the group's inputs."""
+    operation = value.producer
+    if operation is None:
+        return True
+    source = operation.operands[0]
+    return operation.name in _MOVES and source is not None and only_moved(source)
+
+
+_MOVES = frozenset(f"onnx.{name}" for name in ("Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity"))
+
+
+def contiguous(fused: FusedContraction, value: Value) -> bool:
+    """Whether neighbours along the last axis of a value that was only moved are neighbours in memory."""
+    from tvm import ir, sym, tirx
+
+    analyzer = sym.Analyzer()
+    indices = [tirx.Var(f"i{axis}", "int32") for axis in range(len(value.shape))]
+    for index, extent in zip(indices, value.shape, strict=True):
+        analyzer.bind(index, ir.Range(0, max(extent, 2) - 1))
+
+    def offset(last: Any) -> Any:
+        load = scoped(lambda: fused.tensor(value)(*indices[:-1], last))
+        flat: Any = 0
+        for position, extent in zip(load.indices, load.source.shape, strict=True):
+            flat = flat * extent + position
+        return flat
+
+    step = analyzer.simplify(offset(indices[-1] + 1) - offset(indices[-1]))
+    return isinstance(step, tirx.IntImm) and int(step) == 1
 
 
 def data_block(value: Value, target: Target) -> int:
