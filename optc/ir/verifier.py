@@ -14,6 +14,8 @@ from optc.ir.printer import ISOLATED, print_operation, print_type
 from optc.ir.source import caret_lines, near
 from optc.ir.types import OpaqueType, TensorType, ValueType
 
+BRANCH = "onnx.If"
+
 
 class InvalidModule(ModelError):
     """The module breaks a rule of the IR; `operation` is where, when it is one operation's fault."""
@@ -96,6 +98,7 @@ class _Verifier:
         self.operations: set[Operation] = set()
         self.graphs: set[Graph] = set()
         self.visible: set[Value] = set()
+        self.in_branch = False
 
     def collect(self, graph: Graph) -> None:
         if graph in self.graphs:
@@ -154,12 +157,13 @@ class _Verifier:
             if reason := self.type_fault(result.type):
                 raise _fault(operation, f"%{result.name} has an illegal type", reason, print_type(result.type))
             self.check_uses(result, operation)
-        outer = self.visible
+        outer = self.visible, self.in_branch
         if operation.name in ISOLATED:
             self.visible = set()
+        self.in_branch |= operation.name == BRANCH
         for graph in operation.graphs.values():
             self.graph(graph)
-        self.visible = outer
+        self.visible, self.in_branch = outer
         self.declaration(operation)
 
     def operands(self, operation: Operation) -> None:
@@ -223,11 +227,17 @@ class _Verifier:
         name = operation.name
         try:
             dialects.check(operation)
-            inferred = _inferred(operation)
         except KeyError:
             hint = near(name, dialects.known_names())
             raise _fault(operation, f"no operation is called '{name}'", hint or "nobody declares it") from None
         except ValueError as error:
+            raise _fault(operation, f"this {name} is illegal", str(error)) from None
+        try:
+            inferred = _inferred(operation)
+        except ValueError as error:
+            # A branch that is never taken with the shapes at hand may contradict them; it is still a valid program.
+            if self.in_branch:
+                return
             raise _fault(operation, f"this {name} is illegal", str(error)) from None
         if len(inferred) != len(operation.results):
             count = f"{name} gives {len(inferred)} results, not {len(operation.results)}"

@@ -243,6 +243,16 @@ def test_a_dangling_user_in_a_dropped_graph_is_found() -> None:
         verify(module)
 
 
+def test_a_branch_may_contradict_shapes_with_which_it_is_never_taken() -> None:
+    text = TEXT.replace("%t = onnx.Neg(%a)", "%t = onnx.Squeeze(%a)")
+    axis = "%i = optc.constant {value = dense<[0]> : tensor<1xi64>} : tensor<1xi64>\n        %t = onnx.Squeeze(%a, %i)"
+    verify(parse_module(text.replace("%t = onnx.Squeeze(%a)", axis)))
+    outside = text.replace("%a = onnx.Relu(%x)", "%i = optc.constant {value = dense<[0]> : tensor<1xi64>} : "
+                           "tensor<1xi64>\n    %a = onnx.Squeeze(%x, %i)")  # fmt: skip
+    with pytest.raises(InvalidModule, match="cannot be squeezed"):
+        verify(parse_module(outside))
+
+
 def test_types_that_know_less_are_compatible() -> None:
     text = 'graph @main(%x: tensor<batchx8xf32>) -> ("y") {\n  %y = onnx.Relu(%x) : TYPE\n  return %y\n}'
     for type in ("tensor<*xf32>", "tensor<4x8xf32>", "tensor<nx8xf32>", "tensor<batchxmxf32>"):
