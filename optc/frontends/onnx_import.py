@@ -273,7 +273,7 @@ class Importer:
             raise ModelError(
                 f"{what} of the domain '{domain}'",
                 where=where,
-                why="neither ONNX nor a function of the model defines it",
+                why="neither ONNX, onnxruntime nor a function of the model defines it",
                 hint=f"The model defines functions in {', '.join(domains)}."
                 if domains
                 else "Export the model with standard ONNX operations, or with the operation's function body.",

@@ -96,6 +96,8 @@ def _sorted(needs: Sequence[Sequence[int]], names: Sequence[str], label: str) ->
                 if state[following] == 1:
                     path = [i for i, _ in stack]
                     circle = path[path.index(following) :][::-1]
+                    start = circle.index(min(circle))
+                    circle = circle[start:] + circle[:start]
                     listed = " → ".join(f"'{names[i]}'" for i in (*circle, circle[0]))
                     raise ModelError(
                         "The graph has a cycle",
