@@ -21,6 +21,7 @@ PASSES: dict[str, str] = {
     "fold-batch-norm": "optc.passes.simplify.fold_batch_norm:FoldBatchNorm",
     "fold-shapes": "optc.passes.simplify.fold_shapes:FoldShapes",
     "fuse": "optc.passes.fusion.fuse:Fuse",
+    "inline-loops": "optc.passes.simplify.inline_loops:InlineLoops",
     "layout": "optc.passes.layout.assign:AssignLayouts",
     "recognize": "optc.passes.simplify.recognize:Recognize",
     "simplify": "optc.passes.simplify.simplify:Simplify",

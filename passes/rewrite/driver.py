@@ -100,7 +100,7 @@ class _Driver:
         location = self.erase(operation)
         builder.discard_unused()
         for item in builder.created:
-            item.location = location
+            item.location = item.location + location
         self.applied[rule.name].append(location)
         self.push(propagate_types(sharper))
         self.push(builder.created)

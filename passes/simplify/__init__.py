@@ -2,6 +2,7 @@
 
 ROUND = (
     "constant-if",
+    "inline-loops",
     "fold-shapes",
     "fold",
     "canonicalize",

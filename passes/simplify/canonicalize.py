@@ -8,9 +8,9 @@ from typing import ClassVar
 from optc.ir.core import Module
 from optc.passes.base import Pass, PassContext
 from optc.passes.rewrite import apply_rules
-from optc.passes.simplify.rules import arithmetic, contractions, identities, views
+from optc.passes.simplify.rules import arithmetic, contractions, identities, lookups, views
 
-RULES = (*identities.RULES, *views.RULES, *arithmetic.RULES, *contractions.RULES)
+RULES = (*identities.RULES, *views.RULES, *arithmetic.RULES, *contractions.RULES, *lookups.RULES)
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,8 @@ class Canonicalize(Pass):
 
     The canonical forms: Reshape for Flatten, Squeeze and Unsqueeze; one Reshape or Transpose for a chain of them;
     Reshape for a Transpose that moves unit axes only; Add and Mul of a constant for Sub and Div; Relu for a Clip at
-    zero; `MatMul + Add` for Gemm; Conv with pads for Pad + Conv.
+    zero; `MatMul + Add` for Gemm; Conv with pads for Pad + Conv; Slice for a Gather of one
+    known index.
     """
 
     name: ClassVar[str] = "canonicalize"

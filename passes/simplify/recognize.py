@@ -8,14 +8,15 @@ from typing import ClassVar
 from optc.ir.core import Module
 from optc.passes.base import Pass, PassContext
 from optc.passes.rewrite import apply_rules
-from optc.passes.simplify.rules import activations, normalizations
+from optc.passes.simplify.rules import activations, lookups, normalizations
 
-RULES = (*activations.RULES, *normalizations.RULES)
+RULES = (*activations.RULES, *normalizations.RULES, lookups.OneHotProduct())
 
 
 @dataclass(frozen=True)
 class Recognize(Pass):
-    """Recover Gelu, Swish, HardSwish, LayerNormalization, RMSNormalization, Softmax … from their decomposed forms.
+    """Recover Gelu, Swish, HardSwish, LayerNormalization, RMSNormalization, Softmax … from their decomposed forms,
+    and the table lookup from the product with a one-hot matrix.
 
     Expects the canonical forms of `canonicalize`, but matches those of the usual exporters as well.
     """

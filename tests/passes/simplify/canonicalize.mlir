@@ -281,3 +281,47 @@ graph @main(%x: tensor<2x3xf32>, %e: tensor<0x3xf32>, %z: tensor<1x3xf32>) -> ("
   %y = onnx.Add(%b, %z) : tensor<6x3xf32>
   return %y
 }
+
+// RUN: optc opt --passes 'canonicalize,dce'
+graph @main(%x: tensor<2x3x4xf32>) -> ("y") {
+  %last = optc.constant {value = dense<-1> : tensor<i64>} : tensor<i64>
+  %y = onnx.Gather(%x, %last) {axis = 1} : tensor<2x4xf32>
+  return %y
+}
+// -----
+graph @main(%x: tensor<2x3x4xf32>) -> ("y") {
+  %a = optc.constant {value = dense<[2]> : tensor<1xi64>} : tensor<1xi64>
+  %b = optc.constant {value = dense<[3]> : tensor<1xi64>} : tensor<1xi64>
+  %c = optc.constant {value = dense<[1]> : tensor<1xi64>} : tensor<1xi64>
+  %s = onnx.Slice(%x, %a, %b, %c) : tensor<2x1x4xf32>
+  %d = optc.constant {value = dense<[2, 4]> : tensor<2xi64>} : tensor<2xi64>
+  %y = onnx.Reshape(%s, %d) : tensor<2x4xf32>
+  return %y
+}
+
+// Quantizing what was just dequantized.
+// RUN: optc opt --passes 'canonicalize,dce'
+graph @main(%q: tensor<4xu8>) -> ("y") {
+  %s = optc.constant {value = dense<0.5> : tensor<f32>} : tensor<f32>
+  %t = optc.constant {value = dense<0.5> : tensor<f32>} : tensor<f32>
+  %z = optc.constant {value = dense<3> : tensor<u8>} : tensor<u8>
+  %d = onnx.DequantizeLinear(%q, %s, %z) : tensor<4xf32>
+  %y = onnx.QuantizeLinear(%d, %t, %z) : tensor<4xu8>
+  return %y
+}
+// -----
+graph @main(%q: tensor<4xu8>) -> ("y") {
+  return %q
+}
+
+// RUN: optc opt --passes 'canonicalize'
+graph @main(%q: tensor<4xu8>) -> ("y") {
+  %s = optc.constant {value = dense<0.5> : tensor<f32>} : tensor<f32>
+  %t = optc.constant {value = dense<0.25> : tensor<f32>} : tensor<f32>
+  %z = optc.constant {value = dense<3> : tensor<u8>} : tensor<u8>
+  %d = onnx.DequantizeLinear(%q, %s, %z) : tensor<4xf32>
+  %y = onnx.QuantizeLinear(%d, %t, %z) : tensor<4xu8>
+  return %y
+}
+// REMARK: missed remove-requantization: the scales differ
+// CHECK: onnx.QuantizeLinear

@@ -180,3 +180,31 @@ graph @main(%x: tensor<2x3xf32>, %i: tensor<1x2x4x4xf32>) -> ("y", "p") {
   %p = onnx.Reshape(%g, %shape) : tensor<1x2xf32>
   return %y, %p
 }
+
+// A product with a one-hot matrix is a lookup; an index outside the table gives zeros, as the product does.
+// RUN: optc opt --passes 'recognize,dce'
+graph @main(%i: tensor<1x5x1xi32>) -> ("y") {
+  %n = optc.constant {value = dense<[0, 1, 2]> : tensor<3xi32>} : tensor<3xi32>
+  %w = optc.constant {value = dense<[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]> : tensor<3x2xf32>} : tensor<3x2xf32>
+  %e = onnx.Equal(%i, %n) : tensor<1x5x3xbool>
+  %c = onnx.Cast(%e) {to = 1} : tensor<1x5x3xf32>
+  %y = onnx.MatMul(%c, %w) : tensor<1x5x2xf32>
+  return %y
+}
+// REMARK: applied one-hot-product: once
+// CHECK: onnx.Where
+// CHECK: dense<[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 0.0, 0.0]> : tensor<4x2xf32>
+// CHECK: %y = onnx.Gather
+// CHECK-NOT: onnx.MatMul
+
+// RUN: optc opt --passes 'recognize'
+graph @main(%i: tensor<5x1xi32>) -> ("y") {
+  %n = optc.constant {value = dense<[0, 1, 3]> : tensor<3xi32>} : tensor<3xi32>
+  %w = optc.constant {value = dense<1.0> : tensor<3x2xf32>} : tensor<3x2xf32>
+  %e = onnx.Equal(%i, %n) : tensor<5x3xbool>
+  %c = onnx.Cast(%e) {to = 1} : tensor<5x3xf32>
+  %y = onnx.MatMul(%c, %w) : tensor<5x2xf32>
+  return %y
+}
+// REMARK: missed one-hot-product: 'n' is a constant of shape (3,) where 0, 1, 2 … is expected
+// CHECK: onnx.MatMul

@@ -282,6 +282,22 @@ def test_missed_rewrites_are_told_once() -> None:
     assert missed == ["'y' is also read by the graph's outputs"]
 
 
+@pytest.mark.parametrize("dtype", [np.int32, np.int64])
+def test_a_lookup_outside_the_table_gives_zeros(dtype: type) -> None:
+    make = Builder(dtype=np.dtype(dtype).name.replace("int", "i"), i="2,6,1")
+    numbers = make.constant(np.arange(5), dtype)
+    table = make.constant(np.arange(10).reshape(5, 2) + 1, np.float32)
+    one_hot = make("Cast", make("Equal", make.input("i"), numbers), to=1)
+    make.graph.set_outputs([make("MatMul", one_hot, table)])
+    module = Module(make.graph)
+    feeds = {"i": np.asarray([[-6, -5, -1, 0, 1, 4], [5, 6, 2, 3, 100, 2**30]], dtype)[..., None]}
+    before = run(clone_module(module), feeds)
+    Simplify().run(module, PassContext())
+    verify(module)
+    assert "onnx.Gather" in {item.name for item in module.walk()}
+    assert_same(before, run(module, feeds))
+
+
 def test_weights_are_shared_and_kept() -> None:
     make = Builder(x="2,3")
     weight = np.arange(9, dtype=np.float32).reshape(3, 3)
