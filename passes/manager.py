@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shlex
 import tempfile
 import time
@@ -17,6 +18,8 @@ from optc.ir.resources import save_module
 from optc.ir.verifier import InvalidModule, verify
 from optc.passes.base import Pass, PassContext
 from optc.passes.pipeline import print_pass, print_pipeline
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,7 @@ def run_pipeline(
         seconds = time.perf_counter() - start
         after = _count(module)
         runs.append(PassRun(item.name, seconds, changed, before, after))
+        _LOG.debug("%s: %.1f ms, %d operations before, %d after", print_pass(item), 1e3 * seconds, before, after)
         before = after
         if dump is not None:
             save_module(module, dump / f"{position + 1:02}-{item.name}.mlir")

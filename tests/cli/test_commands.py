@@ -101,6 +101,13 @@ def test_opt_times_and_remarks_go_to_standard_error(source: Path, capsys: Captur
     assert "applied fold (fold)" in captured.err
 
 
+def test_verbose_traces_every_pass(source: Path, capsys: Capture) -> None:
+    assert run(["opt", str(source), "--passes", "fold{max-growth=64},dce", "-v"]) == 0
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.startswith("optc.passes.manager: fold{max-growth=64}: ")
+    assert second.startswith("optc.passes.manager: dce: ") and second.endswith(" 3 operations before, 2 after")
+
+
 def test_passes_lists_all_with_their_summary(capsys: Capture) -> None:
     assert run(["passes"]) == 0
     lines = capsys.readouterr().out.splitlines()
