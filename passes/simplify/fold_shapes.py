@@ -94,7 +94,7 @@ def _target(operation: Operation) -> list[int] | None:
     dims = dims_of(wanted)
     result = operation.result.type
     if dims is None and isinstance(result, TensorType):
-        dims = list(result.shape) if result.shape is not None else None  # type: ignore[arg-type]
+        dims = list(result.shape) if result.shape is not None else None
     shape = source.type.shape if isinstance(source.type, TensorType) else None
     if dims is None or shape is None or 0 in dims or operation.attributes.get("allowzero"):
         return None

@@ -53,10 +53,10 @@ def _refusal(operation: Operation, max_steps: int) -> str | None:
     """Why an operation is not unrolled."""
     data, lengths = operation.operands[0], operation.operand(4)
     shape = shape_of(data)
-    if shape is None or not all(isinstance(dim, int) for dim in shape):
+    if data is None or shape is None or not all(isinstance(dim, int) for dim in shape):
         return "the length of the sequence is known only at run time"
     by_batch = bool(attribute(operation, "layout"))
-    length, batch = (shape[1], shape[0]) if by_batch else (shape[0], shape[1])
+    batch, length = data.shape[:2] if by_batch else data.shape[1::-1]
     directions = _directions(operation)
     if length * len(directions) > max_steps:
         return f"its {length} steps in {len(directions)} directions are above max-steps = {max_steps}"

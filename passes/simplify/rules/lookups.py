@@ -46,18 +46,20 @@ class OneHotProduct(PatternRule):
 
 @on("Gather")
 def gather_as_slice(op: Builder, operation: Operation) -> Value | None:
-    """Gather of one constant index → Slice, and a Reshape where the axis goes away."""
+    """Gather of one known index, or of neighbours in their order → Slice, and a Reshape where axes come or go."""
     source, index = operation.operands
     shape, chosen = shape_of(source), ints(index)
-    if source is None or not shape or chosen is None or len(chosen) != 1 or source.is_constant:
+    if source is None or not shape or not chosen or source.is_constant:
         return None
     axis = attribute(operation, "axis") % len(shape)
     extent: Dim = shape[axis]
     target = reshape_target(shape_of(operation.result))
-    if not isinstance(extent, int) or not -extent <= chosen[0] < extent or target is None:
+    if not isinstance(extent, int) or target is None or not all(-extent <= item < extent for item in chosen):
         return None
-    start = chosen[0] % extent
-    return op.Reshape(op.Slice(source, [start], [start + 1], [axis]), target)
+    places = [item % extent for item in chosen]
+    if places != list(range(places[0], places[0] + len(places))):
+        return None
+    return op.Reshape(op.Slice(source, [places[0]], [places[-1] + 1], [axis]), target)
 
 
 @on("QuantizeLinear")

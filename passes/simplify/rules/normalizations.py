@@ -94,7 +94,10 @@ def affine_of_normalization(op: Builder, operation: Operation) -> Value | Miss |
         if scale is None or scale.constant is None or (bias is not None and bias.constant is None):
             return Miss("its scale is known only at run time")
         rank = len(shape_of(value) or ())
-        extents = tuple((shape_of(value) or ())[attribute(producer, "axis") % rank :])
+        normal = (shape_of(value) or ())[attribute(producer, "axis") % rank :]
+        if not all(isinstance(dim, int) for dim in normal):
+            return Miss(f"the normalized extents are not known: {value.type}")
+        extents = tuple(int(dim) for dim in normal)  # type: ignore[arg-type]
         while array.ndim > len(extents) and array.shape[0] == 1:
             array = array[0]
         if array.ndim > len(extents) or np.broadcast_shapes(array.shape, extents) != extents:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 from optc.ir.core import Operation, Value
 from optc.ir.dims import Dim
+from optc.ir.types import TensorType
 from optc.passes.rewrite import Builder, Miss, on
 from optc.passes.simplify.facts import ints, reshape_target, shape_of
 
@@ -72,8 +75,75 @@ def transpose_of_unit_axes(op: Builder, operation: Operation) -> Value | None:
     return op.Reshape(operation.operands[0], target) if long == sorted(long) else None
 
 
+@on("Reshape")
+def drop_axes_before_transpose(op: Builder, operation: Operation) -> Value | None:
+    """A Reshape that only drops unit axes behind a Transpose → in front of it, where it can meet other ones."""
+    source = operation.operands[0]
+    inner = None if source is None else source.producer
+    if source is None or inner is None or inner.name != "onnx.Transpose" or source.users != [operation]:
+        return None
+    perm, shape, result = permutation(inner), shape_of(inner.operands[0]), shape_of(operation.result)
+    if perm is None or shape is None or result is None:
+        return None
+    dropped = _dropped_axes([shape[axis] for axis in perm], list(result))
+    if not dropped:
+        return None
+    kept = [axis for position, axis in enumerate(perm) if position not in dropped]
+    order = sorted(kept)
+    target = reshape_target(tuple(shape[axis] for axis in order))
+    if target is None:
+        return None
+    return op.Transpose(op.Reshape(inner.operands[0], target), perm=tuple(order.index(axis) for axis in kept))
+
+
+def _dropped_axes(before: list[Dim], after: list[Dim]) -> set[int]:
+    """The unit axes whose removal turns one shape into the other; empty when that is not what happens."""
+    dropped: set[int] = set()
+    position = 0
+    for axis, dim in enumerate(before):
+        if position < len(after) and dim == after[position]:
+            position += 1
+        elif _is_one(dim):
+            dropped.add(axis)
+        else:
+            return set()
+    return dropped if position == len(after) else set()
+
+
+@on("Slice")
+def slice_before_transpose(op: Builder, operation: Operation) -> Value | None:
+    """Slices of a Transpose → a Transpose of each Slice, so that no element moves twice and none in vain."""
+    source = operation.operands[0]
+    inner = None if source is None else source.producer
+    if source is None or inner is None or inner.name != "onnx.Transpose":
+        return None
+    perm, axes = permutation(inner), ints(operation.operand(3))
+    slices_only = all(user.name == "onnx.Slice" and user.operands[0] is source for user in source.users)
+    if perm is None or axes is None or not slices_only or _moved(source.users) > _moved([inner]):
+        return None
+    moved = [perm[axis % len(perm)] for axis in axes]
+    operands = list(operation.operands)
+    operands[0], operands[3] = inner.operands[0], op.value(moved)
+    return op.Transpose(op.clone(operation, operands), perm=perm)
+
+
+def _moved(operations: list[Operation]) -> float:
+    """The elements of the results; infinity where they are not known."""
+    types = [operation.result.type for operation in operations]
+    known = [type for type in types if isinstance(type, TensorType) and type.is_static]
+    return sum(type.elements for type in known) if len(known) == len(types) else math.inf
+
+
 def _is_one(dim: Dim) -> bool:
     return isinstance(dim, int) and dim == 1
 
 
-RULES = (as_reshape, merge_reshapes, remove_transpose, merge_transposes, transpose_of_unit_axes)
+RULES = (
+    as_reshape,
+    merge_reshapes,
+    remove_transpose,
+    merge_transposes,
+    transpose_of_unit_axes,
+    slice_before_transpose,
+    drop_axes_before_transpose,
+)

@@ -325,3 +325,76 @@ graph @main(%q: tensor<4xu8>) -> ("y") {
 }
 // REMARK: missed remove-requantization: the scales differ
 // CHECK: onnx.QuantizeLinear
+
+// Neighbours in their order, here all of them in another shape.
+// RUN: optc opt --passes 'canonicalize,dce'
+graph @main(%x: tensor<4xf32>) -> ("y") {
+  %all = optc.constant {value = dense<[0, 1, 2, -1]> : tensor<2x2xi64>} : tensor<2x2xi64>
+  %y = onnx.Gather(%x, %all) {axis = 0} : tensor<2x2xf32>
+  return %y
+}
+// -----
+graph @main(%x: tensor<4xf32>) -> ("y") {
+  %d = optc.constant {value = dense<[2, 2]> : tensor<2xi64>} : tensor<2xi64>
+  %y = onnx.Reshape(%x, %d) : tensor<2x2xf32>
+  return %y
+}
+
+// RUN: optc opt --passes 'canonicalize'
+graph @main(%x: tensor<4xf32>) -> ("y") {
+  %some = optc.constant {value = dense<[0, 2]> : tensor<2xi64>} : tensor<2xi64>
+  %y = onnx.Gather(%x, %some) {axis = 0} : tensor<2xf32>
+  return %y
+}
+// CHECK: onnx.Gather
+
+// Each half is cut before it is transposed.
+// RUN: optc opt --passes 'canonicalize,cse,dce'
+graph @main(%x: tensor<4x2x3xf32>) -> ("y", "z") {
+  %a = optc.constant {value = dense<[0]> : tensor<1xi64>} : tensor<1xi64>
+  %b = optc.constant {value = dense<[1]> : tensor<1xi64>} : tensor<1xi64>
+  %c = optc.constant {value = dense<[2]> : tensor<1xi64>} : tensor<1xi64>
+  %t = onnx.Transpose(%x) {perm = [1, 2, 0]} : tensor<2x3x4xf32>
+  %y = onnx.Slice(%t, %a, %b, %a) : tensor<1x3x4xf32>
+  %z = onnx.Slice(%t, %b, %c, %a) : tensor<1x3x4xf32>
+  return %y, %z
+}
+// -----
+graph @main(%x: tensor<4x2x3xf32>) -> ("y", "z") {
+  %a = optc.constant {value = dense<[0]> : tensor<1xi64>} : tensor<1xi64>
+  %b = optc.constant {value = dense<[1]> : tensor<1xi64>} : tensor<1xi64>
+  %c = optc.constant {value = dense<[2]> : tensor<1xi64>} : tensor<1xi64>
+  %s = onnx.Slice(%x, %a, %b, %b) : tensor<4x1x3xf32>
+  %y = onnx.Transpose(%s) {perm = [1, 2, 0]} : tensor<1x3x4xf32>
+  %r = onnx.Slice(%x, %b, %c, %b) : tensor<4x1x3xf32>
+  %z = onnx.Transpose(%r) {perm = [1, 2, 0]} : tensor<1x3x4xf32>
+  return %y, %z
+}
+
+// Once the unit axis is gone, the two Transposes are one.
+// RUN: optc opt --passes 'canonicalize,dce'
+graph @main(%x: tensor<2x5x1x3x4xf32>) -> ("y") {
+  %t = onnx.Transpose(%x) {perm = [2, 0, 3, 1, 4]} : tensor<1x2x3x5x4xf32>
+  %d = optc.constant {value = dense<[2, 3, 5, 4]> : tensor<4xi64>} : tensor<4xi64>
+  %r = onnx.Reshape(%t, %d) : tensor<2x3x5x4xf32>
+  %y = onnx.Transpose(%r) {perm = [0, 1, 3, 2]} : tensor<2x3x4x5xf32>
+  return %y
+}
+// -----
+graph @main(%x: tensor<2x5x1x3x4xf32>) -> ("y") {
+  %d = optc.constant {value = dense<[2, 5, 3, 4]> : tensor<4xi64>} : tensor<4xi64>
+  %r = onnx.Reshape(%x, %d) : tensor<2x5x3x4xf32>
+  %y = onnx.Transpose(%r) {perm = [0, 2, 3, 1]} : tensor<2x3x4x5xf32>
+  return %y
+}
+
+// A Reshape that joins axes stays where it is.
+// RUN: optc opt --passes 'canonicalize'
+graph @main(%x: tensor<2x5x3xf32>) -> ("y") {
+  %t = onnx.Transpose(%x) {perm = [1, 0, 2]} : tensor<5x2x3xf32>
+  %d = optc.constant {value = dense<[5, 6]> : tensor<2xi64>} : tensor<2xi64>
+  %y = onnx.Reshape(%t, %d) : tensor<5x6xf32>
+  return %y
+}
+// CHECK: onnx.Transpose
+// CHECK: onnx.Reshape
