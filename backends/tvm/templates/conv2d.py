@@ -96,19 +96,20 @@ class Conv2d(Template):
             first_row, row_count = window.rows.taps(row)
 
             def reduction(step: tiles.Step) -> Stmt:
-                def multiply(outer: Any, kh: Any, kw: Any, valid: list[int]) -> Stmt:
+                def multiply(channel_in: Any, kh: Any, kw: Any, valid: list[int]) -> Stmt:
                     tap = kh * window.columns.kernel + kw
-                    run = tap * blocks + outer if knobs["taps_outer"] else outer * taps + tap
+                    outer, within = channel_in // block, channel_in % block
+                    if knobs["taps_outer"]:
+                        position = tap * (blocks * block) + channel_in
+                    else:
+                        position = (outer * taps + tap) * block + within
 
-                    def element(within: Any) -> Stmt:
-                        def product(column: int, offset: int, lane: Any) -> Any:
-                            place = window.logical(window.rows.reads(row, kh), window.columns.reads(start + column, kw))
-                            weight = weights[channel * steps + (run * block + within) * size + offset + lane]
-                            return data.read((n, outer, *place), within) * weight.astype(data.accumulator)
+                    def product(column: int, offset: int, lane: Any) -> Any:
+                        place = window.logical(window.rows.reads(row, kh), window.columns.reads(start + column, kw))
+                        weight = weights[channel * steps + position * size + offset + lane]
+                        return data.read((n, outer, *place), within) * weight.astype(data.accumulator)
 
-                        return step(product, valid)
-
-                    return loops.serial(block, element, "ci")
+                    return step(product, valid)
 
                 def kernel_rows(body: Callable[[Any], Stmt]) -> Stmt:
                     return loops.serial(row_count, body, "kh", start=first_row)
@@ -116,19 +117,18 @@ class Conv2d(Template):
                 def kernel_columns(body: Callable[[Any, list[int]], Stmt]) -> Stmt:
                     return row_steps(window.columns, start, columns, interior, body)
 
-                def channel_blocks(body: Callable[[Any], Stmt]) -> Stmt:
-                    return loops.serial(blocks, body, "co")
+                # One loop over all input channels: LLVM would unroll a loop over one block, and take long over it.
+                def input_channels(body: Callable[[Any], Stmt]) -> Stmt:
+                    return loops.serial(blocks * block, body, "ci")
 
                 if knobs["taps_outer"]:
                     return kernel_rows(
                         lambda kh: kernel_columns(
-                            lambda kw, valid: channel_blocks(lambda outer: multiply(outer, kh, kw, valid))
+                            lambda kw, valid: input_channels(lambda c: multiply(c, kh, kw, valid))
                         )
                     )
-                return channel_blocks(
-                    lambda outer: kernel_rows(
-                        lambda kh: kernel_columns(lambda kw, valid: multiply(outer, kh, kw, valid))
-                    )
+                return input_channels(
+                    lambda c: kernel_rows(lambda kh: kernel_columns(lambda kw, valid: multiply(c, kh, kw, valid)))
                 )
 
             def finish(column: Any, offset: int, lane: Any, value: Any) -> Stmt:

@@ -1,0 +1,93 @@
+"""Measure several kernels of one group on this host, in the process that calls."""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from optc.backends.host.toolchain import find_compiler
+from optc.backends.tvm.codegen import compile_kernels
+from optc.backends.tvm.group import Group
+from optc.backends.tvm.template import KernelDefinition, Schedule, Template
+from optc.targets.target import Target
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ALIGNMENT = 64
+ROUNDS = 9
+
+_LAUNCH = r"""
+#include <stdint.h>
+struct environment { void* sync; int32_t tasks; };
+typedef int (*task_function)(int, struct environment*, void*);
+static int launch(task_function task, void* data, int wanted) {
+  (void)wanted;
+  struct environment alone = {0, 1};
+  return task(0, &alone, data);
+}
+int (*__TVMBackendParallelLaunch)(task_function, void*, int) = launch;
+"""
+
+
+def measure(template: Template, group: Group, schedules: Sequence[Schedule], target: Target) -> list[float]:
+    """Seconds of one call on one thread for each schedule, the least of several calls taken in turn.
+
+    The second-level cache is overwritten before each call, since in a network another layer has used it.
+    """
+    definitions = [template.build(group, schedule, target) for schedule in schedules]
+    with tempfile.TemporaryDirectory(prefix="optc-tune-") as folder:
+        library = _link(definitions, target, Path(folder))
+        calls = [_prepare(library, number, definition) for number, definition in enumerate(definitions)]
+        others = np.zeros(max(1, target.caches[1].bytes // 4 if len(target.caches) > 1 else 1), np.float32)
+        least = [math.inf] * len(calls)
+        for _ in range(ROUNDS):
+            for number, call in enumerate(calls):
+                others += 1.0
+                start = time.perf_counter()
+                call()
+                least[number] = min(least[number], time.perf_counter() - start)
+    return least
+
+
+def _link(definitions: Sequence[KernelDefinition], target: Target, folder: Path) -> ctypes.CDLL:
+    kernels = {f"candidate{number}": definition.function for number, definition in enumerate(definitions)}
+    (folder / "kernels.o").write_bytes(compile_kernels(kernels, target))
+    (folder / "launch.c").write_text(_LAUNCH)
+    find_compiler().run(["-O1", "-shared", "-fPIC", "-o", "kernels.so", "kernels.o", "launch.c", "-lm"], folder)
+    return ctypes.CDLL(str(folder / "kernels.so"))
+
+
+def _prepare(library: ctypes.CDLL, number: int, definition: KernelDefinition) -> Callable[[], int]:
+    """A call of one candidate on buffers of its own."""
+    function: Any = getattr(library, f"candidate{number}")
+    buffers = [_buffer([int(extent) for extent in each.shape], str(each.dtype)) for each in definition.function.params]
+    pointers = [ctypes.c_void_p(buffer.ctypes.data) for buffer in buffers]
+
+    def call() -> int:
+        assert buffers  # keeps them alive
+        return int(function(*pointers))
+
+    call()
+    return call
+
+
+def _buffer(shape: Sequence[int], dtype: str) -> np.ndarray:
+    """An aligned array: small numbers for floats, zeros (valid as indices) for the rest."""
+    size = math.prod(shape)
+    width = {"bool": 1, "bfloat16": 2}.get(dtype) or np.dtype(dtype).itemsize
+    raw = np.zeros(size * width + ALIGNMENT, np.uint8)
+    start = -raw.ctypes.data % ALIGNMENT
+    buffer = raw[start : start + size * width]
+    if dtype in ("float32", "float64"):
+        random = np.random.default_rng(0)
+        buffer = buffer.view(dtype)
+        buffer[:] = random.uniform(-1.0, 1.0, size)
+    return buffer
