@@ -79,6 +79,8 @@ def _type_refusal(kind: object, name: str) -> str | None:
         return f"elements of '{name}' are {kind.dtype}"
     if not kind.is_static:
         return f"the shape of '{name}' is not static"
+    if kind.elements == 0:
+        return f"'{name}' is empty"
     if kind.elements > _MOST_ELEMENTS:
         return f"'{name}' has more than 2^31 - 1 elements"
     return None

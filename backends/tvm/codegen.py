@@ -10,6 +10,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from optc.backends.tvm.temporaries import bindings_to_arrays
+
 if TYPE_CHECKING:
     from tvm import IRModule
     from tvm.ir.transform import Pass
@@ -70,7 +72,7 @@ def lower_kernels(kernels: Mapping[str, PrimFunc], target: Target) -> Any:
 
     device = tvm_target(target)
     vectorise = device.kind.name != "c"  # TVM prints vectors as OpenCL, which is no C
-    module = tvm.IRModule({name: kernels[name].with_attr("global_symbol", name) for name in sorted(kernels)})
+    module = tvm.IRModule({name: bindings_to_arrays(kernels[name]).with_attr("global_symbol", name) for name in sorted(kernels)})
     module = tirx.transform.BindTarget(device)(module)
     module = tvm.ir.transform.Sequential(_lowering_passes(vectorise))(module)
     module = _each(module, lambda name, function: _with_pointer_parameters(function, name))
@@ -88,32 +90,35 @@ def _each(module: IRModule, change: Any) -> IRModule:
 
 
 def _lowering_passes(vectorise: bool) -> list[Pass]:
-    """TVM's CPU lowering without the packed calling convention."""
+    """What turns loop nests into code that LLVM takes.
+
+    Templates write plain loops, no schedulable blocks. Passes that bind names in TVM's arithmetic analyzer are left
+    out: it expands each name where it is used, which grows exponentially with the length of a chain of formulas.
+    """
     from tvm import s_tir, tirx
 
-    scheduled, plain = s_tir.transform, tirx.transform
+    plain = tirx.transform
     return [
-        scheduled.CanonicalizeLoop(),
-        scheduled.LowerInitBlock(),
-        scheduled.PlanAndUpdateBufferAllocationLocation(),
-        scheduled.ConvertBlocksToOpaque(),
-        scheduled.CompactBufferAllocation(),
-        scheduled.LowerMatchBuffer(),
-        scheduled.StmtSimplify(),
-        scheduled.LowerOpaqueBlock(),
-        plain.FlattenBuffer(),
+        plain.Apply(_flattened),
         plain.BF16ComputeLegalize(),
-        plain.NarrowDataType(32),
-        scheduled.LoopPartition(),
         plain.VectorizeLoop(vectorise),
         plain.UnrollLoop(),
-        scheduled.RenormalizeSplitPattern(),
         plain.StmtSimplify(),
         plain.RemoveNoOp(),
-        scheduled.RewriteUnsafeSelect(),
+        s_tir.transform.RewriteUnsafeSelect(),
         plain.CommonSubexprElim(),
         plain.VerifyMemory(),
     ]
+
+
+def _flattened(function: PrimFunc) -> PrimFunc:
+    """Buffers of several dimensions, or of bools, become flat ones of bytes; others are left alone."""
+    tvm = load_tvm()
+    from tvm import tirx
+
+    if all(len(buffer.shape) == 1 and str(buffer.dtype) != "bool" for buffer in function.params):
+        return function
+    return tirx.transform.FlattenBuffer()(tvm.IRModule({"main": function}))["main"]
 
 
 def _with_pointer_parameters(function: PrimFunc, name: str) -> PrimFunc:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from optc.backends.tvm import loops
 from optc.backends.tvm.emission.analysis import Analysis, Ranges, analyse
+from optc.backends.tvm.lowering.binding import dtype_of
 from optc.backends.tvm.lowering.context import Combiner, Elements
 
 if TYPE_CHECKING:
@@ -26,11 +27,22 @@ class Store:
 
     @property
     def statement(self) -> Stmt:
-        return loops.store(self.buffer, self.value, [self.offset])
+        return loops.store(self.buffer, stored(self.value, str(self.buffer.dtype)), [self.offset])
 
     @property
     def item_bytes(self) -> int:
         return item_bytes(str(self.buffer.dtype))
+
+
+def stored(value: PrimExpr, dtype: str) -> PrimExpr:
+    """A value as a buffer of type `dtype` holds it: bools are bytes, bfloat16 the upper half of an f32."""
+    from tvm import tirx
+
+    if dtype_of(value) == "bool":
+        return tirx.Select(value, tirx.const(1, "uint8"), tirx.const(0, "uint8"))
+    if dtype_of(value) == "float32" and dtype == "uint16":
+        return tirx.shift_right(tirx.reinterpret("uint32", value), tirx.const(16, "uint32")).astype("uint16")
+    return value
 
 
 def item_bytes(dtype: str) -> int:

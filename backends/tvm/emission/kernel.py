@@ -17,11 +17,12 @@ from optc.backends.tvm.codegen import load_tvm
 from optc.backends.tvm.emission.blocks import Emitter, Store, item_bytes
 from optc.backends.tvm.group import Group
 from optc.backends.tvm.lowering import LoweringContext, Stage, choose, lower_operations, scoped, scoped_all
-from optc.backends.tvm.lowering.context import Elements
+from optc.backends.tvm.lowering.context import Elements, immediate
 from optc.backends.tvm.lowering.recording import current_analyzer, note_read
 from optc.backends.tvm.template import KernelDefinition
 from optc.backends.tvm.tensor import LogicalTensor, logical_indices, stored_indices
 from optc.ir.core import Value
+from optc.ir.dtypes import DType
 
 if TYPE_CHECKING:
     from tvm.tirx import Buffer, PrimExpr, Stmt
@@ -134,18 +135,18 @@ class GroupKernel:
             for position, dtype in enumerate(stage.dtypes):
                 needed = size * dtype.bytes
                 if needed <= room:
-                    buffer, allocation = loops.local(size, dtype.numpy_name, f"{stage.name}{position}")
+                    buffer, allocation = loops.local(size, storage_name(dtype), f"{stage.name}{position}")
                     parts.append(allocation)
                     room -= needed
                     buffers.append((buffer, 0))
                 else:
                     rows = _product(geometry) if row is not None else 1
-                    buffer = loops.parameter((size * rows,), dtype.numpy_name, f"{stage.name}_scratch{len(self._scratch)}")
+                    buffer = loops.parameter((size * rows,), storage_name(dtype), f"{stage.name}_scratch{len(self._scratch)}")
                     self._scratch.append(buffer)
                     buffers.append((buffer, 0 if row is None else row * size))
             parts.append(_stage_nest(stage, buffers, extents, origin, emitter))
             reader = _TileReader(extents, origin, emitter)
-            stage.read = tuple(reader.reading(buffer, base) for buffer, base in buffers)
+            stage.read = tuple(reader.reading(b, base, t) for (b, base), t in zip(buffers, stage.dtypes, strict=True))
         parts += [self._output_nest(*output, geometry, tile, emitter) for output in self.outputs]
         return loops.sequence(parts)
 
@@ -178,7 +179,7 @@ class GroupKernel:
                 if not padded:
                     return inside()
                 within = [tirx.convert(logical[axis]) < value.shape[axis] for axis in padded]
-                return choose(tirx.all(*within), inside, lambda: tirx.const(0, value.dtype.numpy_name))
+                return choose(tirx.all(*within), inside, lambda: immediate(0, value.dtype))
 
             return [Store(buffer, _flat_offset(place, stored), scoped(guarded))]
 
@@ -215,15 +216,15 @@ class _TileReader:
         self.origin = origin
         self.whole = all(isinstance(o, int) for o in origin)
 
-    def reading(self, buffer: Buffer, base: Any) -> Any:
+    def reading(self, buffer: Buffer, base: Any, dtype: DType) -> Any:
         def element(*indices: Any) -> PrimExpr:
             local = [_minus(i, o) for i, o in zip(indices, self.origin, strict=True)]
             if not self.whole:
                 self._check(local)
             local = [0 if extent == 1 else index for index, extent in zip(local, self.extents, strict=True)]
             offset = _add(base, _flat_offset(local, self.extents))
-            note_read(offset, item_bytes(str(buffer.dtype)))
-            return buffer[offset]
+            note_read(offset, dtype.bytes)
+            return loaded(buffer[offset], dtype)
 
         return element
 
@@ -275,13 +276,27 @@ def read_input(value: Value, buffer: Buffer) -> LogicalTensor:
         place = stored_indices(kind.layout, indices)
         offset = _flat_offset([0 if n == 1 else i for i, n in zip(place, stored, strict=True)], stored)
         note_read(offset, value.dtype.bytes)
-        return buffer[offset]
+        return loaded(buffer[offset], value.dtype)
 
     return LogicalTensor(value.shape, value.dtype, element)
 
 
+def storage_name(dtype: DType) -> str:
+    """TIR's type for elements in memory: bools are bytes, bfloat16 the upper half of an f32."""
+    return {"bool": "uint8", "bf16": "uint16"}.get(dtype.name, dtype.numpy_name)
+
+
+def loaded(element: PrimExpr, dtype: DType) -> PrimExpr:
+    """An element from memory as the type that expressions use."""
+    from tvm import tirx
+
+    if dtype.name == "bf16":
+        return tirx.reinterpret("float32", tirx.shift_left(element.astype("uint32"), tirx.const(16, "uint32")))
+    return element != tirx.const(0, "uint8") if dtype.name == "bool" else element
+
+
 def _flat(value: Value, name: str) -> Buffer:
-    return loops.parameter((max(1, _product(value.tensor_type.stored_shape)),), value.dtype.numpy_name, name)
+    return loops.parameter((_product(value.tensor_type.stored_shape),), storage_name(value.dtype), name)
 
 
 def _flat_offset(indices: Sequence[Any], extents: Sequence[int]) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from optc.backends.tvm.lowering.binding import bind
+from optc.backends.tvm.lowering.binding import bind, dtype_of
 from optc.backends.tvm.lowering.elementwise import elementwise
 from optc.backends.tvm.math.functions import (
     const_like,
@@ -113,9 +113,9 @@ def _shrink(operation: Operation, x: PrimExpr) -> PrimExpr:
 
     limit, bias = _attribute(operation, "lambd", 0.5), _attribute(operation, "bias", 0.0)
     x = bind(x)
-    if not str(x.dtype).startswith("float"):
+    if not dtype_of(x).startswith("float"):
         wide = bind(x.astype("float32"))
-        return _shrunk(wide, limit, bias).astype(str(x.dtype))
+        return _shrunk(wide, limit, bias).astype(dtype_of(x))
     assert tirx is not None
     return _shrunk(x, limit, bias)
 

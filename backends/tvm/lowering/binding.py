@@ -30,6 +30,11 @@ class _Scope:
 _SCOPES: ContextVar[tuple[_Scope, ...]] = ContextVar("scopes", default=())
 
 
+def dtype_of(value: PrimExpr) -> str:
+    """TIR's name of an expression's element type."""
+    return str(value.ty)
+
+
 def scoped(build: Callable[[], PrimExpr]) -> PrimExpr:
     """Build an expression in which `bind` may name values; what it named is bound around the result.
 
@@ -66,7 +71,7 @@ def bind(value: PrimExpr) -> PrimExpr:
     scopes = _SCOPES.get()
     if not scopes or isinstance(value, int | float | tirx.Var | tirx.IntImm | tirx.FloatImm):
         return value
-    var = tirx.Var("t", str(value.dtype))
+    var = tirx.Var("t", dtype_of(value))
     scopes[-1].bindings.append((var, value))
     return var
 
@@ -91,9 +96,10 @@ def shared(tensor: LogicalTensor) -> LogicalTensor:
 def _key(index: PrimExpr | int) -> object:
     if isinstance(index, int):
         return index
-    from tvm import ir, tirx
+    import tvm_ffi
+    from tvm import tirx
 
-    return int(index) if isinstance(index, tirx.IntImm) else ("expression", ir.structural_hash(index))
+    return int(index) if isinstance(index, tirx.IntImm) else ("expression", tvm_ffi.structural_hash(index))
 
 
 def choose(condition: PrimExpr, then: Callable[[], PrimExpr], otherwise: Callable[[], PrimExpr]) -> PrimExpr:

@@ -206,7 +206,7 @@ def constant_tensor(array: np.ndarray) -> LogicalTensor:
 
 
 def immediate(value: float | int | bool, dtype: DType) -> PrimExpr:
-    """A TIR constant of an element type."""
+    """A TIR constant of an element type; bfloat16 values are f32 in expressions."""
     from tvm import tirx
 
-    return tirx.const(value, dtype.numpy_name)
+    return tirx.const(value, "float32" if dtype.name == "bf16" else dtype.numpy_name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from optc.backends.tvm.lowering.binding import bind
+from optc.backends.tvm.lowering.binding import bind, dtype_of
 from optc.backends.tvm.lowering.context import LoweringContext, Operands, lowers
 from optc.backends.tvm.math.functions import (
     const_like,
@@ -43,16 +43,33 @@ def broadcast(tensor: LogicalTensor, shape: Sequence[int]) -> LogicalTensor:
 
 def widened(value: PrimExpr) -> PrimExpr:
     """Half-precision values are computed with in f32."""
-    return value.astype("float32") if str(value.dtype) in _HALF else value
+    return value.astype("float32") if dtype_of(value) in _HALF else value
+
+
+def rounded_to_bfloat16(value: PrimExpr) -> PrimExpr:
+    """The nearest bfloat16 (ties to even), as the f32 that expressions use for it."""
+    from tvm import tirx
+
+    value = bind(value.astype("float32"))
+    bits = bind(tirx.reinterpret("uint32", value))
+
+    def const(number: int) -> PrimExpr:
+        return tirx.const(number, "uint32")
+
+    odd = tirx.bitwise_and(tirx.shift_right(bits, const(16)), const(1))
+    nearest = tirx.bitwise_and(bits + const(0x7FFF) + odd, const(0xFFFF0000))
+    return tirx.Select(is_nan(value), value, bind(tirx.reinterpret("float32", nearest)))
 
 
 def as_dtype(value: PrimExpr, dtype: DType) -> PrimExpr:
     """Convert a computed value to the type of the result."""
     from tvm import tirx
 
-    if str(value.dtype) == dtype.numpy_name:
+    if dtype.name == "bf16":
+        return value if dtype_of(value) == "bfloat16" else rounded_to_bfloat16(value)
+    if dtype_of(value) == dtype.numpy_name:
         return value
-    if str(value.dtype) == "bool":
+    if dtype_of(value) == "bool":
         return tirx.Select(value, tirx.const(1, dtype.numpy_name), tirx.const(0, dtype.numpy_name))
     return value.astype(dtype.numpy_name)
 
@@ -81,11 +98,11 @@ def elementwise(*names: str) -> Callable[[Formula], Formula]:
 
 
 def _is_float(x: PrimExpr) -> bool:
-    return str(x.dtype).startswith("float")
+    return dtype_of(x).startswith("float")
 
 
 def _is_bool(x: PrimExpr) -> bool:
-    return str(x.dtype) == "bool"
+    return dtype_of(x) == "bool"
 
 
 def _fold(step: Callable[[PrimExpr, PrimExpr], PrimExpr]) -> Formula:
@@ -144,7 +161,7 @@ def _mod(operation: Operation, x: PrimExpr, y: PrimExpr) -> PrimExpr:
     if _is_float(x):
         return libm("fmod", x, y)
     remainder = bind(tirx.truncmod(x, y))
-    if operation.attributes.get("fmod", 0) or str(x.dtype).startswith("uint"):
+    if operation.attributes.get("fmod", 0) or dtype_of(x).startswith("uint"):
         return remainder
     zero = const_like(x, 0)
     return tirx.Select(tirx.And(remainder != zero, (remainder < zero) != (y < zero)), remainder + y, remainder)
@@ -166,7 +183,7 @@ def _pow(operation: Operation, x: PrimExpr, y: PrimExpr) -> PrimExpr:
         if _is_float(x) and value == -1.0:
             return const_like(x, 1) / x
     computed = x if _is_float(x) else x.astype("float64")
-    return libm("pow", computed, y.astype(str(computed.dtype))).astype(str(x.dtype))
+    return libm("pow", computed, y.astype(dtype_of(computed))).astype(dtype_of(x))
 
 
 @elementwise("onnx.Abs")
@@ -175,7 +192,7 @@ def _abs(_: Operation, x: PrimExpr) -> PrimExpr:
 
     if _is_float(x):
         return tirx.abs(x)
-    return x if str(x.dtype).startswith("uint") else tirx.Select(x < const_like(x, 0), const_like(x, 0) - x, x)
+    return x if dtype_of(x).startswith("uint") else tirx.Select(x < const_like(x, 0), const_like(x, 0) - x, x)
 
 
 @elementwise("onnx.Sign")
@@ -183,7 +200,7 @@ def _sign(_: Operation, x: PrimExpr) -> PrimExpr:
     from tvm import tirx
 
     one, zero = const_like(x, 1), const_like(x, 0)
-    below = zero if str(x.dtype).startswith("uint") else tirx.Select(x < zero, const_like(x, -1), x if _is_float(x) else zero)
+    below = zero if dtype_of(x).startswith("uint") else tirx.Select(x < zero, const_like(x, -1), x if _is_float(x) else zero)
     return tirx.Select(x > zero, one, below)
 
 
@@ -273,6 +290,6 @@ def convert(x: PrimExpr, dtype: DType) -> PrimExpr:
         return x if _is_bool(x) else x != const_like(x, 0)
     if _is_float(x) and dtype.is_integer:
         x = x.astype("int32" if dtype.bits < 32 else "int64" if dtype.name == "u32" else dtype.numpy_name)
-    if str(x.dtype) == "float64" and dtype.numpy_name in _HALF:
-        x = x.astype("float32")
+    if dtype_of(x) == "float64" and dtype.numpy_name in _HALF:
+        x = bind(x.astype("float32"))
     return as_dtype(x, dtype)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from optc.backends.tvm.lowering.binding import dtype_of
 from optc.backends.tvm.lowering.elementwise import elementwise
 from optc.backends.tvm.math.functions import const_like
 from optc.ir.core import Operation
@@ -74,6 +75,6 @@ def _bit_shift(operation: Operation, x: PrimExpr, y: PrimExpr) -> PrimExpr:
     from tvm import tirx
 
     shift = tirx.shift_left if operation.attributes["direction"] == "LEFT" else tirx.shift_right
-    bits = int("".join(filter(str.isdigit, str(x.dtype))))
+    bits = int("".join(filter(str.isdigit, dtype_of(x))))
     inside = y < const_like(y, bits)
     return tirx.Select(inside, shift(x, tirx.Select(inside, y, const_like(y, 0))), const_like(x, 0))

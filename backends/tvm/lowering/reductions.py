@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from optc.backends.tvm.lowering.binding import bind
+from optc.backends.tvm.lowering.binding import bind, dtype_of
 from optc.backends.tvm.lowering.context import Combiner, Elements, LoweringContext, Operands, lowers
 from optc.backends.tvm.lowering.elementwise import as_dtype, widened
 from optc.backends.tvm.lowering.movement import integers, reshaped
@@ -153,13 +153,13 @@ def _square(x: PrimExpr) -> PrimExpr:
 def _magnitude(x: PrimExpr) -> PrimExpr:
     from tvm import tirx
 
-    if str(x.dtype).startswith("float"):
+    if dtype_of(x).startswith("float"):
         return tirx.abs(x)
     return tirx.Select(x < const_like(x, 0), const_like(x, 0) - x, x)
 
 
 def _root(x: PrimExpr) -> PrimExpr:
-    return sqrt(x) if str(x.dtype).startswith("float") else sqrt(x.astype("float64")).astype(str(x.dtype))
+    return sqrt(x) if dtype_of(x).startswith("float") else sqrt(x.astype("float64")).astype(dtype_of(x))
 
 
 _reduction("ReduceSum", SUM)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from optc.backends.tvm.lowering.binding import bind
+from optc.backends.tvm.lowering.binding import bind, dtype_of
 from optc.backends.tvm.math import f32
 
 if TYPE_CHECKING:
@@ -15,11 +15,11 @@ def const_like(x: PrimExpr, value: float | int) -> PrimExpr:
     """A constant of the type of `x`."""
     from tvm import tirx
 
-    return tirx.const(value, str(x.dtype))
+    return tirx.const(value, dtype_of(x))
 
 
 def _is_single(x: PrimExpr) -> bool:
-    return str(x.dtype) == "float32"
+    return dtype_of(x) == "float32"
 
 
 def exp(x: PrimExpr) -> PrimExpr:
@@ -56,7 +56,7 @@ def libm(name: str, *arguments: PrimExpr) -> PrimExpr:
     """Call the C library's function: `sinf` for f32, `sin` for f64."""
     from tvm import tirx
 
-    dtype = str(arguments[0].dtype)
+    dtype = dtype_of(arguments[0])
     return tirx.call_pure_extern(dtype, name + ("f" if dtype == "float32" else ""), *arguments)
 
 
@@ -73,7 +73,7 @@ def is_nan(x: PrimExpr) -> PrimExpr:
     """On the bits, since a comparison of a value with itself is simplified away."""
     from tvm import tirx
 
-    integer, mask, infinity = _BITS[str(x.dtype)]
+    integer, mask, infinity = _BITS[dtype_of(x)]
     return tirx.bitwise_and(tirx.reinterpret(integer, x), tirx.const(mask, integer)) > tirx.const(infinity, integer)
 
 

@@ -1,0 +1,103 @@
+"""Names bound around a stored value become local arrays, one element for each lane of the vectorised loop around.
+
+TVM's passes and its LLVM generator hand every `Let` to an arithmetic analyzer, which expands names where they are used:
+compile time would grow exponentially with the length of a chain of formulas. Arrays are opaque to it, and LLVM turns
+them back into registers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tvm.tirx import PrimExpr, PrimFunc, Stmt
+
+
+def bindings_to_arrays(function: PrimFunc) -> PrimFunc:
+    """Rewrite every store whose value starts with bindings."""
+    return function.with_body(_rewrite(function.body, None, 1))
+
+
+def _rewrite(statement: Stmt, lane: Any, lanes: int) -> Stmt:
+    from tvm import tirx
+
+    if isinstance(statement, tirx.SeqStmt):
+        return tirx.SeqStmt([_rewrite(part, lane, lanes) for part in statement.seq])
+    if isinstance(statement, tirx.For):
+        vectorised = statement.kind == tirx.ForKind.VECTORIZED
+        inner = (statement.loop_var, int(statement.extent)) if vectorised else (lane, lanes)
+        body = _rewrite(statement.body, *inner)
+        return tirx.For(
+            statement.loop_var, statement.min, statement.extent, statement.kind, body, annotations=statement.annotations
+        )
+    if isinstance(statement, tirx.IfThenElse):
+        otherwise = None if statement.else_case is None else _rewrite(statement.else_case, lane, lanes)
+        return tirx.IfThenElse(statement.condition, _rewrite(statement.then_case, lane, lanes), otherwise)
+    if isinstance(statement, tirx.AttrStmt):
+        body = _rewrite(statement.body, lane, lanes)
+        return tirx.AttrStmt(statement.node, statement.attr_key, statement.value, body)
+    if isinstance(statement, tirx.BufferStore) and isinstance(statement.value, tirx.Let):
+        return _store(statement, lane, lanes)
+    return statement
+
+
+def _store(statement: Any, lane: Any, lanes: int) -> Stmt:
+    from tvm import tirx
+
+    place = tirx.const(0, "int32") if lane is None else lane
+    names: dict[Any, PrimExpr] = {}
+    parts: list[Stmt] = []
+    value = statement.value
+    while isinstance(value, tirx.Let):
+        array = tirx.decl_buffer((lanes,), str(value.value.ty), "t", scope="local")
+        parts.append(tirx.AllocBuffer(array, {"disable_lower_builtin": tirx.const(1, "int32")}))
+        parts.append(tirx.BufferStore(array, replaced(value.value, names), [place]))
+        names[value.var] = array[place]
+        value = value.body
+    return tirx.SeqStmt([*parts, tirx.BufferStore(statement.buffer, replaced(value, names), statement.indices)])
+
+
+def replaced(value: PrimExpr, names: Mapping[Any, PrimExpr]) -> PrimExpr:
+    """The expression with variables replaced; parts that hold none of them are kept as they are."""
+    from tvm import tirx
+
+    if isinstance(value, tirx.Var):
+        return names.get(value, value)
+    children = _children(value)
+    new = [replaced(child, names) for child in children]
+    if all(a.same_as(b) for a, b in zip(children, new, strict=True)):
+        return value
+    return _rebuilt(value, new)
+
+
+def _children(value: Any) -> list[Any]:
+    from tvm import ir, tirx
+
+    if isinstance(value, ir.Call):
+        return list(value.args)
+    if isinstance(value, ir.expr.TensorLoad):
+        return list(value.indices)
+    if isinstance(value, tirx.Cast):
+        return [value.value]
+    if isinstance(value, tirx.Select):
+        return [value.condition, value.true_value, value.false_value]
+    if isinstance(value, tirx.Let):
+        return [value.value, value.body]
+    if isinstance(value, tirx.Not):
+        return [value.a]
+    return [value.a, value.b] if hasattr(value, "b") and hasattr(value, "a") else []
+
+
+def _rebuilt(value: Any, children: list[Any]) -> PrimExpr:
+    from tvm import ir, tirx
+
+    if isinstance(value, ir.Call):
+        return ir.Call(value.op, children, value.attrs, value.ty_args, ret_ty=value.ty)
+    if isinstance(value, ir.expr.TensorLoad):
+        return tirx.BufferLoad(value.source, children)
+    if isinstance(value, tirx.Cast):
+        return tirx.Cast(str(value.ty), children[0])
+    if isinstance(value, tirx.Let):
+        return tirx.Let(value.var, *children)
+    return type(value)(*children)
