@@ -56,7 +56,8 @@ def long_branches_first(operations: Sequence[Operation]) -> list[Operation]:
     ancestors: dict[Operation, int] = {}  # as bit sets over positions, the operation itself included
     for index, operation in enumerate(operations):
         found = {value.producer for value in free_values(operation)}
-        needs[operation] = sorted((each for each in found if each in position and each is not None), key=position.__getitem__)
+        known = [each for each in found if each is not None and each in position]
+        needs[operation] = sorted(known, key=position.__getitem__)
         ancestors[operation] = 1 << index
         for each in needs[operation]:
             ancestors[operation] |= ancestors[each]
