@@ -83,11 +83,14 @@ class _Driver:
         self.replace(rule, operation, outcome, builder)
         return True
 
-    def replace(self, rule: Rule, operation: Operation, values: Sequence[Value], builder: Builder) -> None:
+    def replace(self, rule: Rule, operation: Operation, values: Sequence[Value | None], builder: Builder) -> None:
         assert len(values) == len(operation.results), rule.name
         created = set(builder.created)
         sharper: list[Value] = []
         for old, new in zip(operation.results, values, strict=True):
+            if new is None:
+                assert not old.uses, rule.name
+                continue
             if (difference := compatible(old.type, new.type)) is not None:
                 where = f"'{old.name}', {operation.location}"
                 raise InternalError(f"the rule {rule.name} changes a type", where=where, why=difference)
@@ -104,7 +107,7 @@ class _Driver:
         self.applied[rule.name].append(location)
         self.push(propagate_types(sharper))
         self.push(builder.created)
-        self.push(user for value in values for user in value.users)
+        self.push(user for value in values if value is not None for user in value.users)
         self.push(value.producer for item in created for value in item.present_operands if value.producer is not None)
 
     def erase(self, operation: Operation) -> Location:

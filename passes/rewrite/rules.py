@@ -14,7 +14,7 @@ from optc.passes.rewrite.builder import Builder
 from optc.passes.rewrite.matching import Match, Nearest, matches
 from optc.passes.rewrite.pattern import Either, OpPattern, Pattern, PatternBuilder, Variable
 
-Replacement = Sequence[Value]
+Replacement = Sequence["Value | None"]
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,10 @@ Outcome = Replacement | Miss | None
 
 
 class Rule(Protocol):
-    """What the driver needs: tried on operations called one of `roots`, it gives the values for the results."""
+    """What the driver needs: tried on operations called one of `roots`, it gives values for the results.
+
+    A value may be None where nobody reads the result.
+    """
 
     @property
     def name(self) -> str: ...
@@ -104,7 +107,7 @@ class PatternRule:
         return best
 
 
-Function = Callable[[Builder, Operation], "Value | Sequence[Value] | Miss | None"]
+Function = Callable[[Builder, Operation], "Value | Replacement | Miss | None"]
 
 
 @dataclass(frozen=True)

@@ -43,11 +43,8 @@ def read_by(value: Value) -> Operation | None:
 
 
 def reshape_target(shape: Shape | None) -> list[int] | None:
-    """The constant target that makes a tensor this shape: at most one extent may be symbolic, and then none zero."""
-    if shape is None:
-        return None
-    symbolic = sum(isinstance(dim, SymbolicDim) for dim in shape)
-    if symbolic > 1 or (symbolic and 0 in shape):
+    """The constant target that makes a tensor this shape: at most one extent may be symbolic, none zero."""
+    if shape is None or 0 in shape or sum(isinstance(dim, SymbolicDim) for dim in shape) > 1:
         return None
     return [-1 if isinstance(dim, SymbolicDim) else int(dim) for dim in shape]
 

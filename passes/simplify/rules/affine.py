@@ -31,7 +31,7 @@ def constant_side(operation: Operation) -> tuple[Value, np.ndarray] | None:
 
 
 @on("BatchNormalization")
-def batch_norm_as_affine(op: Builder, operation: Operation) -> Sequence[Value] | Miss | None:
+def batch_norm_as_affine(op: Builder, operation: Operation) -> Sequence[Value | None] | Miss | None:
     """BatchNormalization with constant statistics → Mul + Add per channel."""
     source, *parameters = operation.operands
     shape = shape_of(source)
@@ -50,7 +50,7 @@ def batch_norm_as_affine(op: Builder, operation: Operation) -> Sequence[Value] |
     dtype = source.dtype.numpy
     scaled = op.Mul(source, factor.astype(dtype).reshape(per_channel))
     shifted = op.Add(scaled, (bias - mean * factor).astype(dtype).reshape(per_channel))
-    return [shifted] + [source] * (len(operation.results) - 1)  # the others are not read
+    return [shifted] + [None] * (len(operation.results) - 1)
 
 
 def _weights(operation: Operation) -> tuple[np.ndarray, np.ndarray | None] | Miss:
@@ -189,8 +189,11 @@ def affine_before_matmul(op: Builder, operation: Operation) -> Value | Miss | No
 
 @on("MatMul")
 def scale_behind_matmul(op: Builder, operation: Operation) -> Value | None:
-    """(a · s) @ b → (a @ b) · s for a number s, so that both factors of scaled attention become one."""
-    if any(value is None or value.is_constant for value in operation.operands):
+    """(a · s) @ b → (a @ b) · s for a number s, so that both factors of scaled attention become one.
+
+    Not for 16-bit reals, where the product alone may overflow.
+    """
+    if any(value is None or value.is_constant for value in operation.operands) or operation.result.dtype.bits < 32:
         return None
     for position, value in enumerate(operation.operands):
         inner = None if value is None else value.producer

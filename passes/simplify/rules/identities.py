@@ -18,16 +18,14 @@ def remove_identity(op: Builder, operation: Operation) -> Value | None:
 
 
 @on("Dropout")
-def remove_dropout(op: Builder, operation: Operation) -> list[Value] | Miss | None:
+def remove_dropout(op: Builder, operation: Operation) -> list[Value | None] | Miss | None:
     source, training = operation.operands[0], operation.operand(2)
     assert source is not None
     if training is not None and scalar_bool(training) is not False:
         return Miss("training_mode is not known to be false")
-    if len(operation.results) == 1:
-        return [source]
-    if operation.results[1].uses:
+    if any(result.uses for result in operation.results[1:]):
         return Miss("its mask is read")
-    return [source, source]  # nobody reads the second
+    return [source, None][: len(operation.results)]
 
 
 def scalar_bool(value: Value) -> bool | None:

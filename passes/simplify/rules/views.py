@@ -8,6 +8,7 @@ from optc.ir.core import Operation, Value
 from optc.ir.dims import Dim
 from optc.ir.types import TensorType
 from optc.passes.rewrite import Builder, Miss, on
+from optc.passes.rewrite.matching import attribute
 from optc.passes.simplify.facts import ints, reshape_target, shape_of
 
 _RESHAPES = ("onnx.Reshape", "onnx.Flatten", "onnx.Squeeze", "onnx.Unsqueeze")
@@ -110,6 +111,23 @@ def _dropped_axes(before: list[Dim], after: list[Dim]) -> set[int]:
     return dropped if position == len(after) else set()
 
 
+@on("Split")
+def unread_parts(op: Builder, operation: Operation) -> list[Value | None] | None:
+    """A Split of which a part is not read → a Slice for each part that is."""
+    if all(result.uses for result in operation.results):
+        return None
+    axis = int(attribute(operation, "axis"))
+    extents = [(shape_of(result) or (None,))[axis] for result in operation.results]
+    if not all(isinstance(extent, int) for extent in extents):
+        return None
+    parts: list[Value | None] = []
+    end = 0
+    for result, extent in zip(operation.results, extents, strict=True):
+        start, end = end, end + int(extent)  # type: ignore[arg-type]
+        parts.append(op.Slice(operation.operands[0], [start], [end], [axis]) if result.uses else None)
+    return parts
+
+
 @on("Slice")
 def slice_before_transpose(op: Builder, operation: Operation) -> Value | None:
     """Slices of a Transpose → a Transpose of each Slice, so that no element moves twice and none in vain."""
@@ -144,6 +162,7 @@ RULES = (
     remove_transpose,
     merge_transposes,
     transpose_of_unit_axes,
+    unread_parts,
     slice_before_transpose,
     drop_axes_before_transpose,
 )

@@ -398,3 +398,36 @@ graph @main(%x: tensor<2x5x3xf32>) -> ("y") {
 }
 // CHECK: onnx.Transpose
 // CHECK: onnx.Reshape
+
+// Nobody reads the mask.
+// RUN: optc opt --passes 'canonicalize'
+graph @main(%x: tensor<2xf32>) -> ("y") {
+  %a, %mask = onnx.Dropout(%x) : tensor<2xf32>, tensor<2xbool>
+  %y = onnx.Neg(%a) : tensor<2xf32>
+  return %y
+}
+// -----
+graph @main(%x: tensor<2xf32>) -> ("y") {
+  %y = onnx.Neg(%x) : tensor<2xf32>
+  return %y
+}
+
+// In the target of a Reshape, 0 means another thing than an empty axis.
+// RUN: optc opt --passes 'canonicalize'
+graph @main(%x: tensor<3x0x2xf32>) -> ("y") {
+  %y = onnx.Flatten(%x) {axis = 2} : tensor<0x2xf32>
+  return %y
+}
+// REMARK: missed as-reshape: the shape of its result is tensor<0x2xf32>
+// CHECK: onnx.Flatten
+
+// RUN: optc opt --passes 'canonicalize'
+graph @main(%x: tensor<2x6xf32>) -> ("y") {
+  %a, %y, %c = onnx.Split(%x) {axis = -1, num_outputs = 3} : tensor<2x2xf32>, tensor<2x2xf32>, tensor<2x2xf32>
+  return %y
+}
+// CHECK: dense<[2]>
+// CHECK: dense<[4]>
+// CHECK: dense<[-1]>
+// CHECK: %y = onnx.Slice(%x
+// CHECK-NOT: onnx.Split

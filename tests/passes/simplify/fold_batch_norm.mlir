@@ -151,3 +151,14 @@ graph @main(%x: tensor<1x2x2xf32>, %mean: tensor<2xf32>) -> ("y") {
 }
 // REMARK: missed batch-norm-as-affine: its statistics are known only at run time
 // CHECK: onnx.BatchNormalization
+
+// In 16 bits the unscaled product may overflow.
+// RUN: optc opt --passes 'fold-batch-norm'
+graph @main(%q: tensor<3x4xf16>, %k: tensor<4x3xf16>) -> ("y") {
+  %two = optc.constant {value = dense<0.125> : tensor<f16>} : tensor<f16>
+  %a = onnx.Mul(%q, %two) : tensor<3x4xf16>
+  %y = onnx.MatMul(%a, %k) : tensor<3x3xf16>
+  return %y
+}
+// CHECK: onnx.Mul
+// CHECK: %y = onnx.MatMul
