@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from optc import program
+from optc.backends.onnx.emission import MODEL
 from optc.driver.drafts import BranchDraft, CopyDraft, Draft, KernelDraft, RegionDraft, flatten
 from optc.ir.core import Graph, Value
 from optc.ir.types import TensorType
@@ -176,12 +177,16 @@ class _Assembler:
             )
         self.regions.append(draft)
         return program.FallbackCall(
-            f"fallback_{len(self.regions) - 1}.onnx",
+            self._file(len(self.regions) - 1),
             tuple((tensor_info(value, self.names[value]), self._optional_address(value)) for value in draft.inputs),
             tuple((tensor_info(value, self.names[value]), self._optional_address(value)) for value in draft.outputs),
             ", ".join(f"{op.name} {op.location}" for op in draft.region.operations[:3]),
             draft.region.reason,
         )
+
+    def _file(self, index: int) -> str:
+        """A region that is the whole model is called so."""
+        return MODEL if len(self.drafts) == 1 else f"fallback_{index}.onnx"
 
     def _emit_kernel(self, draft: KernelDraft) -> program.KernelCall:
         arguments = []

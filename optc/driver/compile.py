@@ -14,8 +14,8 @@ from optc.backends import kernel_backend
 from optc.backends.host.entry import emit_entry
 from optc.backends.host.link import HEADER, link, runtime_sources
 from optc.backends.interface import KernelBackend, Progress, silent
+from optc.backends.onnx.emission import emit
 from optc.costmodel.analytical import AnalyticalCostModel
-from optc.driver.fallback import region_model
 from optc.driver.lowering import Lowered, lower
 from optc.driver.options import CompileOptions, check_threads, parse_budget
 from optc.driver.pipeline import PIPELINE, SIMPLIFY
@@ -28,6 +28,7 @@ from optc.ir.types import TensorType
 from optc.passes.base import PassContext
 from optc.passes.manager import run_pipeline
 from optc.passes.pipeline import parse_pipeline
+from optc.program import fallback_calls
 from optc.targets.target import Target
 
 if TYPE_CHECKING:
@@ -194,8 +195,10 @@ def _contents(
     assembly = lowered.assembly
     entry = emit_entry(assembly.program, name, options.threads or 0)
     library = link(entry, [kernel.object_code for kernel in lowered.kernels])
+    files = [call.model for call in fallback_calls(assembly.program)]
     regions = {
-        f"fallback_{index}.onnx": region_model(region, assembly.names) for index, region in enumerate(assembly.regions)
+        file: emit(draft.region.operations, draft.inputs, draft.outputs, assembly.names)
+        for file, draft in zip(files, assembly.regions, strict=True)
     }
     return artifact.Contents(
         program=assembly.program,

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from optc.backends.interface import Kernel
-from optc.driver.regions import Region, free_values, schedule
+from optc.driver.regions import Region, schedule
+from optc.ir.captures import free_values
 from optc.ir.core import CONSTANT, Graph, Operation, Value
 from optc.ops.views import is_view
 

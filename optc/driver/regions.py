@@ -6,7 +6,8 @@ import heapq
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from optc.ir.core import CONSTANT, Graph, Operation, Value
+from optc.ir.captures import free_values
+from optc.ir.core import CONSTANT, Graph, Operation
 
 
 @dataclass
@@ -20,19 +21,6 @@ class Region:
 
     operations: list[Operation] = field(default_factory=list)
     reason: str = ""
-
-
-def free_values(operation: Operation) -> list[Value]:
-    """The values that an operation reads, those that its nested graphs capture from outside included."""
-    inside: set[Value] = set()
-    read: dict[Value, None] = {}
-    for nested in operation.walk():
-        inside.update(nested.results)
-        for graph in nested.graphs.values():
-            inside.update(graph.inputs)
-            read.update(dict.fromkeys(graph.outputs))
-        read.update(dict.fromkeys(nested.present_operands))
-    return [value for value in read if value not in inside]
 
 
 def schedule(graph: Graph, reason_to_fall_back: Callable[[Operation], str | None]) -> list[Operation | Region]:
