@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,6 +48,7 @@ def read_model(source: str | Path | bytes | onnx.ModelProto) -> ModelFile:
             path = Path(source)
             data, label, folder = _read_bytes(path), str(path), path.parent
         proto = _parse(data, label)
+    _check_text(proto, label)
     return ModelFile(proto, label, folder, _check_versions(proto, label))
 
 
@@ -112,3 +114,41 @@ def _check_versions(proto: onnx.ModelProto, label: str) -> dict[str, int]:
             hint="Upgrade the onnx package, or export the model with an older opset.",
         )
     return opsets
+
+
+def _check_text(proto: onnx.ModelProto, label: str) -> None:
+    """Refuse names that are no text: protobuf hands out bytes where a damaged file holds broken UTF-8."""
+    texts = [proto.producer_name, proto.producer_version, proto.domain, *(item.domain for item in proto.opset_import)]
+    for function in proto.functions:
+        texts += [function.domain, function.name, *function.input, *function.output, *function.attribute]
+        texts += [text for node in function.node for text in _texts_of_node(node)]
+    for text in (*texts, *_texts_of_graph(proto.graph)):
+        if not isinstance(text, str):
+            raise ModelError(
+                "The model is damaged: a name in it is no text",
+                where=label,
+                why=f"it reads {text!r}",
+                hint="Download or export it again.",
+            )
+
+
+def _texts_of_graph(graph: onnx.GraphProto) -> Iterator[str]:
+    yield graph.name
+    for value in (*graph.input, *graph.output, *graph.value_info):
+        yield value.name
+        if value.type.HasField("tensor_type"):
+            yield from (dim.dim_param for dim in value.type.tensor_type.shape.dim if dim.HasField("dim_param"))
+    for tensor in (*graph.initializer, *(sparse.values for sparse in graph.sparse_initializer)):
+        yield tensor.name
+        yield from (text for entry in tensor.external_data for text in (entry.key, entry.value))
+    for node in graph.node:
+        yield from _texts_of_node(node)
+
+
+def _texts_of_node(node: onnx.NodeProto) -> Iterator[str]:
+    yield from (node.name, node.op_type, node.domain, node.overload, *node.input, *node.output)
+    for attribute in node.attribute:
+        yield attribute.name
+        yield attribute.ref_attr_name
+        if attribute.HasField("g"):
+            yield from _texts_of_graph(attribute.g)

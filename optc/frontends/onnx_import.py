@@ -21,11 +21,12 @@ from optc.ir import dtypes
 from optc.ir.core import CONSTANT, UNKNOWN, Attribute, Graph, Location, Operation, Value
 from optc.ir.types import TensorType, ValueType
 from optc.ops import runtime_operations
-from optc.ops.declaration import declaration_of, declared
+from optc.ops.declaration import declared
 from optc.ops.inference import make_operation, tolerating_misfits
 from optc.ops.onnx_defaults import join_name, schema_of
 from optc.ops.onnx_types import UNKNOWN_TYPE, attribute_from_proto, type_from_proto
 from optc.ops.shapes import describe
+from optc.ops.signature import check_signature
 
 _DEEPEST_CALL = 64  # functions calling functions; deeper means they call themselves
 
@@ -186,6 +187,9 @@ class Importer:
         version = version or 1
         try:
             attributes, graphs = self._attributes(node, operands, frame)
+            if known_version(domain, node.op_type, version):
+                schema = defs.get_schema(node.op_type, version, domain)
+                check_signature(schema, operands, len(node.output), attributes, graphs)
             names = [f"{frame.prefix}{name or f'{label}_output{i}'}" for i, name in enumerate(node.output)]
             if domain == "" and node.op_type == "Constant":
                 array = _constant_array(attributes)
@@ -216,9 +220,12 @@ class Importer:
             operation = make_operation(
                 name, source.operands, source.attributes, result_names=names, graphs=graphs, location=location
             )
-            declaration_of(name).verify(operation)
         except ValueError as error:
             raise self._refused(node, label, domain, version, operands, str(error)) from error
+        except (TypeError, IndexError, OverflowError, ZeroDivisionError) as error:
+            # Attributes of the right kind with the wrong number of items, or absurd ones.
+            reason = f"its attributes do not make sense together ({error})"
+            raise self._refused(node, label, domain, version, operands, reason) from error
         frame.graph.append(operation)
         return operation.results
 

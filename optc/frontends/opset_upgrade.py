@@ -85,7 +85,7 @@ def known_version(domain: str, op_type: str, version: int) -> bool:
     """Whether ONNX defines the operation in that version of its domain."""
     try:
         defs.get_schema(op_type, version, domain)
-    except defs.SchemaError:
+    except (defs.SchemaError, TypeError):  # TypeError: a version beyond 32 bits
         return False
     return True
 

@@ -25,9 +25,19 @@ from optc.ops.shapes import (
 )
 
 
+def spatial(operation: Operation, name: str, rank: int) -> tuple[int, ...]:
+    """An attribute with one positive entry for each spatial axis; ones when absent."""
+    items = integers(operation, name) or (1,) * rank
+    if len(items) != rank or min(items) < 1:
+        raise ValueError(f"its attribute '{name}' {list(items)} has not one positive entry for each of {rank} axes")
+    return items
+
+
 def spatial_padding(operation: Operation, rank: int) -> list[tuple[int, int]]:
     """The attribute `pads` as (before, after) for each spatial axis."""
     pads = integers(operation, "pads") or (0,) * (2 * rank)
+    if len(pads) != 2 * rank:
+        raise ValueError(f"its attribute 'pads' has {len(pads)} entries for {rank} axes")
     return [(pads[axis], pads[axis + rank]) for axis in range(rank)]
 
 
@@ -52,8 +62,8 @@ def convolution_shape(operation: Operation, data: Shape | None, weight: Shape | 
     _check_channels(data, weight, integer(operation, "group", 1))
     rank = len(data) - 2
     kernel = integers(operation, "kernel_shape") or weight[2:]
-    strides = integers(operation, "strides") or (1,) * rank
-    dilations = integers(operation, "dilations") or (1,) * rank
+    strides = spatial(operation, "strides", rank)
+    dilations = spatial(operation, "dilations", rank)
     padding = spatial_padding(operation, rank)
     auto_pad = text(operation, "auto_pad", "NOTSET") or "NOTSET"
     extents: list[Dim] = []
@@ -102,8 +112,8 @@ def conv_transpose_padding(operation: Operation, data: Shape, kernel: Sequence[i
     """What a transposed convolution cuts from the full result at each side of each spatial axis."""
     rank = len(kernel)
     auto_pad = text(operation, "auto_pad", "NOTSET") or "NOTSET"
-    strides = integers(operation, "strides") or (1,) * rank
-    dilations = integers(operation, "dilations") or (1,) * rank
+    strides = spatial(operation, "strides", rank)
+    dilations = spatial(operation, "dilations", rank)
     extra = integers(operation, "output_padding") or (0,) * rank
     wanted = integers(operation, "output_shape")
     if wanted is not None:
@@ -133,8 +143,8 @@ def _infer_conv_transpose(operation: Operation) -> Sequence[ValueType]:
             f"the input has {channels} channels where the weight {describe(weight.shape)} needs {expected}"
         )
     rank = len(data.shape) - 2
-    strides = integers(operation, "strides") or (1,) * rank
-    dilations = integers(operation, "dilations") or (1,) * rank
+    strides = spatial(operation, "strides", rank)
+    dilations = spatial(operation, "dilations", rank)
     kernel = integers(operation, "kernel_shape") or weight.shape[2:]
     extra = integers(operation, "output_padding") or (0,) * rank
     wanted = integers(operation, "output_shape")

@@ -211,6 +211,8 @@ def slice_(operation: Operation) -> Types:
         return _of_rank(operation, data.dtype, len(data.shape))
     if operation.operand(4) is None:
         steps = [1] * len(axes)
+    if any(items is not None and len(items) != len(axes) for items in (starts, ends, steps)):
+        raise ValueError(f"its starts, ends, axes and steps are not all {len(axes)} long")
     result: list[Dim] = list(data.shape)
     for position, axis in enumerate(axes):
         axis = normalize_axis(axis, len(result))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ from optc.ir.core import Operation
 from optc.ir.dims import SymbolicDim, symbol
 from optc.ir.types import TensorType, ValueType
 from optc.ops.onnx_types import UNKNOWN_TYPE, array_to_proto, type_from_proto, type_to_proto
+from optc.ops.signature import check_signature
 
 if TYPE_CHECKING:
     from onnx.reference import ReferenceEvaluator
@@ -25,6 +26,10 @@ OPSET = 24
 NEWEST_OPSET = 26  # what onnxruntime 1.31 loads
 
 DOMAIN_VERSIONS = {"ai.onnx.ml": 5, "ai.onnx.preview.training": 1, "com.microsoft": 1}
+
+# onnxruntime has no kernel for the opset-22 form of these, which only added element types: where nothing else in the
+# model needs more, it is written with the opset before.
+_LAST_KERNEL = {"onnx.RoiAlign": 21, "onnx.Bernoulli": 21}
 
 _LARGEST_KNOWN_INPUT = 1024  # elements handed to ONNX's data propagation
 
@@ -59,10 +64,11 @@ def schema_of(name: str) -> defs.OpSchema:
         raise KeyError(name) from None
 
 
-def opset_imports(names: Sequence[str]) -> list[onnx.OperatorSetIdProto]:
+def opset_imports(operations: Iterable[Operation]) -> list[onnx.OperatorSetIdProto]:
     """The opset imports that a model of these operations needs."""
     versions = {"": OPSET}
-    for name in names:
+    distinct = {operation.name: operation for operation in operations}
+    for name in distinct:
         domain, _ = split_name(name)
         if domain == "optc":
             continue
@@ -71,7 +77,22 @@ def opset_imports(names: Sequence[str]) -> list[onnx.OperatorSetIdProto]:
         except KeyError:
             since = 1
         versions[domain] = max(versions.get(domain, DOMAIN_VERSIONS.get(domain, 1)), since)
+    limit = min((_LAST_KERNEL.get(name, OPSET) for name in distinct), default=OPSET)
+    if limit < versions[""] and all(_expressible(operation, limit) for operation in distinct.values()):
+        versions[""] = limit
     return [helper.make_opsetid(domain, version) for domain, version in sorted(versions.items())]
+
+
+def _expressible(operation: Operation, version: int) -> bool:
+    """Whether an earlier opset, of those after which only element types were added, has the operation as it is."""
+    domain, op_type = split_name(operation.name)
+    if domain:
+        return True
+    try:
+        schema = defs.get_schema(op_type, version, "")
+    except defs.SchemaError:
+        return False
+    return operation.attributes.keys() <= schema.attributes.keys() and len(operation.operands) <= schema.max_input
 
 
 def plain_node(operation: Operation) -> onnx.NodeProto:
@@ -88,15 +109,17 @@ def infer(operation: Operation) -> list[ValueType]:
     types: dict[str, onnx.TypeProto] = {}
     data: dict[str, onnx.TensorProto] = {}
     for position, value in enumerate(operation.operands):
-        if value is None or value.type == UNKNOWN_TYPE:
+        if value is None:
             continue
+        if value.type == UNKNOWN_TYPE:
+            return [UNKNOWN_TYPE] * len(operation.results)
         types[f"i{position}"] = type_to_proto(value.type)
         array = value.constant
         if array is not None and array.size <= _LARGEST_KNOWN_INPUT:
             data[f"i{position}"] = array_to_proto(array, f"i{position}")
     try:
         found = shape_inference.infer_node_outputs(
-            schema, plain_node(operation), types, data, opset_imports=opset_imports([operation.name])
+            schema, plain_node(operation), types, data, opset_imports=opset_imports([operation])
         )
     except (shape_inference.InferenceError, checker.ValidationError, RuntimeError) as error:
         raise ValueError(_reason(error)) from error
@@ -161,7 +184,7 @@ def evaluate(operation: Operation, arrays: Sequence[np.ndarray | None]) -> list[
         NotImplementedError: ONNX has none.
     """
     node = plain_node(operation)
-    imports = tuple((item.domain, item.version) for item in opset_imports([operation.name]))
+    imports = tuple((item.domain, item.version) for item in opset_imports([operation]))
     evaluator = _evaluator(node.SerializeToString(deterministic=True), imports)
     feeds = {f"i{position}": array for position, array in enumerate(arrays) if array is not None}
     return [np.asarray(array) if isinstance(array, np.generic) else array for array in evaluator.run(None, feeds)]
@@ -173,49 +196,4 @@ def verify(operation: Operation) -> None:
         schema = schema_of(operation.name)
     except KeyError:
         return
-    if not schema.min_input <= len(operation.operands) <= schema.max_input:
-        raise ValueError(
-            f"it has {len(operation.operands)} inputs where {_span(schema.min_input, schema.max_input)} fit"
-        )
-    for position, formal in enumerate(schema.inputs):
-        if (
-            formal.option == defs.OpSchema.FormalParameterOption.Single
-            and position < len(operation.operands)
-            and operation.operands[position] is None
-        ):
-            raise ValueError(f"its input {position} '{formal.name}' is missing")
-    if not schema.min_output <= len(operation.results) <= schema.max_output:
-        span = _span(schema.min_output, schema.max_output)
-        raise ValueError(f"it has {len(operation.results)} outputs where {span} fit")
-    for name, attribute in schema.attributes.items():
-        if attribute.required and name not in operation.attributes and name not in operation.graphs:
-            raise ValueError(f"its attribute '{name}' is missing")
-    for name, value in operation.attributes.items():
-        if name not in schema.attributes:
-            raise ValueError(f"it has no attribute '{name}'")
-        expected = schema.attributes[name].type
-        if not isinstance(value, _PYTHON_TYPES[expected.name]):
-            raise ValueError(f"its attribute '{name}' is no {expected.name}")
-    for name in operation.graphs:
-        if name not in schema.attributes:
-            raise ValueError(f"it has no graph '{name}'")
-
-
-_PYTHON_TYPES: dict[str, tuple[type, ...]] = {
-    "INT": (int, bool),
-    "FLOAT": (float, int),
-    "STRING": (str,),
-    "TENSOR": (np.ndarray,),
-    "SPARSE_TENSOR": (np.ndarray,),
-    "TYPE_PROTO": (np.ndarray,),
-    "INTS": (tuple,),
-    "FLOATS": (tuple,),
-    "STRINGS": (tuple,),
-    "TENSORS": (tuple,),
-}
-
-
-def _span(low: int, high: int) -> str:
-    if high > 2**30:
-        return f"{low} or more"
-    return str(low) if low == high else f"{low} to {high}"
+    check_signature(schema, operation.operands, len(operation.results), operation.attributes, operation.graphs)

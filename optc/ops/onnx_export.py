@@ -87,7 +87,7 @@ def to_onnx_model(
         if store is not None:
             store.close()
     proto.name = name or "model"
-    imports = opset_imports([operation.name for operation in graph.walk()])
+    imports = opset_imports(graph.walk())
     model = helper.make_model(proto, opset_imports=imports, producer_name="optc")
     model.ir_version = helper.find_min_ir_version_for(
         [item for item in imports if item.domain in ("", "ai.onnx.ml")], ignore_unknown=True

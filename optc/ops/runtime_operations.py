@@ -59,7 +59,7 @@ def _model(operation: Operation, types: Sequence[ValueType | None]) -> bytes:
         if type is not None
     ]
     outputs = [onnx.ValueInfoProto(name=name) for name in node.output]
-    imports = opset_imports([operation.name])
+    imports = opset_imports([operation])
     model = helper.make_model(helper.make_graph([node], "operation", inputs, outputs), opset_imports=imports)
     model.ir_version = helper.find_min_ir_version_for([imports[0]])
     return model.SerializeToString(deterministic=True)

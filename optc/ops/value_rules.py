@@ -12,7 +12,7 @@ from optc.ir import dtypes
 from optc.ir.core import Operation
 from optc.ir.dims import Dim, SymbolicDim, product
 from optc.ops.shapes import integer, integers
-from optc.ops.values import Known, object_array, operand_shape, rule
+from optc.ops.values import LARGEST, Known, object_array, operand_shape, rule
 
 
 def _elementwise(function: Callable[..., Any]) -> Callable[..., Known]:
@@ -206,7 +206,7 @@ def _concat(operation: Operation, operands: list[Known | None]) -> Known | None:
     for position, operand in enumerate(operands):
         if operand is None:
             shape = operand_shape(operation, position)
-            if shape is None or len(shape) != 1 or not isinstance(shape[0], int):
+            if shape is None or len(shape) != 1 or not isinstance(shape[0], int) or shape[0] > LARGEST:
                 return None
             operand = object_array([None] * shape[0])
         parts.append(operand)
@@ -260,7 +260,7 @@ def _transpose(operation: Operation, operands: list[Known | None]) -> Known | No
 
 @rule("ConstantOfShape")
 def _constant_of_shape(operation: Operation, operands: list[Known | None]) -> Known | None:
-    if operands[0] is None or np.prod([int(extent) for extent in operands[0]]) > 1024:
+    if operands[0] is None or math.prod(int(extent) for extent in operands[0]) > LARGEST:
         return None
     value = operation.attributes.get("value")
     fill = value.ravel()[0].item() if isinstance(value, np.ndarray) else 0.0
@@ -272,7 +272,7 @@ def _range(operation: Operation, operands: list[Known | None]) -> Known | None:
     if any(operand is None for operand in operands):
         return None
     start, limit, step = (operand.item() for operand in operands if operand is not None)
-    if not all(isinstance(item, int) for item in (start, limit, step)) or len(range(start, limit, step)) > 1024:
+    if not all(isinstance(item, int) for item in (start, limit, step)) or len(range(start, limit, step)) > LARGEST:
         return None
     return object_array(list(range(start, limit, step)))
 

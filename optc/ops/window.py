@@ -9,7 +9,7 @@ from optc.ir import dtypes
 from optc.ir.core import Operation
 from optc.ir.dims import Dim, Shape
 from optc.ir.types import TensorType, ValueType
-from optc.ops.contraction import spatial_padding
+from optc.ops.contraction import spatial, spatial_padding
 from optc.ops.declaration import Kind, declare, elements_of
 from optc.ops.shapes import describe, integer, integers, tensor, text, window_extent
 
@@ -24,8 +24,8 @@ def _pooled(operation: Operation) -> Shape | None:
     rank = len(kernel)
     if len(shape) != rank + 2:
         raise ValueError(f"a window of {rank} axes does not fit the shape {describe(shape)}")
-    strides = integers(operation, "strides") or (1,) * rank
-    dilations = integers(operation, "dilations") or (1,) * rank
+    strides = spatial(operation, "strides", rank)
+    dilations = spatial(operation, "dilations", rank)
     padding = spatial_padding(operation, rank)
     auto_pad = text(operation, "auto_pad", "NOTSET") or "NOTSET"
     ceil_mode = bool(integer(operation, "ceil_mode"))

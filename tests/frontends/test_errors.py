@@ -287,6 +287,36 @@ def test_binding(arguments: dict, expected: str) -> None:
     assert message(made, **arguments) == expected
 
 
+def test_damaged_bytes_never_escape_as_other_errors() -> None:
+    """Single bytes changed, removed and inserted anywhere in files with nodes, attributes, functions and branches."""
+    branch = helper.make_graph([node("Relu", "x", "t")], "branch", [], [value("t", None)])
+    choice = helper.make_node("If", ["c"], ["i"], then_branch=branch, else_branch=branch)
+    nodes = [
+        node("Conv", "x w", "h", "conv", pads=[1, 1, 1, 1], strides=[1, 1]),
+        node("Shape", "h", "s"),
+        node("Reshape", "h s", "r"),
+        node("Concat", "r r", "k", axis=1),
+        node("Slice", "k a b", "y"),
+        choice,
+    ]
+    weights = {"w": np.ones((2, 3, 3, 3), np.float32), "a": np.array([0]), "b": np.array([1]), "c": np.array(True)}
+    whole = model(nodes, [value("x", ["n", 3, 4, 4])], ["y", "i"], weights).SerializeToString()
+    random = np.random.default_rng(0)
+    kinds = set()
+    for _ in range(1500):
+        data = bytearray(whole)
+        place = int(random.integers(len(data)))
+        edit = random.integers(3)
+        data[place : place + (edit != 2)] = bytes([int(random.integers(256))]) if edit else b""
+        try:
+            load_model(bytes(data))
+            kinds.add("loaded")
+        except OptcError as error:
+            assert str(error)
+            kinds.add("refused")
+    assert kinds == {"loaded", "refused"}
+
+
 def test_function_that_calls_itself() -> None:
     made = model([node("F", "x", "y", domain="own")], X, ["y"], own=1)
     body = helper.make_function(

@@ -132,3 +132,12 @@ def test_the_same_module_gives_the_same_bytes(threshold: int, tmp_path: Path) ->
         to_onnx_model(fused_graph(), external_data=tmp_path / "w.bin", external_threshold=threshold) for _ in range(2)
     ]
     assert models[0].SerializeToString(deterministic=True) == models[1].SerializeToString(deterministic=True)
+
+
+def test_an_operation_without_a_current_kernel_is_written_in_an_older_opset() -> None:
+    b = Builder(x="1,2,4,4")
+    boxes = b.constant([[0, 0, 3, 3]], np.float32)
+    y = b("RoiAlign", b.input("x"), boxes, b.constant([0]), output_height=2, output_width=2)
+    b.graph.set_outputs([y])
+    model = agree(b.graph, np.random.default_rng(0).normal(size=(1, 2, 4, 4)).astype(np.float32))
+    assert [(item.domain, item.version) for item in model.opset_import] == [("", 21)]
