@@ -57,6 +57,9 @@ class KernelBackend(Protocol):
     def supports(self, operation: Operation, target: Target) -> str | None:
         """None where the backend has native code for the operation on the target, else the reason why not."""
 
+    def refuses(self, group: Group, target: Target) -> str | None:
+        """None where some template can make the group one kernel, else the reason why none can."""
+
     def kernels(
         self, groups: Sequence[Group], target: Target, *, budget: float, threads: int, progress: Progress = silent
     ) -> list[Kernel | str]:

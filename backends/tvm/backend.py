@@ -25,6 +25,11 @@ class TvmBackend:
         """None where there is native code for the operation, else the reason why not."""
         return capability.supports(operation)
 
+    def refuses(self, group: Group, target: Target) -> str | None:
+        """See KernelBackend.refuses."""
+        found = template_for(group, target)
+        return found if isinstance(found, str) else None
+
     def kernels(
         self, groups: Sequence[Group], target: Target, *, budget: float, threads: int, progress: Progress = silent
     ) -> list[Kernel | str]:

@@ -16,7 +16,7 @@ from optc.backends.host.link import HEADER, link, runtime_sources
 from optc.backends.interface import KernelBackend, Progress, silent
 from optc.backends.onnx.emission import emit
 from optc.costmodel.analytical import AnalyticalCostModel
-from optc.driver.lowering import Lowered, lower
+from optc.driver.lowering import Lowered, group_of, lower
 from optc.driver.options import CompileOptions, check_threads, parse_budget
 from optc.driver.pipeline import PIPELINE, SIMPLIFY
 from optc.driver.records import cost, decisions
@@ -155,6 +155,7 @@ def plan(module: Module, backend: KernelBackend | None, target: Target, options:
     context = PassContext(target=target, cost_model=AnalyticalCostModel())
     if backend is not None:
         context.supports = lambda operation: backend.supports(operation, target)
+        context.accepts = lambda fused: backend.refuses(group_of(fused), target)
     text = options.passes if options.passes is not None else (PIPELINE if backend is not None else SIMPLIFY)
     passes = parse_pipeline(text)
     run_pipeline(

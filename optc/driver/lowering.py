@@ -77,7 +77,7 @@ def _make_kernels(
     fused = [operation for operation in module.walk() if operation.name == FUSED]
     if backend is None:
         return {}, {}
-    groups = [Group(operation.graphs["body"], _constant_positions(operation)) for operation in fused]
+    groups = [group_of(operation) for operation in fused]
     budget = AUTOMATIC_BUDGET if options.budget is None else options.budget
     threads = options.threads or target.cores
     made = backend.kernels(groups, target, budget=budget, threads=threads, progress=options.progress)
@@ -97,8 +97,10 @@ def _make_kernels(
     return kernels, refusals
 
 
-def _constant_positions(operation: Operation) -> frozenset[int]:
-    return frozenset(i for i, value in enumerate(operation.operands) if value is not None and value.is_constant)
+def group_of(operation: Operation) -> Group:
+    """What a backend needs to know of a fused operation."""
+    constants = (i for i, value in enumerate(operation.operands) if value is not None and value.is_constant)
+    return Group(operation.graphs["body"], frozenset(constants))
 
 
 def _is_blocked(value: Value) -> bool:
