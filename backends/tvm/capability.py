@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from optc.backends.tvm.lowering import LOWERINGS
+from optc.backends.tvm.lowering import LOWERINGS, resize
 from optc.ir.core import CONSTANT, Operation
 from optc.ir.types import TensorType
 from optc.ops.declaration import declaration_of
@@ -107,3 +107,13 @@ def _cast(operation: Operation) -> str | None:
 @checks("onnx.BatchNormalization")
 def _batch_normalization(operation: Operation) -> str | None:
     return "it is in training mode" if operation.attributes.get("training_mode", 0) else None
+
+
+@checks("onnx.Resize", "onnx.Upsample")
+def _resize(operation: Operation) -> str | None:
+    return resize.refusal(operation)
+
+
+@checks("onnx.MaxPool")
+def _max_pool(operation: Operation) -> str | None:
+    return "it returns indices" if len(operation.results) > 1 else None

@@ -84,9 +84,7 @@ def _children(value: Any) -> list[Any]:
         return [value.condition, value.true_value, value.false_value]
     if isinstance(value, tirx.Let):
         return [value.value, value.body]
-    if isinstance(value, tirx.Not):
-        return [value.a]
-    return [value.a, value.b] if hasattr(value, "b") and hasattr(value, "a") else []
+    return [getattr(value, side) for side in ("a", "b") if hasattr(value, side)]
 
 
 def _rebuilt(value: Any, children: list[Any]) -> PrimExpr:

@@ -7,7 +7,11 @@ from optc.backends.tvm.lowering import (  # noqa: F401
     gathering,
     integers,
     movement,
+    normalization,
+    pooling,
+    quantization,
     reductions,
+    resize,
 )
 from optc.backends.tvm.lowering.binding import bind, choose, scoped, scoped_all, shared
 from optc.backends.tvm.lowering.context import (

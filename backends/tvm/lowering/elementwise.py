@@ -158,13 +158,13 @@ def _mod(operation: Operation, x: PrimExpr, y: PrimExpr) -> PrimExpr:
     """The sign follows the divisor; with `fmod` it follows the dividend, as in C."""
     from tvm import tirx
 
-    if _is_float(x):
-        return libm("fmod", x, y)
-    remainder = bind(tirx.truncmod(x, y))
+    remainder = bind(libm("fmod", x, y) if _is_float(x) else tirx.truncmod(x, y))
     if operation.attributes.get("fmod", 0) or dtype_of(x).startswith("uint"):
         return remainder
     zero = const_like(x, 0)
-    return tirx.Select(tirx.And(remainder != zero, (remainder < zero) != (y < zero)), remainder + y, remainder)
+    apart = tirx.Or(tirx.And(remainder < zero, y > zero), tirx.And(remainder > zero, y < zero))
+    moved = bind(tirx.Select(apart, remainder + y, remainder))
+    return tirx.Select(tirx.EQ(moved, zero), libm("copysign", zero, y), moved) if _is_float(x) else moved
 
 
 @elementwise("onnx.Pow")
@@ -287,7 +287,7 @@ def convert(x: PrimExpr, dtype: DType) -> PrimExpr:
     """Numeric conversion between element types."""
 
     if dtype.name == "bool":
-        return x if _is_bool(x) else x != const_like(x, 0)
+        return x if _is_bool(x) else tirx.NE(x, const_like(x, 0))
     if _is_float(x) and dtype.is_integer:
         x = x.astype("int32" if dtype.bits < 32 else "int64" if dtype.name == "u32" else dtype.numpy_name)
     if dtype_of(x) == "float64" and dtype.numpy_name in _HALF:

@@ -71,10 +71,16 @@ def _bitwise_not(_: Operation, x: PrimExpr) -> PrimExpr:
 
 @elementwise("onnx.BitShift")
 def _bit_shift(operation: Operation, x: PrimExpr, y: PrimExpr) -> PrimExpr:
-    """Shifting by the width or more gives zero."""
+    """Shifts outside [0, width) empty the word; a right shift then leaves the sign."""
     from tvm import tirx
 
-    shift = tirx.shift_left if operation.attributes["direction"] == "LEFT" else tirx.shift_right
-    bits = int("".join(filter(str.isdigit, dtype_of(x))))
+    dtype = dtype_of(x)
+    bits = int("".join(filter(str.isdigit, dtype)))
     inside = y < const_like(y, bits)
-    return tirx.Select(inside, shift(x, tirx.Select(inside, y, const_like(y, 0))), const_like(x, 0))
+    if not dtype.startswith("uint"):
+        inside = tirx.And(inside, y >= const_like(y, 0))
+    if operation.attributes["direction"] == "LEFT":
+        return tirx.Select(inside, tirx.shift_left(x, tirx.Select(inside, y, const_like(y, 0))), const_like(x, 0))
+    if dtype.startswith("uint"):
+        return tirx.Select(inside, tirx.shift_right(x, tirx.Select(inside, y, const_like(y, 0))), const_like(x, 0))
+    return tirx.shift_right(x, tirx.Select(inside, y, const_like(y, bits - 1)))

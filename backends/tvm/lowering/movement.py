@@ -191,11 +191,13 @@ def _space_to_depth(_: LoweringContext, operation: Operation, operands: Operands
     source = operands[0]
     assert source is not None
     block, depth = int(operation.attributes["blocksize"]), source.shape[1]  # type: ignore[call-overload]
+    by_column = operation.attributes.get("mode", "DCR") == "CRD"
 
     def move(indices: tuple[Index, ...]) -> list[Index]:
         n, c, h, w = indices
-        inner = c // depth
-        return [n, c % depth, h * block + inner // block, w * block + inner % block]
+        inner = c % (block * block) if by_column else c // depth
+        channel = c // (block * block) if by_column else c % depth
+        return [n, channel, h * block + inner // block, w * block + inner % block]
 
     return moved(operation, source, move)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from optc.backends.tvm.lowering.binding import bind, dtype_of
 from optc.backends.tvm.lowering.context import Combiner, Elements, LoweringContext, Operands, lowers
-from optc.backends.tvm.lowering.elementwise import as_dtype, widened
+from optc.backends.tvm.lowering.elementwise import as_dtype, convert, widened
 from optc.backends.tvm.lowering.movement import integers, reshaped
 from optc.backends.tvm.math.functions import const_like, exp, log, sqrt
 from optc.backends.tvm.tensor import LogicalTensor
@@ -185,7 +185,7 @@ def _extremum(context: LoweringContext, operation: Operation, operands: Operands
     reduced = over_axes(context, wide, axes, combiner, combiner.name) if axes else wide
 
     def rounded(x: PrimExpr) -> PrimExpr:
-        return x != const_like(x, 0) if result.dtype.name == "bool" else as_dtype(x, result.dtype)
+        return convert(x, result.dtype)
 
     return [reshaped(map_tensor(reduced, rounded, result.dtype), result.shape)]
 
@@ -234,13 +234,11 @@ def _arg_combiner(name: str, sign: int, last: bool) -> Combiner:
     return Combiner(name, identity, combine)
 
 
-@lowers("onnx.ArgMax", "onnx.ArgMin")
-def _arg_extremum(context: LoweringContext, operation: Operation, operands: Operands) -> list[LogicalTensor]:
-    assert operands[0] is not None
-    source, result = widen(operands[0]), operation.results[0]
-    axis = int(operation.attributes.get("axis", 0)) % len(source.shape)  # type: ignore[arg-type]
-    last = bool(operation.attributes.get("select_last_index", 0))
-    combiner = _arg_combiner("position", -1 if operation.name == "onnx.ArgMax" else 1, last)
+def arg_extremum(
+    context: LoweringContext, source: LogicalTensor, axis: int, *, largest: bool, last: bool
+) -> LogicalTensor:
+    """The index (int32) of the extreme element along an axis, which stays with extent 1."""
+    combiner = _arg_combiner("position", -1 if largest else 1, last)
     shape = tuple(1 if i == axis else extent for i, extent in enumerate(source.shape))
 
     def body(indices: Sequence[Any], reduced: Sequence[Any]) -> Elements:
@@ -249,5 +247,14 @@ def _arg_extremum(context: LoweringContext, operation: Operation, operands: Oper
         place = (*indices[:axis], reduced[0], *indices[axis + 1 :])
         return source(*place), tirx.convert(reduced[0])
 
-    found = context.reduce(shape, (source.dtype, dtypes.INT32), (source.shape[axis],), body, combiner, "position")[1]
+    return context.reduce(shape, (source.dtype, dtypes.INT32), (source.shape[axis],), body, combiner, "position")[1]
+
+
+@lowers("onnx.ArgMax", "onnx.ArgMin")
+def _arg_extremum(context: LoweringContext, operation: Operation, operands: Operands) -> list[LogicalTensor]:
+    assert operands[0] is not None
+    source, result = widen(operands[0]), operation.results[0]
+    axis = int(operation.attributes.get("axis", 0)) % len(source.shape)  # type: ignore[arg-type]
+    last = bool(operation.attributes.get("select_last_index", 0))
+    found = arg_extremum(context, source, axis, largest=operation.name == "onnx.ArgMax", last=last)
     return [reshaped(map_tensor(found, lambda x: x.astype("int64"), result.dtype), result.shape)]
