@@ -7,7 +7,7 @@ from collections.abc import Callable
 from optc.backends.tvm.lowering import LOWERINGS, resize
 from optc.ir.core import CONSTANT, Operation
 from optc.ir.types import TensorType
-from optc.ops.declaration import declaration_of
+from optc.ops.declaration import Kind, declaration_of
 
 ELEMENT_TYPES = frozenset(
     {"f32", "f64", "f16", "bf16", "i8", "i16", "i32", "i64", "u8", "u16", "u32", "u64", "bool"}
@@ -66,8 +66,11 @@ def supports(operation: Operation) -> str | None:
         operand = operation.operand(position)
         if operand is not None and operand.constant is None:
             return f"operand {position} ('{operand.name}') is not constant"
-    if not declaration_of(operation.name).deterministic:
+    declaration = declaration_of(operation.name)
+    if not declaration.deterministic:
         return "its results are random"
+    if declaration.kind is Kind.CONTRACTION and any(r.dtype.name == "bf16" for r in operation.results):
+        return "it contracts elements of type bf16"
     check = CHECKS.get(operation.name)
     return None if check is None else check(operation)
 

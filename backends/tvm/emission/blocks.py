@@ -39,7 +39,9 @@ def stored(value: PrimExpr, dtype: str) -> PrimExpr:
     from tvm import tirx
 
     if dtype_of(value) == "bool":
-        return tirx.Select(value, tirx.const(1, "uint8"), tirx.const(0, "uint8"))
+        return tirx.Cast("uint8", value)
+    if dtype_of(value) == "bfloat16" and dtype == "uint16":
+        return tirx.reinterpret("uint16", value)
     if dtype_of(value) == "float32" and dtype == "uint16":
         return tirx.shift_right(tirx.reinterpret("uint32", value), tirx.const(16, "uint32")).astype("uint16")
     return value

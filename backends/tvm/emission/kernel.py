@@ -292,7 +292,7 @@ def loaded(element: PrimExpr, dtype: DType) -> PrimExpr:
 
     if dtype.name == "bf16":
         return tirx.reinterpret("float32", tirx.shift_left(element.astype("uint32"), tirx.const(16, "uint32")))
-    return tirx.NE(element, tirx.const(0, "uint8")) if dtype.name == "bool" else element
+    return tirx.Cast("bool", element) if dtype.name == "bool" else element
 
 
 def _flat(value: Value, name: str) -> Buffer:

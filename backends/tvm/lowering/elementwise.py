@@ -69,8 +69,6 @@ def as_dtype(value: PrimExpr, dtype: DType) -> PrimExpr:
         return value if dtype_of(value) == "bfloat16" else rounded_to_bfloat16(value)
     if dtype_of(value) == dtype.numpy_name:
         return value
-    if dtype_of(value) == "bool":
-        return tirx.Select(value, tirx.const(1, dtype.numpy_name), tirx.const(0, dtype.numpy_name))
     return value.astype(dtype.numpy_name)
 
 
@@ -285,6 +283,7 @@ def _cast(_: LoweringContext, operation: Operation, operands: Operands) -> list[
 
 def convert(x: PrimExpr, dtype: DType) -> PrimExpr:
     """Numeric conversion between element types."""
+    from tvm import tirx
 
     if dtype.name == "bool":
         return x if _is_bool(x) else tirx.NE(x, const_like(x, 0))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from optc.backends.tvm.lowering.binding import dtype_of
@@ -13,32 +14,33 @@ if TYPE_CHECKING:
     from tvm.tirx import PrimExpr
 
 
-@elementwise("onnx.And")
-def _and(_: Operation, x: PrimExpr, y: PrimExpr) -> PrimExpr:
+def _as_byte(x: PrimExpr) -> PrimExpr:
     from tvm import tirx
 
-    return tirx.And(x, y)
+    return tirx.Cast("uint8", x)
 
 
-@elementwise("onnx.Or")
-def _or(_: Operation, x: PrimExpr, y: PrimExpr) -> PrimExpr:
-    from tvm import tirx
+def _logic(name: str) -> Callable[..., PrimExpr]:
+    """A connective on bytes: TVM cannot vectorise those of bools."""
 
-    return tirx.Or(x, y)
+    def formula(_: Operation, x: PrimExpr, y: PrimExpr) -> PrimExpr:
+        from tvm import tirx
+
+        return tirx.Cast("bool", getattr(tirx, name)(_as_byte(x), _as_byte(y)))
+
+    return formula
 
 
-@elementwise("onnx.Xor")
-def _xor(_: Operation, x: PrimExpr, y: PrimExpr) -> PrimExpr:
-    from tvm import tirx
-
-    return tirx.Or(tirx.And(x, tirx.Not(y)), tirx.And(tirx.Not(x), y))
+elementwise("onnx.And")(_logic("bitwise_and"))
+elementwise("onnx.Or")(_logic("bitwise_or"))
+elementwise("onnx.Xor")(_logic("bitwise_xor"))
 
 
 @elementwise("onnx.Not")
 def _not(_: Operation, x: PrimExpr) -> PrimExpr:
     from tvm import tirx
 
-    return tirx.Not(x)
+    return tirx.Cast("bool", tirx.bitwise_xor(_as_byte(x), tirx.const(1, "uint8")))
 
 
 @elementwise("onnx.BitwiseAnd")

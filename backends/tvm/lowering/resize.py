@@ -38,7 +38,8 @@ class Line:
 
 def line_of(operation: Operation, source: int, result: int, scale: float) -> Line:
     """The coordinates along an axis by the operation's transformation mode."""
-    mode = str(operation.attributes.get("coordinate_transformation_mode", "half_pixel"))
+    default = "asymmetric" if operation.name == "onnx.Upsample" else "half_pixel"
+    mode = str(operation.attributes.get("coordinate_transformation_mode", default))
     if mode == "align_corners":
         return Line(source, result, (source - 1) / (result - 1) if result > 1 else 0.0, 0.0)
     if mode == "asymmetric":
@@ -213,6 +214,12 @@ def refusal(operation: Operation) -> str | None:
     relation = attributes.get("coordinate_transformation_mode", "half_pixel")
     if relation not in RELATIONS:
         return f"the coordinate transformation is {relation}"
+    if relation == "align_corners":
+        source, result = operation.operands[0], operation.results[0]
+        assert source is not None
+        scales = scales_of(operation, source.shape, result.shape)
+        if any(n * scale != m for n, m, scale in zip(source.shape, result.shape, scales, strict=True)):
+            return "its corners are aligned to a fractional extent"
     if attributes.get("antialias", 0):
         return "it is antialiased"
     mode = attributes.get("mode", "nearest")
