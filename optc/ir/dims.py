@@ -83,7 +83,11 @@ def _symbol(name: str) -> sympy.Symbol:
 def _expression(dim: Dim) -> sympy.Expr:
     import sympy
 
-    return sympy.Integer(dim) if isinstance(dim, int) else dim.expression
+    if isinstance(dim, SymbolicDim):
+        return dim.expression
+    if not isinstance(dim, int):
+        raise TypeError(f"{dim!r} is no extent")
+    return sympy.Integer(dim)
 
 
 def _simplified(expression: sympy.Expr) -> Dim:

@@ -11,6 +11,7 @@ import numpy as np
 from optc.ir import dtypes
 from optc.ir.core import Operation
 from optc.ir.dims import Dim, SymbolicDim, product
+from optc.ir.types import TensorType
 from optc.ops.shapes import integer, integers
 from optc.ops.values import LARGEST, Known, object_array, operand_shape, rule
 
@@ -101,6 +102,15 @@ _ELEMENTWISE: dict[str, Callable[..., Any]] = {
 }
 
 
+def _rounded(operation: Operation, known: Known) -> Known:
+    """Real numbers as the result type holds them; one f64 operation rounded to f32 is the f32 operation."""
+    type = operation.results[0].type
+    if not isinstance(type, TensorType) or not type.dtype.is_float:
+        return known
+    number = type.dtype.numpy.type
+    return _elementwise(lambda a: float(number(a)) if isinstance(a, float) else a)(known)
+
+
 def _register_elementwise(name: str, function: Callable[..., Any]) -> None:
     lifted = _elementwise(function)
 
@@ -113,7 +123,15 @@ def _register_elementwise(name: str, function: Callable[..., Any]) -> None:
             for operand in operands[1:]:
                 result = lifted(result, operand)
             return result
-        return lifted(*operands)
+        if name == "Div" and _divides_reals(operation):
+            # An extent that became a real number divides without the rounding of extents.
+            operands = [_elementwise(lambda a: None if isinstance(a, SymbolicDim) else a)(known) for known in operands]
+        return _rounded(operation, lifted(*operands))
+
+
+def _divides_reals(operation: Operation) -> bool:
+    type = operation.results[0].type
+    return not isinstance(type, TensorType) or type.dtype.is_float
 
 
 for _name, _function in _ELEMENTWISE.items():
@@ -147,7 +165,8 @@ def _cast(operation: Operation, operands: list[Known | None]) -> Known | None:
     if target.is_integer:
         return _elementwise(lambda a: a if isinstance(a, SymbolicDim) else int(a))(operands[0])
     if target.is_float:
-        return _elementwise(lambda a: a if isinstance(a, SymbolicDim) else float(a))(operands[0])
+        number = target.numpy.type
+        return _elementwise(lambda a: a if isinstance(a, SymbolicDim) else float(number(a)))(operands[0])
     return None
 
 

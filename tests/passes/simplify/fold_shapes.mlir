@@ -46,3 +46,17 @@ graph @main(%x: tensor<6xaxbxf32>) -> ("y") {
 }
 // REMARK: missed fold-shapes: the shape tensor<axbx6xf32> holds more than one extent that is known only at run time
 // CHECK: onnx.Concat
+
+// An extent times a real number is not an extent that is known.
+// RUN: optc opt --passes 'fold-shapes'
+graph @main(%x: tensor<nx4xf32>) -> ("y") {
+  %shape = onnx.Shape(%x) : tensor<2xi64>
+  %real = onnx.Cast(%shape) {to = 1} : tensor<2xf32>
+  %half = optc.constant {value = dense<0.5> : tensor<f32>} : tensor<f32>
+  %scaled = onnx.Mul(%real, %half) : tensor<2xf32>
+  %target = onnx.Cast(%scaled) {to = 7} : tensor<2xi64>
+  %y = onnx.ConstantOfShape(%target) : tensor<*xf32>
+  return %y
+}
+// CHECK: onnx.Shape
+// CHECK: onnx.Mul
