@@ -20,7 +20,8 @@ from optc.driver.lowering import Lowered, group_of, lower
 from optc.driver.options import CompileOptions, check_threads, parse_budget
 from optc.driver.pipeline import PIPELINE, SIMPLIFY
 from optc.driver.records import cost, decisions
-from optc.errors import ModelError, OptcError, UsageError, VerificationFailed
+from optc.driver.verification import compared_constants, verified
+from optc.errors import ModelError, OptcError, UsageError
 from optc.frontends import load_model
 from optc.ir.core import Module
 from optc.ir.printer import print_module
@@ -118,6 +119,7 @@ def write_artifact(model: Any, options: CompileOptions, folder: Path, example_in
     backend = _backend(target, options)
     loaded = load_model(model, options.shapes or None, options.dims or None, example_inputs)
     module = loaded.module
+    probes = compared_constants(module)
     require_static_inputs(module)
     with artifact.stage(folder) as staging:
         context = plan(module, backend, target, options)
@@ -126,7 +128,7 @@ def write_artifact(model: Any, options: CompileOptions, folder: Path, example_in
         staging.fill(_contents(loaded.name, module, lowered, context, target, options))
         if options.verify and _runs_here(target):
             options.progress("verifying", 0, 1)
-            staging.annotate(verification=_verified(staging.folder, loaded.reference, options))
+            staging.annotate(verification=verified(staging.folder, loaded.reference, options, probes))
         staging.commit()
 
 
@@ -222,25 +224,3 @@ def _runs_here(target: Target) -> bool:
     except OptcError:
         return False
     return True
-
-
-def _verified(folder: Path, reference: Any, options: CompileOptions) -> dict[str, Any]:
-    """The comparison of a staged artifact with the source model.
-
-    Raises:
-        VerificationFailed: an output differs by more than the tolerance.
-    """
-    from optc.runtime import load
-    from optc.runtime.verify import verify
-
-    with load(folder, threads=options.threads) as staged:
-        result = verify(staged, reference, inputs=options.inputs)
-    if not result.passed:
-        worst = result.worst
-        raise VerificationFailed(
-            f"the output '{worst.name}' differs from the source model's",
-            why=f"largest error {worst.max_abs:.3g}, {worst.relative:.2e} of the output's range; "
-            f"allowed are {result.tolerance:.0e}",
-            hint="compile with --verify-each to find the pass, or with --no-verify to keep the artifact",
-        )
-    return result.to_dict()

@@ -1,0 +1,101 @@
+"""Verify a staged artifact against the source model, with inputs that the model accepts."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from optc.driver.options import CompileOptions
+from optc.errors import ModelError, VerificationFailed
+from optc.ir.core import Module, Value
+from optc.ir.types import TensorType
+from optc.runtime.random_inputs import random_inputs
+
+if TYPE_CHECKING:
+    from optc.runtime import Artifact
+
+Probes = Mapping[str, tuple[int, ...]]
+
+_ATTEMPTS = 8
+_TRANSPARENT = frozenset({"onnx.Identity", "onnx.Cast", "onnx.Unsqueeze", "onnx.Squeeze", "onnx.Reshape"})
+
+
+def compared_constants(module: Module) -> Probes:
+    """For each scalar integer input the constants that the model compares it with.
+
+    A model that takes a mode (a sampling rate, say) accepts only those; random numbers would make it fail.
+    """
+    found: dict[str, dict[int, None]] = {}
+    for operation in module.walk():
+        if operation.name != "onnx.Equal":
+            continue
+        for value, other in (operation.operands, operation.operands[::-1]):
+            source, constant = _source(value), None if other is None else other.constant
+            if source is not None and constant is not None and constant.size == 1:
+                found.setdefault(source.name, {})[int(constant.reshape(-1)[0])] = None
+    return {name: tuple(values) for name, values in found.items()}
+
+
+def _source(value: Value | None) -> Value | None:
+    """The scalar integer graph input that a value repeats, if it does."""
+    while value is not None and value.producer is not None and value.producer.name in _TRANSPARENT:
+        value = value.producer.operands[0]
+    if value is None or value.producer is not None or not isinstance(value.type, TensorType):
+        return None
+    return value if value.type.dtype.is_integer and value.type.is_static and value.type.elements == 1 else None
+
+
+def verified(folder: Path, reference: str | Path | bytes, options: CompileOptions, probes: Probes) -> dict[str, Any]:
+    """Compare a staged artifact with the source model.
+
+    Args:
+        folder: the staged artifact.
+        reference: the source model.
+        options: the inputs to use, and the threads.
+        probes: values to try for scalar integer inputs when the model refuses random ones.
+
+    Returns:
+        the result for the manifest; `{"skipped": reason}` when the model refuses every input that was tried.
+
+    Raises:
+        VerificationFailed: an output differs by more than the tolerance.
+    """
+    from optc.runtime import load
+    from optc.runtime.verify import verify
+
+    refusal: ModelError | None = None
+    with load(folder, threads=options.threads) as staged:
+        for inputs in _candidates(staged, options, probes):
+            try:
+                result = verify(staged, reference, inputs=inputs)
+            except ModelError as error:
+                if options.inputs is not None:
+                    raise
+                refusal = refusal or error
+                continue
+            if not result.passed:
+                worst = result.worst
+                raise VerificationFailed(
+                    f"the output '{worst.name}' differs from the source model's",
+                    why=f"largest error {worst.max_abs:.3g}, {worst.relative:.2e} of the output's range; "
+                    f"allowed are {result.tolerance:.0e}",
+                    hint="compile with --verify-each to find the pass, or with --no-verify to keep the artifact",
+                )
+            return result.to_dict()
+    return {"skipped": f"{refusal.what}: {refusal.why}" if refusal is not None else "no inputs could be made"}
+
+
+def _candidates(staged: Artifact, options: CompileOptions, probes: Probes) -> Iterator[Mapping[str, Any]]:
+    """The user's inputs alone, or random ones, at first as they are, then with the probes put in."""
+    if options.inputs is not None:
+        yield options.inputs
+        return
+    base = random_inputs(staged.inputs)
+    yield base
+    names = [name for name in probes if name in base]
+    for values in itertools.islice(itertools.product(*(probes[name] for name in names)), _ATTEMPTS if names else 0):
+        yield base | {name: np.full_like(base[name], value) for name, value in zip(names, values, strict=True)}
