@@ -1,4 +1,4 @@
-"""Loop nests built directly as TIR: what a template needs to write a kernel without going through schedule primitives."""
+"""Loop nests built directly as TIR: how a template writes a kernel without going through schedule primitives."""
 
 from __future__ import annotations
 

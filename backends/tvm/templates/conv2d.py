@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-
 from optc.backends.tvm import loops
 from optc.backends.tvm.fused import FusedContraction, epilogue_refusal, static_refusal
 from optc.backends.tvm.group import Group
@@ -182,9 +181,11 @@ class Conv2d(Template):
             tile=(knobs["columns"], knobs["vectors"]),
             weight_sweeps=0 if knobs["channels_outer"] else conv.results[0].shape[0] * window.rows.out,
             data_bytes=conv.operands[0].tensor_type.bytes,
+            slack=2 if knobs["taps_outer"] or steps == channels else UNROLLED_SLACK,
         )
 
 
+UNROLLED_SLACK = 10  # registers that LLVM needs beside the accumulators where it unrolls the loop over the taps
 LONG_ROW = 16  # channels from which the loop over them is long enough to be the innermost one
 
 

@@ -155,7 +155,7 @@ class Depthwise(Template):
         taps = window.rows.kernel * window.columns.kernel
         shared = knobs["unrolled"] and window.columns.stride == 1
         work = taps * columns * vectors * (1.0 if shared else 1.02) + (CODE if knobs["unrolled"] else 0)
-        if columns + (window.columns.kernel if shared else 1) > target.vector_registers - tiles.SLACK:
+        if columns + (window.columns.kernel if shared else 1) > target.vector_registers - 2:
             work *= tiles.SPILL
         row_work = -(-window.columns.out // columns) * (work + window.rows.kernel * 3 + tiles.TILE_OVERHEAD)
         rows = conv.results[0].shape[0] * -(-conv.results[0].shape[1] // block) * window.rows.out

@@ -128,13 +128,9 @@ class ConstantGemm(Template):
         seconds = self.estimate(group, schedule, target)
         threads = tiles.worth_threads(seconds, target)
         if knobs["channels_outer"]:
-            nest = loops.outer(
-                (*batch, column_tiles, row_tiles), lambda i: task(i[:-2], i[-1], i[-2]), threads=threads
-            )
+            nest = loops.outer((*batch, column_tiles, row_tiles), lambda i: task(i[:-2], i[-1], i[-2]), threads=threads)
         else:
-            nest = loops.outer(
-                (*batch, row_tiles, column_tiles), lambda i: task(i[:-2], i[-2], i[-1]), threads=threads
-            )
+            nest = loops.outer((*batch, row_tiles, column_tiles), lambda i: task(i[:-2], i[-2], i[-1]), threads=threads)
         body = loops.sequence([*data.fill(target, seconds), nest])
         packing = pack_matrix(tile_width, width, bool(product.attributes.get("transB", 0)))
         return KernelDefinition(fused.function(body, data.scratches), {right.index: packing}, data.scratch_bytes)

@@ -111,13 +111,9 @@ class ComputedMatMul(Template):
         seconds = self.estimate(group, schedule, target)
         threads = tiles.worth_threads(seconds, target)
         if knobs["channels_outer"]:
-            nest = loops.outer(
-                (*batch, column_tiles, row_tiles), lambda i: task(i[:-2], i[-1], i[-2]), threads=threads
-            )
+            nest = loops.outer((*batch, column_tiles, row_tiles), lambda i: task(i[:-2], i[-1], i[-2]), threads=threads)
         else:
-            nest = loops.outer(
-                (*batch, row_tiles, column_tiles), lambda i: task(i[:-2], i[-2], i[-1]), threads=threads
-            )
+            nest = loops.outer((*batch, row_tiles, column_tiles), lambda i: task(i[:-2], i[-2], i[-1]), threads=threads)
         body = loops.sequence([*a.fill(target, seconds), *b.fill(target, seconds), nest])
         function = fused.function(body, [*a.scratches, *b.scratches])
         return KernelDefinition(function, {}, a.scratch_bytes + b.scratch_bytes)

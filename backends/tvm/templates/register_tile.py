@@ -1,7 +1,7 @@
 """The register tile: columns times vectors of accumulators that stay in SIMD registers during a whole reduction.
 
 This is the micro-kernel of every contraction here (Goto and van de Geijn, "Anatomy of High-Performance Matrix
-Multiplication", 2008): in each step a few vectors of one operand meet a few broadcast scalars (or vectors) of the other.
+Multiplication", 2008): in each step a few vectors of one operand meet a few broadcast scalars or vectors of the other.
 """
 
 from __future__ import annotations
@@ -211,12 +211,13 @@ def estimate(
     tile: tuple[int, int],
     weight_sweeps: int,
     data_bytes: int,
+    slack: int = 2,
 ) -> float:
     """Seconds on one core for `rows` of `columns` positions by `width` channels, each a sum of `steps` products.
 
     A step of a tile costs the larger of its multiply-adds and its loads; too few accumulators wait for the latency of
-    the multiply-add; a full register file makes the register allocator spill. Weights come from the cache level that
-    holds what is swept between two uses of them: all weights, `weight_sweeps` times, or (0) those of one tile.
+    the multiply-add; without `slack` registers to spare the register allocator spills. Weights come from the cache
+    level that holds what is swept between two uses of them: all weights, `weight_sweeps` times, or (0) those of one tile.
     """
     lanes = lanes_of(target)
     step_seconds = 2 * lanes / target.peak_flops.get("f32", 2.0e9)  # one multiply-add of a whole vector
@@ -233,7 +234,7 @@ def estimate(
             if count == tile_columns == columns - (column_tiles - 1) * tile_columns:
                 times = channel_tiles.count(size) * rows * column_tiles
             work = max(share * count, LATENCY, (len(parts) + count) * LOAD) + STREAM * count
-            if len(parts) * (count + 1) + 1 > target.vector_registers - SLACK:
+            if len(parts) * (count + 1) + 1 > target.vector_registers - slack:
                 work *= SPILL
             seconds += times * (steps * work + TILE_OVERHEAD + 2 * len(parts) * count) * step_seconds
     weight_bytes = 4 * width * steps
@@ -247,7 +248,6 @@ def estimate(
     return seconds
 
 
-SLACK = 2  # registers that the allocator needs to move values around
 SPILL = 1.25  # what a register file without slack costs
 MOST_STREAMS = 16  # rows of data read side by side: more evict each other from a cache of few ways
 LATENCY = 4  # multiply-adds that must be under way: latency times throughput, in whole vectors

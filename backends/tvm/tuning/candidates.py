@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from optc.backends.tvm.template import Schedule, Template
 from optc.backends.tvm.group import Group
+from optc.backends.tvm.template import Schedule, Template
 from optc.targets.target import Target
 
 

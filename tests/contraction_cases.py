@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import subprocess
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -133,6 +134,7 @@ class Compiled:
 
     def __init__(self, definitions: Sequence[KernelDefinition], target: Target, folder: Path, threads: int = 1) -> None:
         self.definitions = list(definitions)
+        folder = Path(tempfile.mkdtemp(dir=folder))  # a library that replaced a loaded one would not be loaded
         kernels = {f"kernel{i}": definition.function for i, definition in enumerate(definitions)}
         (folder / "kernels.o").write_bytes(compile_kernels(kernels, target))
         (folder / "stub.c").write_text(PARALLEL_STUB.replace("THREADS", str(threads)))
@@ -152,7 +154,7 @@ class Compiled:
         for value in group.body.outputs:
             empty = np.zeros(value.tensor_type.stored_shape, value.dtype.numpy)
             buffers.append(aligned(np.full_like(empty, np.nan) if value.dtype.is_float else empty))
-        buffers += [aligned(np.full(extent // 4, np.nan, np.float32)) for extent in definition.scratch_bytes]
+        buffers += [aligned(np.full(-(-extent // 4), np.nan, np.float32)) for extent in definition.scratch_bytes]
         return buffers, first
 
     def run(self, number: int, group: Group, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
