@@ -10,7 +10,7 @@ from optc.backends.tvm import templates as _templates  # noqa: F401  (registers 
 from optc.backends.tvm.compilation import Job, compile_jobs
 from optc.backends.tvm.group import Group
 from optc.backends.tvm.template import Schedule, template_for
-from optc.backends.tvm.tuning.choice import choose
+from optc.backends.tvm.tuning import choose
 from optc.backends.tvm.workload import Workload, kernel_key, workload_key
 from optc.ir.core import Operation
 from optc.targets.target import Target

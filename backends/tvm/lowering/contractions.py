@@ -53,6 +53,12 @@ def _one(tensor: LogicalTensor | None, *index: Any) -> PrimExpr | None:
     return tensor(*index)
 
 
+def _scale(tensor: LogicalTensor | None, *index: Any) -> PrimExpr:
+    value = _one(tensor, *index)
+    assert value is not None
+    return value
+
+
 def padding_before(out: int, data: int, kernel: int, stride: int, dilation: int, mode: str, given: int) -> int:
     """The padding before the first element of one axis of a convolution, `auto_pad` resolved."""
     if mode == "VALID":
@@ -262,7 +268,7 @@ def _qlinear_conv(context: LoweringContext, operation: Operation, operands: Oper
     def element(*indices: Any) -> PrimExpr:
         total = sums(*indices)
         total = total if bias is None else total + bias(indices[1])
-        factor = _one(x_scale) * _one(w_scale, indices[1]) / _one(y_scale)
+        factor = _scale(x_scale) * _scale(w_scale, indices[1]) / _scale(y_scale)
         return _requantized(total, factor, _one(y_zero), dtype)
 
     return [LogicalTensor(sums.shape, dtype, element)]
@@ -276,7 +282,7 @@ def _qlinear_matmul(context: LoweringContext, operation: Operation, operands: Op
 
     def element(*indices: Any) -> PrimExpr:
         row = indices[-2] if len(indices) > 1 else 0
-        factor = _one(a_scale, row) * _one(b_scale, indices[-1]) / _one(y_scale)
+        factor = _scale(a_scale, row) * _scale(b_scale, indices[-1]) / _scale(y_scale)
         return _requantized(sums(*indices), factor, _one(y_zero), result.dtype)
 
     return [LogicalTensor(result.shape, result.dtype, element)]

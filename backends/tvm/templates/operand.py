@@ -58,7 +58,7 @@ class Operand:
             shape = value.tensor_type.with_layout(self.layout).stored_shape
             buffer = loops.parameter(shape, self.dtype, f"{name}_scratch")
             self.scratches = [buffer]
-        self.buffer = buffer
+        self.buffer: Any = buffer
 
     def read(self, indices: Sequence[Any], within: Any = None) -> PrimExpr:
         """One element; `within` is the place in the block where axis 1 of `indices` counts blocks."""

@@ -217,7 +217,7 @@ def estimate(
 
     A step of a tile costs the larger of its multiply-adds and its loads; too few accumulators wait for the latency of
     the multiply-add; without `slack` registers to spare the register allocator spills. Weights come from the cache
-    level that holds what is swept between two uses of them: all weights, `weight_sweeps` times, or (0) those of one tile.
+    level that holds what is swept between two uses: all of them, `weight_sweeps` times, or (0) those of one tile.
     """
     lanes = lanes_of(target)
     step_seconds = 2 * lanes / target.peak_flops.get("f32", 2.0e9)  # one multiply-add of a whole vector
