@@ -7,6 +7,7 @@ is evaluated where an element of the contraction lies in a register, and stored.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from optc.backends.tvm import loops
@@ -101,7 +102,7 @@ class FusedContraction:
         self._accumulated = accumulated
         for value, buffer, position in zip(self.group.body.outputs, self.outputs, self._maps, strict=True):
             place = position(indices)
-            element = scoped(lambda value=value, place=place: self.tensor(value)(*place))
+            element = scoped(partial(self.tensor(value), *place))
             statements.append(loops.store(buffer, element, stored_indices(value.tensor_type.layout, place) or (0,)))
         self._accumulated = None
         return loops.sequence(statements)
@@ -153,7 +154,7 @@ def _output_maps(group: Group, anchor: Operation) -> list[IndexMap]:
                 extra = len(target.shape) - len(source.shape)
                 if target.shape != (1,) * extra + source.shape:
                     raise _NotElementwise(f"{operation.name} repeats elements of {anchor.name}")
-                maps[target] = _then(maps[source], lambda place, extra=extra: ((0,) * extra) + tuple(place))
+                maps[target] = _then(maps[source], partial(_widened, extra))
                 steps[target] = steps[source]
             elif kind is Kind.MOVEMENT and operation.operands[0] is source and operation.name in _BIJECTIONS:
                 maps[target] = _then(maps[source], _BIJECTIONS[operation.name](operation, source.shape, target.shape))
@@ -164,6 +165,11 @@ def _output_maps(group: Group, anchor: Operation) -> list[IndexMap]:
     if lost:
         raise _NotElementwise(f"output '{lost[0]}' does not depend on {anchor.name}")
     return [maps[value] for value in group.body.outputs]
+
+
+def _widened(extra: int, indices: Indices) -> tuple[Any, ...]:
+    """The indices under `extra` new leading axes of one element."""
+    return (*(0,) * extra, *indices)
 
 
 def _then(first: IndexMap, second: IndexMap) -> IndexMap:

@@ -181,7 +181,7 @@ class Conv2d(Template):
             tile=(knobs["columns"], knobs["vectors"]),
             weight_sweeps=0 if knobs["channels_outer"] else conv.results[0].shape[0] * window.rows.out,
             data_bytes=conv.operands[0].tensor_type.bytes,
-            slack=2 if knobs["taps_outer"] or steps == channels else UNROLLED_SLACK,
+            slack=4 if knobs["taps_outer"] or steps == channels else UNROLLED_SLACK,
         )
 
 

@@ -89,20 +89,22 @@ class RegisterTile:
         statements = [*made, *cleared, reduction(step)]
 
         def finished(column: Any, read: Callable[[int, Any], PrimExpr]) -> Stmt:
-            done = []
-            for offset, lanes in places:
-                for first, size in parts_of(offset, min(valid, offset + lanes), granule):
-                    done.append(
-                        loops.vectorized(
-                            size,
-                            lambda lane, offset=offset, first=first: finish(
-                                column, first, lane, read(offset, first - offset + lane)
-                            ),
-                        )
-                    )
+            def kept(first: int, offset: int, lane: Any) -> Stmt:
+                return finish(column, first, lane, read(offset, first - offset + lane))
+
+            def rounding(first: int, lane: Any) -> Stmt:
+                statement = blank(column, first, lane)
+                assert statement is not None
+                return statement
+
+            done = [
+                loops.vectorized(size, partial(kept, first, offset))
+                for offset, lanes in places
+                for first, size in parts_of(offset, min(valid, offset + lanes), granule)
+            ]
             for first, size in parts_of(valid, self.width, granule):
                 if blank(column, first, 0) is not None:
-                    done.append(loops.vectorized(size, lambda lane, first=first: blank(column, first, lane)))
+                    done.append(loops.vectorized(size, partial(rounding, first)))
             return loops.sequence(done)
 
         if staged and self.columns > 1 and self.columns * max(self.vectors) * 4 <= STACK_BYTES:
@@ -128,10 +130,11 @@ class RegisterTile:
                 )
             )
         else:
-            for column in range(self.columns):
-                statements.append(
-                    finished(column, lambda offset, lane, column=column: accumulators[column, offset][lane])
-                )
+
+            def kept_in_registers(column: int, offset: int, lane: Any) -> PrimExpr:
+                return accumulators[column, offset][lane]
+
+            statements += [finished(column, partial(kept_in_registers, column)) for column in range(self.columns)]
         return loops.sequence(statements)
 
 
@@ -211,7 +214,7 @@ def estimate(
     tile: tuple[int, int],
     weight_sweeps: int,
     data_bytes: int,
-    slack: int = 2,
+    slack: int = 4,
 ) -> float:
     """Seconds on one core for `rows` of `columns` positions by `width` channels, each a sum of `steps` products.
 
