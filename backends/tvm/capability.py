@@ -58,11 +58,13 @@ def supports(operation: Operation) -> str | None:
         return None
     if operation.name not in LOWERINGS and operation.name not in CHECKS:
         return "it has no native lowering"
-    for value in (*operation.present_operands, *operation.results):
-        refusal = _type_refusal(value.type, value.name)
+    parameters = PARAMETERS.get(operation.name, ())
+    operands = [operand for position, operand in enumerate(operation.operands) if position not in parameters]
+    for value in (*operands, *operation.results):
+        refusal = None if value is None else _type_refusal(value.type, value.name)
         if refusal is not None:
             return refusal
-    for position in PARAMETERS.get(operation.name, ()):
+    for position in parameters:
         operand = operation.operand(position)
         if operand is not None and operand.constant is None:
             return f"operand {position} ('{operand.name}') is not constant"

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 Indices = tuple[Any, ...]
 
+_MOST_BOXES = 12
+
 
 @dataclass(frozen=True)
 class Store:
@@ -79,8 +81,14 @@ class Emitter:
         """Elements of `widest` bytes that one statement handles."""
         return max(1, self.vector_bytes // widest) * self.lanes_scale
 
-    def map(self, extents: Sequence[int], build: Callable[[Indices], Sequence[Store]]) -> Stmt:
-        """`build(indices)` for every index of a box; the last axis is the one stored contiguously."""
+    def map(
+        self, extents: Sequence[int], build: Callable[[Indices], Sequence[Store]], *, whole: bool = True
+    ) -> Stmt:
+        """`build(indices)` for every index of a box; the last axis is the one stored contiguously.
+
+        Where a branch is settled within a part of the box (the operands of Concat, the inside of Pad), `whole` lets
+        each such part have a nest of its own.
+        """
         axes = [axis for axis, extent in enumerate(extents) if extent > 1]
 
         def full(indices: Sequence[Any]) -> Indices:
@@ -93,6 +101,12 @@ class Emitter:
             return [(store.offset, store.item_bytes) for store in build(full(indices))]
 
         found = analyse([extents[axis] for axis in axes], touch, self.ranges)
+        if whole and any(found.cuts):
+            parts = boxes(found)
+            if len(parts) > 1:
+                return loops.sequence([self._box(part, full, build) for part in parts])
+        if self._transposed(found) is not None:
+            return self._transpose(found, lambda indices: build(full(indices)))
         groups = collapse(found)
         found, expand = merged(found, groups)
 
@@ -100,6 +114,88 @@ class Emitter:
             return loops.sequence([store.statement for store in build(full(expand(indices)))])
 
         return self._nest(found, statement)
+
+    def _box(
+        self,
+        part: Sequence[tuple[int, int]],
+        full: Callable[[Sequence[Any]], Indices],
+        build: Callable[[Indices], Sequence[Store]],
+    ) -> Stmt:
+        """The nest over one part of a box, given by start and end along each axis."""
+        extents = [end - start for start, end in part]
+
+        def shifted(indices: Indices) -> Sequence[Store]:
+            return build(full([_plus(start, index) for (start, _), index in zip(part, indices, strict=True)]))
+
+        return self.map(extents, shifted, whole=False)
+
+    def _transposed(self, found: Analysis) -> int | None:
+        """The axis along which everything read is contiguous, when nothing read is along the last axis."""
+        loads = found.strides[found.stores :]
+        last = len(found.extents) - 1
+        if last < 1 or not loads or found.stores != 1 or any(found.cuts) or found.item_bytes < 4 or self.vector_bytes < 16:
+            return None
+        if not any(strides[last] not in (0, 1) for strides in loads) or found.extents[last] < 4:
+            return None
+        for axis in range(last):
+            if found.extents[axis] >= 4 and all(s[axis] in (0, 1) for s in loads) and any(s[axis] == 1 for s in loads):
+                return axis
+        return None
+
+    def _transpose(self, found: Analysis, build: Callable[[Indices], Sequence[Store]]) -> Stmt:
+        """Square tiles: computed along the axis that is contiguous in what is read, stored along the last one."""
+        from tvm import tirx
+
+        axis, last = self._transposed(found), len(found.extents) - 1
+        assert axis is not None
+        side = max(4, min(8, self.lanes(found.item_bytes)))
+        others = [other for other in range(last) if other != axis]
+
+        def place(own: Indices, across: Any, along: Any) -> Indices:
+            indices = dict(zip(others, own, strict=True)) | {axis: across, last: along}
+            return tuple(indices[position] for position in range(last + 1))
+
+        def tile(own: Indices, across: Any, rows: int, along: Any, columns: int) -> Stmt:
+            if rows == 1 or columns == 1:
+                return vector_loop(
+                    rows * columns,
+                    1,
+                    (),
+                    lambda i: loops.sequence(
+                        [s.statement for s in build(place(own, across + i // columns, along + i % columns))]
+                    ),
+                )
+            (sample,) = build(place(own, across, along))
+            dtype = str(sample.buffer.dtype)
+            local, allocation = loops.local(rows * columns, dtype, "tile")
+
+            def load(column: int) -> Stmt:
+                def one(lane: Any) -> Stmt:
+                    (store,) = build(place(own, _plus(across, lane), along + column))
+                    return loops.store(local, stored(store.value, dtype), [lane + column * rows])
+
+                return loops.vectorized(rows, one)
+
+            def save(row: int) -> Stmt:
+                def one(lane: Any) -> Stmt:
+                    (store,) = build(place(own, across + row, _plus(along, lane)))
+                    return tirx.BufferStore(store.buffer, local[lane * rows + row], [store.offset])
+
+                return loops.vectorized(columns, one)
+
+            return loops.sequence([allocation, *map(load, range(columns)), *map(save, range(rows))])
+
+        def body(own: Indices) -> Stmt:
+            def columns(width: int) -> Callable[[Any], Stmt]:
+                def rows(height: int, along: Any) -> Callable[[Any], Stmt]:
+                    return lambda across: tile(own, across, height, along, width)
+
+                return lambda along: pieces(found.extents[axis], side, (), lambda height: rows(height, along), smallest=4)
+
+            return pieces(found.extents[last], side, (), columns, smallest=4)
+
+        extents = [found.extents[other] for other in others]
+        return loops.outer(extents, body, threads=self.threads and _product(extents) > 1)
 
     def _nest(self, found: Analysis, statement: Callable[[Sequence[Any]], Stmt]) -> Stmt:
         """Loops over all axes, the last one vectorised."""
@@ -400,6 +496,19 @@ def pieces(
 
 def _runs(start: int, count: int, width: int, body: Callable[[Any], Stmt]) -> Stmt:
     return loops.serial(count, lambda i: body(start + i * width if start else i * width), "run")
+
+
+def boxes(found: Analysis) -> list[tuple[tuple[int, int], ...]]:
+    """The parts into which the cuts of all axes but the last divide the box; the last axis stays whole.
+
+    One part when there would be too many.
+    """
+    parts: list[tuple[tuple[int, int], ...]] = [()]
+    for axis, extent in enumerate(found.extents):
+        inner = axis == len(found.extents) - 1
+        edges = [0, extent] if inner else [0, *found.cuts[axis], extent]
+        parts = [(*part, segment) for part in parts for segment in zip(edges, edges[1:], strict=False)]
+    return parts if len(parts) <= _MOST_BOXES else [tuple((0, extent) for extent in found.extents)]
 
 
 def collapse(found: Analysis, boundary: int | None = None) -> list[list[int]]:
