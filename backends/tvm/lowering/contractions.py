@@ -1,4 +1,4 @@
-"""Convolutions and matrix products as plain sums: right for every shape, type and layout, for where no template fits."""
+"""Convolutions and matrix products as plain sums: right for every shape, type and layout, where no template fits."""
 
 from __future__ import annotations
 
