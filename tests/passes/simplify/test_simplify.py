@@ -13,6 +13,7 @@ from numerics import assert_same, run
 
 from optc.ir.clone import clone_module
 from optc.ir.core import Module, Value
+from optc.ir.printer import print_module
 from optc.ir.verifier import verify
 from optc.passes import registry
 from optc.passes.base import PassContext
@@ -251,6 +252,10 @@ def test_random_graphs_keep_their_numbers(graph: RandomGraph) -> None:
         value.name: graph.random.uniform(-2, 2, value.shape).astype(np.float32) for value in module.main.inputs
     }
     before = run(clone_module(module), feeds)
+    twins = clone_module(module), clone_module(module)
+    for twin in twins:
+        Simplify().run(twin, PassContext())
+    assert print_module(twins[0]) == print_module(twins[1])
     context = PassContext()
     for name in (*ROUND, "simplify"):
         registry.get(name)().run(module, context)
