@@ -243,7 +243,7 @@ def graphs(draw: st.DrawFn) -> RandomGraph:
     return RandomGraph(draw)
 
 
-@settings(derandomize=True, deadline=None, max_examples=60)
+@settings(derandomize=True, deadline=None, max_examples=150)
 @given(graphs())
 def test_random_graphs_keep_their_numbers(graph: RandomGraph) -> None:
     module = graph.module
