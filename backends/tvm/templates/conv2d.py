@@ -140,7 +140,7 @@ class Conv2d(Template):
             def blank(column: Any, offset: int, lane: Any) -> Stmt | None:
                 return fused.blank((n, channel + offset + lane, *window.logical(row, start + column)))
 
-            valid = size if full and size == tile_width else out_channels - full * tile_width
+            valid = out_channels - channel if isinstance(channel, int) else size
             return register.emit(reduction, finish, blank, valid, granule, staged=epilogue.is_long(group))
 
         def row_of(n: Any, channel: Any, size: int, row: Any) -> Stmt:
@@ -181,11 +181,11 @@ class Conv2d(Template):
             tile=(knobs["columns"], knobs["vectors"]),
             weight_sweeps=0 if knobs["channels_outer"] else conv.results[0].shape[0] * window.rows.out,
             data_bytes=conv.operands[0].tensor_type.bytes,
-            slack=4 if knobs["taps_outer"] or steps == channels else UNROLLED_SLACK,
+            spare=8 if knobs["taps_outer"] or steps == channels else UNROLLED_SPARE,
         )
 
 
-UNROLLED_SLACK = 10  # registers that LLVM needs beside the accumulators where it unrolls the loop over the taps
+UNROLLED_SPARE = 3  # LLVM needs a third of the registers where it unrolls the loop over the taps
 LONG_ROW = 16  # channels from which the loop over them is long enough to be the innermost one
 
 

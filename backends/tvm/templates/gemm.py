@@ -104,7 +104,7 @@ class ConstantGemm(Template):
                     value = value + (term if beta == 1.0 else term * loops.constant(beta, data.accumulator))
                 return fused.finish(value.astype(result.dtype.numpy_name), place)
 
-            valid = size if full and size == tile_width else columns - full * tile_width
+            valid = columns - column if isinstance(column, int) else size
             return register.emit(
                 reduction, finish, lambda *_: None, valid, lanes, staged=epilogue.is_long(group) and count > 1
             )

@@ -168,7 +168,10 @@ def parts_of(first: int, end: int, granule: int) -> list[tuple[int, int]]:
 
 
 def either(index: Any, full: int, rest: int, tile: int, body: Callable[[Any, int], Stmt]) -> Stmt:
-    """`body(start, size)` for the tile number `index` of an axis with `full` tiles and one of `rest` elements after."""
+    """`body(start, size)` for the tile number `index` of an axis with `full` tiles and one of `rest` elements after.
+
+    The start of the last, other tile is an int, the starts of full tiles are expressions.
+    """
     from tvm import tirx
 
     if not rest:
@@ -214,12 +217,12 @@ def estimate(
     tile: tuple[int, int],
     weight_sweeps: int,
     data_bytes: int,
-    slack: int = 4,
+    spare: int = 8,
 ) -> float:
     """Seconds on one core for `rows` of `columns` positions by `width` channels, each a sum of `steps` products.
 
     A step of a tile costs the larger of its multiply-adds and its loads; too few accumulators wait for the latency of
-    the multiply-add; without `slack` registers to spare the register allocator spills. Weights come from the cache
+    the multiply-add; without 1/`spare` of the registers free the register allocator spills. Weights come from the cache
     level that holds what is swept between two uses: all of them, `weight_sweeps` times, or (0) those of one tile.
     """
     lanes = lanes_of(target)
@@ -237,7 +240,7 @@ def estimate(
             if count == tile_columns == columns - (column_tiles - 1) * tile_columns:
                 times = channel_tiles.count(size) * rows * column_tiles
             work = max(share * count, LATENCY, (len(parts) + count) * LOAD) + STREAM * count
-            if len(parts) * (count + 1) + 1 > target.vector_registers - slack:
+            if len(parts) * (count + 1) + 1 > target.vector_registers * (1 - 1 / spare):
                 work *= SPILL
             seconds += times * (steps * work + TILE_OVERHEAD + 2 * len(parts) * count) * step_seconds
     weight_bytes = 4 * width * steps
@@ -253,7 +256,7 @@ def estimate(
 
 SPILL = 1.25  # what a register file without slack costs
 MOST_STREAMS = 16  # rows of data read side by side: more evict each other from a cache of few ways
-LATENCY = 4  # multiply-adds that must be under way: latency times throughput, in whole vectors
+LATENCY = 8  # multiply-adds that must be under way: latency times throughput, in whole vectors
 STREAM = 0.05  # address and load ports of one broadcast
 LOAD = 0.6  # a load's share of the time of a multiply-add
 TILE_OVERHEAD = 24  # multiply-adds' worth of loop and address code around one tile

@@ -177,6 +177,13 @@ def test_products_of_any_shape(
     check(cases, host, tmp_path_factory.mktemp("products"))
 
 
+def test_last_tile_as_wide_as_the_others_but_not_full(tmp_path: Path) -> None:
+    narrow = load("x86-64-v3")
+    cases = [product_case(8, 12, columns, point=point) for columns in (28, 60) for point in range(8)]
+    cases += [conv_case(filters=28, block_out=block, point=point) for block in (1, 8) for point in range(4)]
+    check(cases, narrow, tmp_path)
+
+
 def test_products_with_a_constant_matrix(host: Target, tmp_path: Path) -> None:
     cases = [
         product_case(1, 64, 100, gemm={"transB": 1}),
