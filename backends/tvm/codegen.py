@@ -106,7 +106,6 @@ def _lowering_passes(vectorise: bool) -> list[Pass]:
         plain.StmtSimplify(),
         plain.RemoveNoOp(),
         s_tir.transform.RewriteUnsafeSelect(),
-        plain.CommonSubexprElim(),
         plain.VerifyMemory(),
     ]
 

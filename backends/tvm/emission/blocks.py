@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from optc.backends.tvm import loops
 from optc.backends.tvm.emission.analysis import Analysis, Ranges, analyse
-from optc.backends.tvm.lowering.binding import dtype_of
+from optc.backends.tvm.lowering.binding import bind, dtype_of, scoped_all
 from optc.backends.tvm.lowering.context import Combiner, Elements
 
 if TYPE_CHECKING:
@@ -255,7 +255,7 @@ class Emitter:
             return tuple(own), tuple(over)
 
         def touch(indices: Sequence[Any]) -> list[tuple[PrimExpr, int]]:
-            body(*full(indices))
+            scoped_all(lambda: body(*full(indices)), lambda v: v)
             return []
 
         found = analyse([kept[a] for a in kept_axes] + [reduced[a] for a in reduced_axes], touch, self.ranges)
@@ -339,7 +339,9 @@ class _Reduction:
         def update(copy: int, over: Indices) -> Stmt:
             return loops.vectorized(
                 width,
-                lambda lane: self._combine(buffers, _plus(copy * width, lane), self.values(place(lane), over)),
+                lambda lane: self._combine(
+                    buffers, _plus(copy * width, lane), lambda: self.values(place(lane), over)
+                ),
             )
 
         clear = loops.vectorized(
@@ -374,14 +376,14 @@ class _Reduction:
 
     def _merge(self, buffers: Sequence[Buffer], width: int, start: int) -> Stmt:
         def one(lane: Any) -> Stmt:
-            return self._combine(buffers, lane, tuple(buffer[_plus(start, lane)] for buffer in buffers))
+            return self._combine(buffers, lane, lambda: tuple(buffer[_plus(start, lane)] for buffer in buffers))
 
         return loops.vectorized(width, one)
 
-    def _combine(self, buffers: Sequence[Buffer], position: Any, new: Elements) -> Stmt:
+    def _combine(self, buffers: Sequence[Buffer], position: Any, new: Callable[[], Elements]) -> Stmt:
         """Update one partial result. The first component, on which the others depend, is stored last."""
         old = tuple(buffer[position] for buffer in buffers)
-        results = self.combiner.combine(old, new)
+        results = scoped_all(lambda: self.combiner.combine(old, tuple(bind(value) for value in new())), lambda v: v)
         stores = [loops.store(b, v, [position]) for b, v in zip(buffers, results, strict=True)]
         return loops.sequence(reversed(stores))
 
@@ -402,7 +404,7 @@ class _Reduction:
                 return loops.vectorized(
                     width,
                     lambda lane: self._combine(
-                        buffers, _plus(copy * lanes, lane), self.values(own, (*over, _plus(offset, lane)))
+                        buffers, _plus(copy * lanes, lane), lambda: self.values(own, (*over, _plus(offset, lane)))
                     ),
                 )
 

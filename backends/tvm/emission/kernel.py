@@ -48,6 +48,7 @@ class GroupKernel:
     def __init__(self, group: Group) -> None:
         load_tvm()
         body = group.body
+        self.sources = body.inputs
         self.inputs = [_flat(value, f"in{value.index}") for value in body.inputs]
         context = LoweringContext()
         environment = {v: read_input(v, b) for v, b in zip(body.inputs, self.inputs, strict=True)}
@@ -166,7 +167,11 @@ class GroupKernel:
             if axis < len(tile):
                 origin[position] = _times(tile[axis], extents[position])
 
-        def build(indices: Sequence[Any]) -> list[Store]:
+        factors = self._splits(value, extents)
+        divided = [part for extent, factor in zip(extents, factors, strict=True) for part in _parts(extent, factor)]
+
+        def build(divided_indices: Sequence[Any]) -> list[Store]:
+            indices = _rejoined(divided_indices, factors)
             place = tuple(_add(o, i) for o, i in zip(origin, indices, strict=True))
             logical = logical_indices(layout, rank, place)
 
@@ -183,7 +188,28 @@ class GroupKernel:
 
             return [Store(buffer, _flat_offset(place, stored), scoped(guarded))]
 
-        return emitter.map(extents, build)
+        return emitter.map(divided, build)
+
+    def _splits(self, value: Value, extents: Sequence[int]) -> list[int]:
+        """The factor by which each stored axis of a plain output is split, since an input is blocked along it."""
+        factors = [1] * len(extents)
+        if value.tensor_type.layout.blocks or value.tensor_type.layout.permutation:
+            return factors
+        for source in self.sources:
+            if len(source.shape) == len(value.shape):
+                for axis, factor in source.tensor_type.layout.blocks:
+                    if source.shape[axis] == value.shape[axis] and extents[axis] % factor == 0:
+                        factors[axis] = factor
+        return factors
+
+
+def _parts(extent: int, factor: int) -> tuple[int, ...]:
+    return (extent,) if factor == 1 else (extent // factor, factor)
+
+
+def _rejoined(indices: Sequence[Any], factors: Sequence[int]) -> list[Any]:
+    rest = iter(indices)
+    return [next(rest) if factor == 1 else _add(_times(next(rest), factor), next(rest)) for factor in factors]
 
 
 def _stage_nest(
@@ -201,7 +227,7 @@ def _stage_nest(
     return emitter.reduce(
         extents,
         stage.extents,
-        lambda own, over: scoped_all(lambda: stage.body(place(own), over), lambda v: v),
+        lambda own, over: stage.body(place(own), over),
         stage.combiner,
         [dtype.numpy_name for dtype in stage.dtypes],
         stores,

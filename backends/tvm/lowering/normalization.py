@@ -54,9 +54,10 @@ def _softmax(context: LoweringContext, operation: Operation, operands: Operands)
     axes = [_axis(operation, -1, len(source.shape))]
     largest = over_axes(context, source, axes, MAXIMUM, "largest")
     if operation.name == "onnx.LogSoftmax":
-        total = over_axes(context, map_pair(source, largest, lambda x, m: exp(x - m)), axes, SUM, "total")
-        shift = context.materialize(map_pair(total, largest, lambda s, m: log(s) + m), "shift")
-        return [narrowed(map_pair(source, shift, lambda x, s: x - s), result.dtype)]
+        shifted = map_pair(source, largest, lambda x, m: x - m)
+        total = over_axes(context, map_tensor(shifted, exp), axes, SUM, "total")
+        logarithm = context.materialize(map_tensor(total, log), "logarithm")
+        return [narrowed(map_pair(shifted, logarithm, lambda x, s: x - s), result.dtype)]
     powers = context.materialize(map_pair(source, largest, lambda x, m: exp(x - m)), "powers")
     total = over_axes(context, powers, axes, SUM, "total")
     scale = context.materialize(map_tensor(total, lambda s: const_like(s, 1) / s), "scale")

@@ -1,0 +1,157 @@
+"""Groups of several operations with random layouts against NumPy; codegen's promises."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from kernel_harness import Group, compile_all, prepare, run, type_of
+
+from optc.backends.tvm.codegen import compile_kernels
+from optc.backends.tvm.template import template_for
+from optc.ir.core import Graph, Operation, Value
+from optc.ir.types import PLAIN, Layout
+from optc.targets import Target, load
+
+RANDOM = np.random.default_rng(11)
+LAYOUTS = (
+    PLAIN,
+    Layout(blocks=((1, 8),)),
+    Layout(blocks=((1, 4),)),
+    Layout(permutation=(0, 2, 3, 1)),
+    Layout(permutation=(0, 1, 3, 2)),
+)
+
+
+@pytest.fixture(scope="module")
+def host() -> Target:
+    return load("cpu")
+
+
+def floats(*shape: int) -> np.ndarray:
+    return RANDOM.standard_normal(shape).astype(np.float32)
+
+
+def append(graph: Graph, name: str, operands: list[Value], shape: tuple[int, ...], **attributes: object) -> Value:
+    like = np.empty(shape, np.float32)
+    return graph.append(Operation(name, operands, [type_of(like)], attributes)).result  # type: ignore[arg-type]
+
+
+UNARY = {
+    "onnx.Relu": lambda x: np.maximum(x, 0),
+    "onnx.Neg": np.negative,
+    "onnx.Abs": np.abs,
+    "onnx.Sigmoid": lambda x: 1 / (1 + np.exp(-x)),
+    "onnx.Tanh": np.tanh,
+    "onnx.Floor": np.floor,
+}
+BINARY = {"onnx.Add": np.add, "onnx.Mul": np.multiply, "onnx.Sub": np.subtract, "onnx.Max": np.maximum}
+
+
+@st.composite
+def chains(draw: st.DrawFn) -> tuple[Group, list[np.ndarray], np.ndarray]:
+    """A random expression over two tensors and a vector, all in random layouts, perhaps reduced at the end."""
+    shape = (draw(st.integers(1, 2)), draw(st.sampled_from([3, 8, 16])), draw(st.integers(1, 7)), draw(st.integers(1, 19)))
+    graph = Graph("group")
+    arrays = [floats(*shape), floats(*shape), floats(shape[1], 1, 1)]
+    layouts = [draw(st.sampled_from(LAYOUTS)), draw(st.sampled_from(LAYOUTS)), PLAIN]
+    pool: list[tuple[Value, np.ndarray]] = []
+    for number, (array, layout) in enumerate(zip(arrays, layouts, strict=True)):
+        pool.append((graph.add_input(f"x{number}", type_of(array, layout)), array.astype(np.float64)))
+    for _ in range(draw(st.integers(1, 6))):
+        value, array = draw(st.sampled_from(pool))
+        if draw(st.booleans()):
+            name = draw(st.sampled_from(sorted(UNARY)))
+            pool.append((append(graph, name, [value], array.shape), UNARY[name](array)))
+        else:
+            other, second = draw(st.sampled_from(pool))
+            name = draw(st.sampled_from(sorted(BINARY)))
+            result = BINARY[name](array, second)
+            pool.append((append(graph, name, [value, other], result.shape), result))
+    value, array = pool[-1]
+    result = array + pool[0][1]
+    last = append(graph, "onnx.Add", [value, pool[0][0]], result.shape)
+    ending = draw(st.sampled_from(["none", "transpose", "pool", "softmax"]))
+    if ending == "transpose":
+        result = result.transpose(0, 2, 3, 1)
+        last = append(graph, "onnx.Transpose", [last], result.shape, perm=(0, 2, 3, 1))
+    elif ending == "pool":
+        result = result.mean(axis=(2, 3), keepdims=True)
+        last = append(graph, "onnx.GlobalAveragePool", [last], result.shape)
+    elif ending == "softmax":
+        powers = np.exp(result - result.max(axis=1, keepdims=True))
+        result = powers / powers.sum(axis=1, keepdims=True)
+        last = append(graph, "onnx.Softmax", [last], result.shape, axis=1)
+    last.type = last.tensor_type.with_layout(draw(st.sampled_from(LAYOUTS)))
+    graph.set_outputs([last])
+    return Group(graph), arrays, result
+
+
+@settings(derandomize=True, max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@given(case=chains())
+def test_random_chains_in_random_layouts(host: Target, case: tuple[Group, list[np.ndarray], np.ndarray]) -> None:
+    group, arrays, expected = case
+    prepared = prepare(group, arrays, host)
+    (actual,) = run(compile_all({"k": prepared}, host), "k", prepared)
+    np.testing.assert_allclose(actual, expected, rtol=2e-5, atol=2e-5)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_several_outputs_and_threads(host: Target, threads: int) -> None:
+    """A tensor, its row means and its transpose, in one kernel whose loops run in parallel."""
+    eager = replace(host, cores=2, parallel_seconds=0.0)
+    data = floats(96, 130)
+    graph = Graph("group")
+    value = graph.add_input("x", type_of(data))
+    doubled = append(graph, "onnx.Add", [value, value], data.shape)
+    mean = append(graph, "onnx.ReduceMean", [doubled], (96, 1), axes=(1,))
+    flipped = append(graph, "onnx.Transpose", [doubled], (130, 96), perm=(1, 0))
+    graph.set_outputs([doubled, mean, flipped])
+    prepared = prepare(Group(graph), [data], eager)
+    outputs = run(compile_all({"k": prepared}, eager), "k", prepared, threads=threads)
+    np.testing.assert_allclose(outputs[0], data * 2)
+    np.testing.assert_allclose(outputs[1], (data * 2).mean(axis=1, keepdims=True), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(outputs[2], (data * 2).T)
+
+
+def _shared_chain(length: int) -> tuple[Group, np.ndarray, np.ndarray]:
+    """x ← x · sigmoid(x), again and again: each value has two readers."""
+    data = floats(64)
+    graph = Graph("group")
+    value, expected = graph.add_input("x", type_of(data)), data.astype(np.float64)
+    for _ in range(length):
+        gate = append(graph, "onnx.Sigmoid", [value], data.shape)
+        value = append(graph, "onnx.Mul", [value, gate], data.shape)
+        expected = expected / (1 + np.exp(-expected))
+    graph.set_outputs([value])
+    return Group(graph), data, expected
+
+
+def test_shared_values_keep_the_code_linear_in_the_chain(host: Target) -> None:
+    """Repeating each value's expression for each reader would give 2^30 copies here."""
+    group, data, expected = _shared_chain(30)
+    prepared = prepare(group, [data], host)
+    (actual,) = run(compile_all({"k": prepared}, host), "k", prepared)
+    np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-30)
+
+
+def test_equal_kernels_give_equal_bytes(host: Target) -> None:
+    objects = []
+    for _ in range(2):
+        group, data, _ = _shared_chain(3)
+        objects.append(compile_kernels({"k": prepare(group, [data], host).definition.function}, host))
+    assert objects[0] == objects[1]
+
+
+@pytest.mark.parametrize(
+    ("operation", "shape", "template"),
+    [("onnx.Relu", (4, 4), "pointwise"), ("onnx.Softmax", (4, 4), "rowwise")],
+)
+def test_templates_by_group(host: Target, operation: str, shape: tuple[int, ...], template: str) -> None:
+    graph = Graph("group")
+    graph.set_outputs([append(graph, operation, [graph.add_input("x", type_of(floats(*shape)))], shape)])
+    found = template_for(Group(graph), host)
+    assert not isinstance(found, str) and found.name == template
