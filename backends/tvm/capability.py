@@ -9,9 +9,7 @@ from optc.ir.core import CONSTANT, Operation
 from optc.ir.types import TensorType
 from optc.ops.declaration import Kind, declaration_of
 
-ELEMENT_TYPES = frozenset(
-    {"f32", "f64", "f16", "bf16", "i8", "i16", "i32", "i64", "u8", "u16", "u32", "u64", "bool"}
-)
+ELEMENT_TYPES = frozenset({"f32", "f64", "f16", "bf16", "i8", "i16", "i32", "i64", "u8", "u16", "u32", "u64", "bool"})
 _MOST_ELEMENTS = 2**31 - 1  # offsets are 32-bit
 
 PARAMETERS: dict[str, tuple[int, ...]] = {

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @lru_cache(maxsize=1)
 def load_tvm() -> Any:
-    """Import TVM without its tensor intrinsics, whose registration alone takes half a minute and which no template uses."""
+    """Import TVM without its tensor intrinsics, which no template uses and whose registration takes half a minute."""
     import tvm
     from tvm import s_tir
 
@@ -46,7 +46,7 @@ def compile_kernels(kernels: Mapping[str, PrimFunc], target: Target) -> bytes:
     """Compile scheduled functions to one relocatable object file.
 
     Args:
-        kernels: by symbol; each becomes `int32_t symbol(void* p0, …)` with the buffer parameters in order, and returns 0.
+        kernels: by symbol; each becomes `int32_t symbol(void* p0, …)` with the buffers in order, and returns 0.
         target: `target.llvm` is what LLVM is told.
 
     Returns:
@@ -72,7 +72,9 @@ def lower_kernels(kernels: Mapping[str, PrimFunc], target: Target) -> Any:
 
     device = tvm_target(target)
     vectorise = device.kind.name != "c"  # TVM prints vectors as OpenCL, which is no C
-    module = tvm.IRModule({name: bindings_to_arrays(kernels[name]).with_attr("global_symbol", name) for name in sorted(kernels)})
+    module = tvm.IRModule(
+        {name: bindings_to_arrays(kernels[name]).with_attr("global_symbol", name) for name in sorted(kernels)}
+    )
     module = tirx.transform.BindTarget(device)(module)
     module = tvm.ir.transform.Sequential(_lowering_passes(vectorise))(module)
     module = _each(module, lambda name, function: _with_pointer_parameters(function, name))

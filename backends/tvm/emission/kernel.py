@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from optc.backends.tvm import loops
 from optc.backends.tvm.codegen import load_tvm
-from optc.backends.tvm.emission.blocks import Emitter, Store, item_bytes
+from optc.backends.tvm.emission.blocks import Emitter
+from optc.backends.tvm.emission.cover import Store, item_bytes, product
 from optc.backends.tvm.group import Group
 from optc.backends.tvm.lowering import LoweringContext, Stage, choose, lower_operations, scoped, scoped_all
 from optc.backends.tvm.lowering.context import Elements, immediate
@@ -89,7 +90,7 @@ class GroupKernel:
         from tvm import tirx
 
         self._scratch = []
-        total = _product(geometry)
+        total = product(geometry)
         if total == 1:
             whole = Emitter(emitter.vector_bytes, (), threads, emitter.lanes_scale, emitter.accumulators)
             body = self._row((), (), whole, on_stack=not threads)
@@ -104,7 +105,7 @@ class GroupKernel:
         from tvm import tirx
 
         if threads:
-            total = _product(geometry)
+            total = product(geometry)
             row = tirx.Var("row", loops.INDEX)
             rest: Any = row
             tile: list[Any] = []
@@ -131,7 +132,7 @@ class GroupKernel:
             extents = [extent // _count(geometry, axis) for axis, extent in enumerate(stage.shape)]
             origin = [_times(index, extents[axis]) for axis, index in enumerate(tile[: len(extents)])]
             origin += [0] * (len(extents) - len(origin))
-            size = _product(extents)
+            size = product(extents)
             buffers = []
             for position, dtype in enumerate(stage.dtypes):
                 needed = size * dtype.bytes
@@ -141,8 +142,10 @@ class GroupKernel:
                     room -= needed
                     buffers.append((buffer, 0))
                 else:
-                    rows = _product(geometry) if row is not None else 1
-                    buffer = loops.parameter((size * rows,), storage_name(dtype), f"{stage.name}_scratch{len(self._scratch)}")
+                    rows = product(geometry) if row is not None else 1
+                    buffer = loops.parameter(
+                        (size * rows,), storage_name(dtype), f"{stage.name}_scratch{len(self._scratch)}"
+                    )
                     self._scratch.append(buffer)
                     buffers.append((buffer, 0 if row is None else row * size))
             parts.append(_stage_nest(stage, buffers, extents, origin, emitter))
@@ -152,7 +155,13 @@ class GroupKernel:
         return loops.sequence(parts)
 
     def _output_nest(
-        self, value: Value, tensor: LogicalTensor, buffer: Buffer, geometry: Geometry, tile: Sequence[Any], emitter: Emitter
+        self,
+        value: Value,
+        tensor: LogicalTensor,
+        buffer: Buffer,
+        geometry: Geometry,
+        tile: Sequence[Any],
+        emitter: Emitter,
     ) -> Stmt:
         """Store one tile of an output, along the axes as they are stored."""
         kind = value.tensor_type
@@ -322,7 +331,7 @@ def loaded(element: PrimExpr, dtype: DType) -> PrimExpr:
 
 
 def _flat(value: Value, name: str) -> Buffer:
-    return loops.parameter((_product(value.tensor_type.stored_shape),), storage_name(value.dtype), name)
+    return loops.parameter((product(value.tensor_type.stored_shape),), storage_name(value.dtype), name)
 
 
 def _flat_offset(indices: Sequence[Any], extents: Sequence[int]) -> Any:
@@ -358,10 +367,3 @@ def _add(left: Any, right: Any) -> Any:
 
 def _minus(left: Any, right: Any) -> Any:
     return left if isinstance(right, int) and right == 0 else left - right
-
-
-def _product(extents: Sequence[int]) -> int:
-    result = 1
-    for extent in extents:
-        result *= extent
-    return result

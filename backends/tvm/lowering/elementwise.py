@@ -36,7 +36,9 @@ def broadcast(tensor: LogicalTensor, shape: Sequence[int]) -> LogicalTensor:
     skipped = len(shape) - len(tensor.shape)
 
     def element(*indices: PrimExpr | int) -> PrimExpr:
-        return tensor(*(0 if extent == 1 else index for extent, index in zip(tensor.shape, indices[skipped:], strict=True)))
+        return tensor(
+            *(0 if extent == 1 else index for extent, index in zip(tensor.shape, indices[skipped:], strict=True))
+        )
 
     return LogicalTensor(tuple(shape), tensor.dtype, element)
 
@@ -63,7 +65,6 @@ def rounded_to_bfloat16(value: PrimExpr) -> PrimExpr:
 
 def as_dtype(value: PrimExpr, dtype: DType) -> PrimExpr:
     """Convert a computed value to the type of the result."""
-    from tvm import tirx
 
     if dtype.name == "bf16":
         return value if dtype_of(value) == "bfloat16" else rounded_to_bfloat16(value)
@@ -198,7 +199,11 @@ def _sign(_: Operation, x: PrimExpr) -> PrimExpr:
     from tvm import tirx
 
     one, zero = const_like(x, 1), const_like(x, 0)
-    below = zero if dtype_of(x).startswith("uint") else tirx.Select(x < zero, const_like(x, -1), x if _is_float(x) else zero)
+    below = (
+        zero
+        if dtype_of(x).startswith("uint")
+        else tirx.Select(x < zero, const_like(x, -1), x if _is_float(x) else zero)
+    )
     return tirx.Select(x > zero, one, below)
 
 

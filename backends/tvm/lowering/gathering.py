@@ -118,7 +118,9 @@ def _cumulative_sum(context: LoweringContext, operation: Operation, operands: Op
         (k,), own = reduced, place[axis]
         first, second = (own, k) if reverse else (k, own)
         counted = first < second if exclusive else first <= second
-        return (tirx.Select(tirx.convert(counted), data(*place[:axis], k, *place[axis + 1 :]), immediate(0, data.dtype)),)
+        return (
+            tirx.Select(tirx.convert(counted), data(*place[:axis], k, *place[axis + 1 :]), immediate(0, data.dtype)),
+        )
 
     combiner: Combiner = SUM
     return context.reduce(data.shape, (data.dtype,), (data.shape[axis],), body, combiner, "prefix")

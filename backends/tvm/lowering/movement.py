@@ -155,9 +155,7 @@ def _slice(_: LoweringContext, operation: Operation, operands: Operands) -> list
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
         first[axis % rank] = slice(start, end, step).indices(source.shape[axis % rank])[0]
         stride[axis % rank] = step
-    return moved(
-        operation, source, lambda indices: [f + i * s for f, i, s in zip(first, indices, stride, strict=True)]
-    )
+    return moved(operation, source, lambda indices: [f + i * s for f, i, s in zip(first, indices, stride, strict=True)])
 
 
 @lowers("onnx.Tile")
@@ -270,7 +268,9 @@ def _pad(_: LoweringContext, operation: Operation, operands: Operands) -> list[L
             return source(*places)
         value = immediate(float(operation.attributes.get("value", 0)), source.dtype)  # type: ignore[arg-type]
         return choose(
-            all_of(conditions), lambda: source(*places), lambda: value if fill is None else fill(*(0 for _ in fill.shape))
+            all_of(conditions),
+            lambda: source(*places),
+            lambda: value if fill is None else fill(*(0 for _ in fill.shape)),
         )
 
     return [LogicalTensor(result.shape, source.dtype, element)]

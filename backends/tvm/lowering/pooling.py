@@ -103,7 +103,9 @@ def _average_pool(context: LoweringContext, operation: Operation, operands: Oper
     window = window_of(operation, source.shape[2:], result.shape[2:])
     total = _pooled(context, source, result.shape, window, SUM, None, "total")
     padded = bool(operation.attributes.get("count_include_pad", 0))
-    factors = [_inverse_counts(window, k, source.shape[2 + k], result.shape[2 + k], padded) for k in range(len(window.kernel))]
+    factors = [
+        _inverse_counts(window, k, source.shape[2 + k], result.shape[2 + k], padded) for k in range(len(window.kernel))
+    ]
 
     def element(*indices: Any) -> PrimExpr:
         value = total(*indices)

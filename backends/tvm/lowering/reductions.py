@@ -64,7 +64,9 @@ def working_dtype(dtype: DType) -> DType:
     return dtypes.FLOAT32 if dtype.name in ("f16", "bf16") else dtype
 
 
-def map_tensor(tensor: LogicalTensor, function: Callable[[PrimExpr], PrimExpr], dtype: DType | None = None) -> LogicalTensor:
+def map_tensor(
+    tensor: LogicalTensor, function: Callable[[PrimExpr], PrimExpr], dtype: DType | None = None
+) -> LogicalTensor:
     """Apply a function to each element; `dtype` is that of the result when it differs."""
     return LogicalTensor(tensor.shape, dtype or tensor.dtype, lambda *indices: function(bind(tensor(*indices))))
 

@@ -110,7 +110,9 @@ _NEAREST: dict[str, Callable[[float], int]] = {
 
 
 def _nearest(operation: Operation, tensor: LogicalTensor, axis: int, line: Line) -> LogicalTensor:
-    name = "floor" if operation.name == "onnx.Upsample" else operation.attributes.get("nearest_mode", "round_prefer_floor")
+    name = (
+        "floor" if operation.name == "onnx.Upsample" else operation.attributes.get("nearest_mode", "round_prefer_floor")
+    )
     pick = _NEAREST[str(name)]
     chosen = [min(max(pick(line.coordinate(i)), 0), line.source - 1) for i in range(line.result)]
     return _resized(tensor, axis, line, lambda place: _read(tensor, axis, place, table_index(place[axis], chosen)))
@@ -226,6 +228,8 @@ def refusal(operation: Operation) -> str | None:
     if mode not in _MODES:
         return f"the mode is {mode}"
     dtype = operation.results[0].dtype
-    if mode != "nearest" and not np.issubdtype(np.dtype(dtype.numpy_name if dtype.name != "bf16" else "float32"), np.floating):
+    if mode != "nearest" and not np.issubdtype(
+        np.dtype(dtype.numpy_name if dtype.name != "bf16" else "float32"), np.floating
+    ):
         return f"it interpolates elements of type {dtype}"
     return None

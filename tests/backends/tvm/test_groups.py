@@ -54,7 +54,12 @@ BINARY = {"onnx.Add": np.add, "onnx.Mul": np.multiply, "onnx.Sub": np.subtract, 
 @st.composite
 def chains(draw: st.DrawFn) -> tuple[Group, list[np.ndarray], np.ndarray]:
     """A random expression over two tensors and a vector, all in random layouts, perhaps reduced at the end."""
-    shape = (draw(st.integers(1, 2)), draw(st.sampled_from([3, 8, 16])), draw(st.integers(1, 7)), draw(st.integers(1, 19)))
+    shape = (
+        draw(st.integers(1, 2)),
+        draw(st.sampled_from([3, 8, 16])),
+        draw(st.integers(1, 7)),
+        draw(st.integers(1, 19)),
+    )
     graph = Graph("group")
     arrays = [floats(*shape), floats(*shape), floats(shape[1], 1, 1)]
     layouts = [draw(st.sampled_from(LAYOUTS)), draw(st.sampled_from(LAYOUTS)), PLAIN]

@@ -15,7 +15,25 @@ from optc.targets import load
 
 OPERATIONS = {"exp": "Exp", "log": "Log", "tanh": "Tanh", "erf": "Erf", "sigmoid": "Sigmoid"}
 SPECIAL = np.array(
-    [0.0, -0.0, np.inf, -np.inf, np.nan, 1e-45, -1e-45, 1e-38, -1e-38, 3e38, -3e38, 88.7, 89.5, -87.5, -103.9, -104.5, 1.0],
+    [
+        0.0,
+        -0.0,
+        np.inf,
+        -np.inf,
+        np.nan,
+        1e-45,
+        -1e-45,
+        1e-38,
+        -1e-38,
+        3e38,
+        -3e38,
+        88.7,
+        89.5,
+        -87.5,
+        -103.9,
+        -104.5,
+        1.0,
+    ],
     np.float32,
 )
 

@@ -59,4 +59,6 @@ def test_most_of_the_suites_tensor_operations_are_covered(
 ) -> None:
     kinds = Counter(case.node.op_type for case, _ in suite[1].values())
     assert len(suite[1]) >= 750
-    assert {"Softmax", "LayerNormalization", "MaxPool", "AveragePool", "Resize", "ArgMax", "Gather", "Pad"} <= set(kinds)
+    assert {"Softmax", "LayerNormalization", "MaxPool", "AveragePool", "Resize", "ArgMax", "Gather", "Pad"} <= set(
+        kinds
+    )
