@@ -129,7 +129,7 @@ def _one_or_all(values: Elements) -> Elements | PrimExpr:
 
 
 def _as_tuple(values: object) -> Elements:
-    return tuple(values) if isinstance(values, list | tuple) else (values,)  # type: ignore[return-value]
+    return tuple(values) if isinstance(values, list | tuple) else (values,)
 
 
 Operands = list[LogicalTensor | None]

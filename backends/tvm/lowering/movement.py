@@ -106,7 +106,7 @@ def _transpose(_: LoweringContext, operation: Operation, operands: Operands) -> 
 @lowers("onnx.Concat")
 def _concat(_: LoweringContext, operation: Operation, operands: Operands) -> list[LogicalTensor]:
     result = operation.results[0]
-    axis = int(operation.attributes["axis"]) % len(result.shape)  # type: ignore[call-overload]
+    axis = int(operation.attributes["axis"]) % len(result.shape)  # type: ignore[arg-type]
     parts = [part for part in operands if part is not None and part.shape[axis] > 0]
 
     def element(*indices: Index) -> PrimExpr:
@@ -172,7 +172,7 @@ def _tile(_: LoweringContext, operation: Operation, operands: Operands) -> list[
 
 @lowers("onnx.DepthToSpace")
 def _depth_to_space(_: LoweringContext, operation: Operation, operands: Operands) -> list[LogicalTensor]:
-    block = int(operation.attributes["blocksize"])  # type: ignore[call-overload]
+    block = int(operation.attributes["blocksize"])  # type: ignore[arg-type]
     depth = operation.results[0].shape[1]
     by_column = operation.attributes.get("mode", "DCR") == "CRD"
 
@@ -188,7 +188,7 @@ def _depth_to_space(_: LoweringContext, operation: Operation, operands: Operands
 def _space_to_depth(_: LoweringContext, operation: Operation, operands: Operands) -> list[LogicalTensor]:
     source = operands[0]
     assert source is not None
-    block, depth = int(operation.attributes["blocksize"]), source.shape[1]  # type: ignore[call-overload]
+    block, depth = int(operation.attributes["blocksize"]), source.shape[1]  # type: ignore[arg-type]
     by_column = operation.attributes.get("mode", "DCR") == "CRD"
 
     def move(indices: tuple[Index, ...]) -> list[Index]:

@@ -141,7 +141,7 @@ def _instance_norm(context: LoweringContext, operation: Operation, operands: Ope
 def _group_norm(context: LoweringContext, operation: Operation, operands: Operands) -> list[LogicalTensor]:
     source, scale, bias = operands
     assert source is not None and scale is not None and bias is not None
-    rank, groups = len(source.shape), int(operation.attributes["num_groups"])  # type: ignore[call-overload]
+    rank, groups = len(source.shape), int(operation.attributes["num_groups"])  # type: ignore[arg-type]
     split = (source.shape[0], groups, source.shape[1] // groups, *source.shape[2:])
     axes = range(2, len(split))
     normal, _, _ = _standardized(context, reshaped(widen(source), split), axes, _number(operation, "epsilon", 1e-5))
@@ -206,7 +206,7 @@ def _local_response(context: LoweringContext, operation: Operation, operands: Op
     source = operands[0]
     assert source is not None
     wide = widen(source)
-    size = int(operation.attributes["size"])  # type: ignore[call-overload]
+    size = int(operation.attributes["size"])  # type: ignore[arg-type]
     alpha, beta = _number(operation, "alpha", 1e-4), _number(operation, "beta", 0.75)
     bias, before, channels = _number(operation, "bias", 1.0), (size - 1) // 2, source.shape[1]
 
