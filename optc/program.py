@@ -28,7 +28,7 @@ class Location:
     Attributes:
         space: the caller's input or output buffer, the arena, or the weights file.
         index: for input/output: which one.
-        offset: bytes from the start of the space's buffer; 64-byte aligned.
+        offset: bytes from the start of the space's buffer; 64-byte aligned, except in copies.
         bytes: the extent.
     """
 
@@ -79,7 +79,7 @@ class FallbackCall:
 
 @dataclass(frozen=True)
 class CopyStep:
-    """Copy `source.bytes` bytes."""
+    """Copy `source.bytes` bytes; the offsets may be any."""
 
     source: Location
     destination: Location
@@ -154,14 +154,14 @@ def check_program(program: Program) -> None:
                 raise ValueError(f"{space} '{info.name}' has the unknown element type '{info.dtype}'")
             spaces[space, index] = tensor_bytes(info)
 
-    def check(location: Location, user: str, *, written: bool) -> None:
+    def check(location: Location, user: str, *, written: bool, aligned: bool = True) -> None:
         extent = spaces.get((location.space, location.index))
         if extent is None:
             raise ValueError(f"{user} uses {location.space} {location.index}, which has no buffer")
         if location.offset < 0 or location.bytes < 0 or location.offset + location.bytes > extent:
             end = location.offset + location.bytes
             raise ValueError(f"{user} uses bytes {location.offset} to {end} of {location.space}, which has {extent}")
-        if location.offset % ALIGNMENT:
+        if aligned and location.offset % ALIGNMENT:
             raise ValueError(f"{user} uses offset {location.offset} of {location.space}, which is not aligned")
         if written and location.space in ("input", "weights"):
             raise ValueError(f"{user} writes to {location.space}, which is read-only")
@@ -187,8 +187,8 @@ def check_program(program: Program) -> None:
             case CopyStep():
                 if step.source.bytes != step.destination.bytes:
                     raise ValueError("a copy has a source and a destination of different sizes")
-                check(step.source, "a copy", written=False)
-                check(step.destination, "a copy", written=True)
+                check(step.source, "a copy", written=False, aligned=False)
+                check(step.destination, "a copy", written=True, aligned=False)
             case Branch():
                 check(step.condition, f"branch '{step.label}'", written=False)
                 if step.condition.bytes < 1:

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from optc import program
 from optc.backends.onnx.emission import MODEL
-from optc.driver.drafts import BranchDraft, CopyDraft, Draft, KernelDraft, RegionDraft, flatten
+from optc.driver.drafts import BranchDraft, CopyDraft, Draft, KernelDraft, RegionDraft, ShareDraft, flatten
 from optc.ir.core import Graph, Value
 from optc.ir.types import TensorType
-from optc.ops.views import is_view
-from optc.passes.memory.plan import Buffer, MemoryPlan, plan_memory
-
-ALIGNMENT = 64
+from optc.passes.memory.plan import ALIGNMENT, Buffer, MemoryPlan, plan_memory
+from optc.passes.memory.storage import Copy, share_storage
 
 
 def aligned(size: int) -> int:
@@ -87,9 +85,8 @@ class _Assembler:
         self.regions: list[RegionDraft] = []
         self.addresses: dict[object, program.Location] = {}
         self.names = _unique_names(graph, drafts)
-        self._fallen = {
-            op for step in flatten(drafts) if isinstance(step, RegionDraft) for op in step.region.operations
-        }
+        shares = [step.operation for step in flatten(drafts) if isinstance(step, ShareDraft)]
+        self.storage = share_storage(shares)
 
     def run(self) -> Assembly:
         self._place_interface()
@@ -103,20 +100,29 @@ class _Assembler:
         return Assembly(result, self.weights, plan, self.regions, self.names)
 
     def _root(self, value: Value) -> Value:
-        """The value whose storage `value` shares: the start of a chain of views that no region computes."""
-        while value.producer is not None and is_view(value.producer) and value.producer not in self._fallen:
-            (value, *_) = value.producer.present_operands
-        return value
+        """The value in whose storage `value` lies."""
+        return self.storage.place(value).root
+
+    def _reads(self, step: Draft) -> list[Value]:
+        if isinstance(step, ShareDraft):
+            return [copy.source for copy in self.storage.copies[step.operation]]
+        return _reads(step)
+
+    def _writes(self, step: Draft) -> list[Value]:
+        if isinstance(step, ShareDraft):
+            return [copy.destination for copy in self.storage.copies[step.operation]]
+        return _writes(step)
 
     def _place_interface(self) -> None:
-        """Inputs lie in the caller's buffers; so do outputs that some step writes and nothing else claims."""
+        """Inputs lie in the caller's buffers; so do outputs whose storage some step writes and nothing else claims."""
         for index, value in enumerate(self.graph.inputs):
             if has_address(value):
                 self.addresses[value] = program.Location("input", 0, value.tensor_type.bytes, index)
-        written = {root for step in flatten(self.drafts) for root in _writes(step)}
+        written = {self._root(value) for step in flatten(self.drafts) for value in self._writes(step)}
         for index, value in enumerate(self.graph.outputs):
             root = self._root(value)
-            if has_address(value) and root in written and root not in self.addresses:
+            whole = has_address(value) and root.tensor_type.bytes == value.tensor_type.bytes
+            if whole and root in written and root not in self.addresses:
                 self.addresses[root] = program.Location("output", 0, value.tensor_type.bytes, index)
 
     def _plan_arena(self) -> MemoryPlan:
@@ -133,7 +139,7 @@ class _Assembler:
         end = 0
         for time, step in enumerate(flatten(self.drafts)):
             end = time + 1
-            for root in [*map(self._root, _reads(step)), *_writes(step)]:
+            for root in map(self._root, [*self._reads(step), *self._writes(step)]):
                 if has_address(root) and root not in self.addresses and not root.is_constant:
                     touch(root, root.tensor_type.bytes, time)
             if isinstance(step, KernelDraft):
@@ -150,18 +156,31 @@ class _Assembler:
         return plan
 
     def _address(self, value: Value) -> program.Location:
-        root = self._root(value)
-        if root.constant is not None:
-            return self.weights.place(root.constant)
-        return self.addresses[root]
+        place = self.storage.place(value)
+        constant = place.root.constant
+        base = self.addresses[place.root] if constant is None else self.weights.place(constant)
+        return replace(base, offset=base.offset + place.offset, bytes=value.tensor_type.bytes)
 
     def _optional_address(self, value: Value) -> program.Location | None:
         return self._address(value) if has_address(value) else None
 
     def _emit(self, drafts: Sequence[Draft]) -> tuple[program.Step, ...]:
-        return tuple(self._emit_step(draft) for draft in drafts)
+        steps: list[program.Step] = []
+        for draft in drafts:
+            if isinstance(draft, ShareDraft):
+                steps += map(self._emit_copy, self.storage.copies[draft.operation])
+            else:
+                steps.append(self._emit_step(draft))
+        return tuple(steps)
 
-    def _emit_step(self, draft: Draft) -> program.Step:
+    def _emit_copy(self, copy: Copy) -> program.CopyStep:
+        source, destination = self._address(copy.source), self._address(copy.destination)
+        return program.CopyStep(
+            replace(source, offset=source.offset + copy.source_offset, bytes=copy.bytes),
+            replace(destination, offset=destination.offset + copy.destination_offset, bytes=copy.bytes),
+        )
+
+    def _emit_step(self, draft: KernelDraft | CopyDraft | BranchDraft | RegionDraft) -> program.Step:
         if isinstance(draft, KernelDraft):
             return self._emit_kernel(draft)
         if isinstance(draft, CopyDraft):
@@ -186,7 +205,8 @@ class _Assembler:
 
     def _file(self, index: int) -> str:
         """A region that is the whole model is called so."""
-        return MODEL if len(self.drafts) == 1 else f"fallback_{index}.onnx"
+        steps = [draft for draft in self.drafts if not isinstance(draft, ShareDraft)]
+        return MODEL if len(steps) == 1 else f"fallback_{index}.onnx"
 
     def _emit_kernel(self, draft: KernelDraft) -> program.KernelCall:
         arguments = []
@@ -231,7 +251,7 @@ def _unique_names(graph: Graph, drafts: Sequence[Draft]) -> dict[Value, str]:
     return names
 
 
-def _reads(step: Draft) -> list[Value]:
+def _reads(step: KernelDraft | RegionDraft | CopyDraft | BranchDraft) -> list[Value]:
     if isinstance(step, KernelDraft):
         return step.operation.present_operands
     if isinstance(step, RegionDraft):
@@ -243,7 +263,7 @@ def _reads(step: Draft) -> list[Value]:
     return [condition]
 
 
-def _writes(step: Draft) -> list[Value]:
+def _writes(step: KernelDraft | RegionDraft | CopyDraft | BranchDraft) -> list[Value]:
     if isinstance(step, KernelDraft):
         return list(step.operation.results)
     if isinstance(step, RegionDraft):

@@ -154,7 +154,7 @@ def _backend(target: Target, options: CompileOptions) -> KernelBackend | None:
 
 def plan(module: Module, backend: KernelBackend | None, target: Target, options: CompileOptions) -> PassContext:
     """Run the passes over a module in place; returns the context with their remarks."""
-    context = PassContext(target=target, cost_model=AnalyticalCostModel())
+    context = PassContext(target=target, cost_model=AnalyticalCostModel(options.threads or target.cores))
     if backend is not None:
         context.supports = lambda operation: backend.supports(operation, target)
         context.accepts = lambda fused: backend.refuses(group_of(fused), target)

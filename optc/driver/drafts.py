@@ -9,7 +9,7 @@ from optc.backends.interface import Kernel
 from optc.driver.regions import Region, schedule
 from optc.ir.captures import free_values
 from optc.ir.core import CONSTANT, Graph, Operation, Value
-from optc.ops.views import is_view
+from optc.ops.views import parts
 
 
 @dataclass
@@ -45,7 +45,14 @@ class BranchDraft:
     branches: dict[str, list[Draft]] = field(default_factory=dict)
 
 
-Draft = KernelDraft | RegionDraft | CopyDraft | BranchDraft
+@dataclass
+class ShareDraft:
+    """An operation whose results or operands are parts of others' storage: nothing to do, or copies of a few parts."""
+
+    operation: Operation
+
+
+Draft = KernelDraft | RegionDraft | CopyDraft | BranchDraft | ShareDraft
 
 
 def draft(
@@ -53,7 +60,7 @@ def draft(
 ) -> list[Draft]:
     """The steps that execute a graph whose fused operations have `kernels`.
 
-    Views become no step: their results share the storage of their operand.
+    What only renames, joins or divides storage becomes a ShareDraft.
     """
     steps: list[Draft] = []
     for item in schedule(graph, reason_to_fall_back):
@@ -70,7 +77,8 @@ def draft(
                 ]
             steps.append(branch)
         else:
-            assert is_view(item), f"{item.name} has neither a kernel nor a reason to fall back"
+            assert parts(item), f"{item.name} has neither a kernel nor a reason to fall back"
+            steps.append(ShareDraft(item))
     return steps
 
 

@@ -14,7 +14,7 @@ from optc.errors import InternalError
 from optc.ir.core import CONSTANT, Module, Operation, Value
 from optc.ir.types import TensorType
 from optc.ops.declaration import declaration_of
-from optc.ops.views import is_view
+from optc.ops.views import parts
 from optc.targets.target import Target
 
 FUSED = "optc.fused"
@@ -59,7 +59,7 @@ def lower(module: Module, backend: KernelBackend | None, target: Target, options
             return "the onnx backend was asked for"
         if operation in refusals:
             return refusals[operation]
-        if is_view(operation) and all(map(has_address, operation.results)):
+        if parts(operation) and all(map(has_address, operation.results)):
             return None
         if operation.name == "onnx.If":
             return _branch_refusal(operation)

@@ -9,13 +9,13 @@ from typing import ClassVar
 from optc.costmodel.analytical import AnalyticalCostModel
 from optc.costmodel.interface import Candidate, CostModel
 from optc.ir.core import CONSTANT, Graph, Module, Operation
-from optc.ops.views import is_view
+from optc.ops.views import parts
 from optc.passes.base import Pass, PassContext, Remark
 from optc.passes.fusion.build import FUSED, fuse, fused_operation
 from optc.passes.fusion.merge import merge
 from optc.passes.fusion.orders import depth_first, long_branches_first, reorder
 from optc.passes.fusion.rules import GroupRules
-from optc.passes.fusion.search import Run, divide
+from optc.passes.fusion.search import Run, divide, sharing_seconds
 from optc.targets.target import Target
 
 
@@ -26,7 +26,8 @@ class Fuse(Pass):
     A group is at most one contraction, reduction or window with the element-wise and movement operations around it.
     The division is optimal, by dynamic programming, for an order of operations. The source order and two that keep
     chains together are tried, and runs that no order brought together are merged where that gains something.
-    Operations without native code, and views that stand alone, are left as they are.
+    Operations without native code are left as they are, and so are those that only join, divide or rename storage
+    where that is cheaper than a kernel.
 
     Attributes:
         max_operations: in one group.
@@ -89,19 +90,20 @@ class Fuse(Pass):
         self, operations: Sequence[Operation], rules: GroupRules, model: CostModel, target: Target
     ) -> list[Run]:
         """The cheapest of the divisions of several orders; the source order wins ties."""
+        sharing = sharing_seconds(operations, model, target)
         orders = [list(operations)]
         for arrange in (depth_first, long_branches_first):
             order = arrange(operations)
             if order not in orders:
                 orders.append(order)
-        divisions = [merge(divide(order, rules, model, target), rules, model, target) for order in orders]
+        divisions = [merge(divide(order, rules, model, target, sharing), rules, model, target) for order in orders]
         return min(divisions, key=lambda runs: sum(run.seconds for run in runs))
 
     def _remark(self, run: Run, rules: GroupRules, context: PassContext, target: Target, model: CostModel) -> None:
         operations = run.candidate.operations
         if len(operations) == 1:
             return
-        apart = model.predict([Candidate.of_operations([each]) for each in operations if not is_view(each)], target)
+        apart = model.predict([Candidate.of_operations([each]) for each in operations if not parts(each)], target)
         unfused = sum(estimate.seconds for estimate in apart)
         location = operations[0].location
         for operation in operations[1:]:
@@ -113,7 +115,7 @@ class Fuse(Pass):
 
     def _remark_left_alone(self, operation: Operation, rules: GroupRules, context: PassContext) -> None:
         reason = rules.refusal_of(operation)
-        if reason is not None and not is_view(operation):
+        if reason is not None and not parts(operation):
             context.remarks.append(Remark(self.name, "missed", "native", reason, operation.location))
 
 

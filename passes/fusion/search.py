@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from optc.costmodel.interface import Candidate, CostModel, Estimate
 from optc.ir.core import Operation
-from optc.ops.views import is_view
+from optc.ops.views import parts
 from optc.passes.fusion.rules import GroupRules
+from optc.passes.memory.storage import copy_seconds, share_storage
 from optc.targets.target import Target
 
 _PER_SECOND = 1e15  # costs are compared as integers, so that ties are ties
@@ -20,24 +21,41 @@ class Run:
 
     Attributes:
         candidate: its operations, inputs and outputs.
-        estimate: of the cost model; None for what is no kernel: a view alone, or an operation without native code.
+        estimate: of the cost model; None for what is no kernel: an operation that shares storage, or one without
+            native code.
+        copying: seconds of the copies that an operation which shares storage leaves to make.
     """
 
     candidate: Candidate
     estimate: Estimate | None
+    copying: float = 0.0
 
     @property
     def seconds(self) -> float:
-        return self.estimate.seconds if self.estimate is not None else 0.0
+        return self.estimate.seconds if self.estimate is not None else self.copying
 
 
-def divide(operations: Sequence[Operation], rules: GroupRules, model: CostModel, target: Target) -> list[Run]:
+def sharing_seconds(operations: Sequence[Operation], model: CostModel, target: Target) -> dict[Operation, float]:
+    """What each operation that can share storage costs without a kernel: the copies of what cannot lie in place."""
+    copies = share_storage(each for each in operations if parts(each)).copies
+    prices = iter(copy_seconds([copy.part for each in copies.values() for copy in each], model, target))
+    return {operation: sum(next(prices) for _ in each) for operation, each in copies.items()}
+
+
+def divide(
+    operations: Sequence[Operation],
+    rules: GroupRules,
+    model: CostModel,
+    target: Target,
+    sharing: Mapping[Operation, float],
+) -> list[Run]:
     """Dynamic programming over the ends of runs: the best division up to `end` extends the best up to some start.
 
     Runs of a topological order are convex, so that no two groups can wait for each other.
 
     Args:
         operations: in a topological order, without constants.
+        sharing: seconds of those that can share storage instead of being a kernel.
 
     Returns:
         the runs, in order; of equally cheap divisions the one whose last runs are shorter.
@@ -46,7 +64,7 @@ def divide(operations: Sequence[Operation], rules: GroupRules, model: CostModel,
     for start in range(len(operations)):
         for end, candidate in _candidates(operations, start, rules):
             ending[end].append((start, candidate))
-    kernels = [c for runs in ending for _, c in runs if not _is_free(c, rules)]
+    kernels = [c for runs in ending for _, c in runs if _is_kernel(c, rules, sharing)]
     prices = dict(zip(map(id, kernels), model.predict(kernels, target), strict=True))
 
     best: list[int] = [0]
@@ -54,7 +72,7 @@ def divide(operations: Sequence[Operation], rules: GroupRules, model: CostModel,
     for end in range(1, len(operations) + 1):
         options = []
         for start, candidate in ending[end]:
-            run = Run(candidate, prices.get(id(candidate)))
+            run = _cheapest(candidate, prices.get(id(candidate)), sharing)
             options.append((best[start] + round(run.seconds * _PER_SECOND), start, run))
         cost, start, run = min(options, key=lambda option: (option[0], -option[1]))
         best.append(cost)
@@ -68,10 +86,19 @@ def divide(operations: Sequence[Operation], rules: GroupRules, model: CostModel,
     return runs[::-1]
 
 
-def _is_free(candidate: Candidate, rules: GroupRules) -> bool:
-    """Whether a run becomes no kernel of ours."""
+def _is_kernel(candidate: Candidate, rules: GroupRules, sharing: Mapping[Operation, float]) -> bool:
+    """Whether a run can become a kernel of ours, and whether that may be better than to share storage."""
     (operation, *others) = candidate.operations
-    return not others and (is_view(operation) or rules.refusal_of(operation) is not None)
+    return bool(others) or (sharing.get(operation) != 0 and rules.refusal_of(operation) is None)
+
+
+def _cheapest(candidate: Candidate, estimate: Estimate | None, sharing: Mapping[Operation, float]) -> Run:
+    """The run as a kernel, if there is an estimate of it, or without one where the operation can share storage."""
+    (operation, *others) = candidate.operations
+    copying = None if others else sharing.get(operation)
+    if copying is None or (estimate is not None and estimate.seconds < copying):
+        return Run(candidate, estimate)
+    return Run(candidate, None, copying)
 
 
 def _candidates(operations: Sequence[Operation], start: int, rules: GroupRules) -> list[tuple[int, Candidate]]:

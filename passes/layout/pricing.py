@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from optc.costmodel.interface import Candidate, CostModel
 from optc.ir.core import Graph, Operation, Value
 from optc.ir.types import Layout, TensorType, ValueType
-from optc.ops.views import is_view
+from optc.ops.views import is_view, parts
+from optc.passes.memory.plan import ALIGNMENT
+from optc.passes.memory.storage import copy_seconds
 from optc.targets.target import Target
 
 RELAYOUT = "optc.relayout"
@@ -30,12 +32,20 @@ class Question:
 
 
 def price(questions: Sequence[Question], model: CostModel, target: Target) -> list[float]:
-    """Seconds of each operation under the layouts asked about, in one batch."""
+    """Seconds of each operation under the layouts asked about, in one batch.
+
+    Operations that can share storage then cost no more than the copies of what would not be aligned there.
+    """
     copies = [_copy(question) for question in questions]
     estimates = model.predict([_alone(copy) for copy in copies], target)
-    for copy in copies:
+    unaligned = [[each.part for each in parts(copy) if each.offset % ALIGNMENT] for copy in copies]
+    moves = iter(copy_seconds([value for values in unaligned for value in values], model, target))
+    seconds = []
+    for copy, estimate, values in zip(copies, estimates, unaligned, strict=True):
+        moving = sum(next(moves) for _ in values)
+        seconds.append(min(moving, estimate.seconds) if parts(copy) else estimate.seconds)
         copy.drop_operands()
-    return [estimate.seconds for estimate in estimates]
+    return seconds
 
 
 def price_relayouts(values: Sequence[Value], layout: Layout, model: CostModel, target: Target) -> list[float]:
