@@ -26,6 +26,7 @@ PASSES: dict[str, str] = {
     "recognize": "optc.passes.simplify.recognize:Recognize",
     "simplify": "optc.passes.simplify.simplify:Simplify",
     "unroll-recurrent": "optc.passes.simplify.unroll_recurrent:UnrollRecurrent",
+    "widen-blocks": "optc.passes.layout.widen:WidenBlocks",
 }
 """The built-in passes. A test holds this table equal to the classes that the folders define."""
 
