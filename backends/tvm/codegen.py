@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import tempfile
 import types
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,9 +24,10 @@ if TYPE_CHECKING:
 
 @lru_cache(maxsize=1)
 def load_tvm() -> Any:
-    """Import TVM without its tensor intrinsics, which no template uses and whose registration takes half a minute."""
-    import tvm
-    from tvm import s_tir
+    """Import TVM without what takes long and no template uses: PyTorch, and the registration of tensor intrinsics."""
+    with _hidden("torch"):
+        import tvm
+        from tvm import s_tir
 
     name = "tvm.s_tir.tensor_intrin"
     if name not in sys.modules:
@@ -33,6 +35,19 @@ def load_tvm() -> Any:
         sys.modules[name] = placeholder
         s_tir.tensor_intrin = placeholder
     return tvm
+
+
+@contextlib.contextmanager
+def _hidden(name: str) -> Iterator[None]:
+    """Let imports of a package fail for a while, unless it is loaded already."""
+    if name in sys.modules:
+        yield
+        return
+    sys.modules[name] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules[name]
 
 
 def tvm_target(target: Target) -> TvmTarget:
