@@ -17,6 +17,7 @@ PASSES: dict[str, str] = {
     "constant-if": "optc.passes.simplify.constant_if:ConstantIf",
     "cse": "optc.passes.simplify.cse:EliminateCommonSubexpressions",
     "dce": "optc.passes.simplify.dce:EliminateDeadCode",
+    "expand-conv-transpose": "optc.passes.simplify.expand_conv_transpose:ExpandConvTranspose",
     "fold": "optc.passes.simplify.fold:Fold",
     "fold-batch-norm": "optc.passes.simplify.fold_batch_norm:FoldBatchNorm",
     "fold-shapes": "optc.passes.simplify.fold_shapes:FoldShapes",
@@ -26,6 +27,7 @@ PASSES: dict[str, str] = {
     "recognize": "optc.passes.simplify.recognize:Recognize",
     "simplify": "optc.passes.simplify.simplify:Simplify",
     "unroll-recurrent": "optc.passes.simplify.unroll_recurrent:UnrollRecurrent",
+    "pad-channels": "optc.passes.layout.pad_channels:PadChannels",
     "widen-blocks": "optc.passes.layout.widen:WidenBlocks",
 }
 """The built-in passes. A test holds this table equal to the classes that the folders define."""
