@@ -21,7 +21,7 @@ class ExpandConvTranspose(Pass):
 
     With stride s each output position takes every s-th tap of the kernel: the s phases of the output are s ordinary
     convolutions of the input, computed as one with s times the channels (the sub-pixel view of Shi et al., "Is the
-    deconvolution layer the same as a convolutional layer?", 2016). Native convolutions are fast; scattered sums are not.
+    deconvolution layer the same as a convolutional layer?", 2016). Convolutions are fast; scattered sums are not.
     """
 
     name: ClassVar[str] = "expand-conv-transpose"
@@ -58,7 +58,8 @@ def sub_pixel(op: Builder, operation: Operation) -> Value | Miss:
             return Miss("the bias is not constant")
         operands.append(op.constant(np.repeat(bias.constant, phases)))
     pads = tuple(count - 1 for count in taps) * 2
-    phased = op.Conv(*operands, kernel_shape=tuple(taps), pads=pads, strides=(1,) * rank, dilations=(1,) * rank, group=1)
+    ones = (1,) * rank
+    phased = op.Conv(*operands, kernel_shape=tuple(taps), pads=pads, strides=ones, dilations=ones, group=1)
     split = op.Reshape(phased, np.array([batch, channels, *strides, *low], np.int64))
     order = [0, 1, *itertools.chain.from_iterable((2 + rank + axis, 2 + axis) for axis in range(rank))]
     whole = op.Reshape(op.Transpose(split, perm=tuple(order)), np.array([batch, channels, *full], np.int64))

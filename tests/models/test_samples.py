@@ -19,7 +19,7 @@ MODELS = sorted(SAMPLES.glob("models/*.onnx"))
 
 
 @cache
-def test_images() -> tuple[np.ndarray, np.ndarray]:
+def sample_images() -> tuple[np.ndarray, np.ndarray]:
     data = np.load(SAMPLES / "data" / "cifar10_test_500.npz")
     return data["images"].astype(np.float32), data["labels"]
 
@@ -33,7 +33,7 @@ def compiled(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 
 def test_outputs_equal_onnxruntime_on_real_images(compiled: tuple[Path, Path]) -> None:
     path, folder = compiled
-    images, _ = test_images()
+    images, _ = sample_images()
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     with optc.load(folder) as artifact:
         for image in images[:50]:
@@ -44,7 +44,7 @@ def test_outputs_equal_onnxruntime_on_real_images(compiled: tuple[Path, Path]) -
 
 def test_accuracy_is_the_stated_one(compiled: tuple[Path, Path]) -> None:
     path, folder = compiled
-    images, labels = test_images()
+    images, labels = sample_images()
     with optc.load(folder) as artifact:
         predicted = [int(artifact.run({"pixels": image[None]})["logits"].argmax()) for image in images]
     stated = json.loads((SAMPLES / "models" / "accuracy.json").read_text())[path.stem]["accuracy"]
@@ -61,7 +61,7 @@ def test_all_of_it_runs_natively(compiled: tuple[Path, Path]) -> None:
 @pytest.mark.parametrize("threads", [2, 3])
 def test_threads_change_no_bit(compiled: tuple[Path, Path], threads: int) -> None:
     _, folder = compiled
-    image = test_images()[0][:1]
+    image = sample_images()[0][:1]
     with optc.load(folder, threads=1) as alone, optc.load(folder, threads=threads) as together:
         assert alone.run({"pixels": image})["logits"].tobytes() == together.run({"pixels": image})["logits"].tobytes()
 
@@ -84,7 +84,7 @@ def test_the_c_sample_prints_the_class_that_python_finds(compiled: tuple[Path, P
     subprocess.run(
         ["cc", "-Wall", "-Werror", source, "-I", folder, library, f"-Wl,-rpath,{folder}", "-o", program], check=True
     )
-    image = test_images()[0][0]
+    image = sample_images()[0][0]
     image.tofile(tmp_path / "image.f32")
     printed = subprocess.run([program, folder, tmp_path / "image.f32"], check=True, capture_output=True, text=True)
     with optc.load(folder) as artifact:
