@@ -39,6 +39,17 @@ class AssignLayouts(Pass):
         return _GraphLayouts(module.main, block, context, context.target, model).run()
 
 
+def predicted_seconds(graph: Graph, block: int, context: PassContext, target: Target, model: CostModel) -> float:
+    """What a graph is predicted to cost with the best layouts, conversions included, before fusion."""
+    return _GraphLayouts(graph, block, context, target, model).problem().minimum()
+
+
+def _is_priced(operation: Operation) -> bool:
+    """Whether a cost model can tell what an operation costs."""
+    values = (*operation.present_operands, *operation.results)
+    return not operation.graphs and all(isinstance(v.type, TensorType) and v.type.is_static for v in values)
+
+
 class _GraphLayouts:
     """Holds what labelling one graph works out."""
 
@@ -56,7 +67,7 @@ class _GraphLayouts:
         if all(rule.refusal for rule in self.rules.values()):
             self._remark(set())
             return False
-        blocked = self._label()
+        blocked = self.problem().solve()
         for operation in self.operations:
             if operation in blocked:
                 for result in operation.results:
@@ -71,23 +82,22 @@ class _GraphLayouts:
             return Rule((Port.PLAIN,) * len(operation.operands), f"no native code: {reason}")
         return rule_of(operation, self.block)
 
-    def _label(self) -> set[Node]:
-        """Build the energy and minimise it; returns the blocked operations and ports."""
+    def problem(self) -> LabelProblem:
+        """The energy of every labelling of the operations and ports."""
         problem = LabelProblem()
         questions: list[Question] = []
-        for operation, rule in self.rules.items():
-            if rule.refusal is None or any(port is Port.OWN for port in rule.ports):
-                questions += self._questions(operation, rule)
+        priced = {operation: rule for operation, rule in self.rules.items() if _is_priced(operation)}
+        for operation, rule in priced.items():
+            questions += self._questions(operation, rule)
         seconds = dict(zip(questions, price(questions, self.model, self.target), strict=True))
-        for operation, rule in self.rules.items():
-            if rule.refusal is None:
-                self._operation_cost(problem, operation, rule, seconds)
+        for operation, rule in priced.items():
+            self._operation_cost(problem, operation, rule, seconds)
         values = self._values()
         changeable = [value for value in values if blockable_type(value, self.block) is None]
         prices = price_relayouts(changeable, self.layout, self.model, self.target)
         for value, cost in zip(changeable, prices, strict=True):
             problem.conversion_cost(self._producer_node(value), self._consumers(value), cost)
-        return problem.solve()
+        return problem
 
     def _own_port(self, operation: Operation, rule: Rule) -> int | None:
         """The position of the operand whose layout is chosen apart from the results'."""
@@ -119,6 +129,13 @@ class _GraphLayouts:
         def cost(source: Layout, result: Layout) -> float:
             return seconds[self._question(operation, rule, own, source, result)]
 
+        if rule.refusal is not None:
+            plain = cost(PLAIN, PLAIN)
+            if own is None:
+                problem.constant += plain
+            else:
+                problem.label_cost((operation, own), blocked=cost(self.layout, PLAIN), plain=plain)
+            return
         if own is None:
             problem.label_cost(operation, blocked=cost(PLAIN, self.layout), plain=cost(PLAIN, PLAIN))
             return
@@ -130,6 +147,7 @@ class _GraphLayouts:
         problem.label_cost(port, blocked=into_plain, plain=both_plain)
         problem.label_cost(operation, blocked=both_blocked, plain=into_plain)
         problem.pair_cost(operation, port, into_plain + into_blocked - both_plain - both_blocked)
+        problem.constant -= into_plain
 
     def _values(self) -> list[Value]:
         return [*self.graph.inputs, *(result for operation in self.operations for result in operation.results)]

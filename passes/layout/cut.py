@@ -19,10 +19,15 @@ Node = Hashable
 
 @dataclass
 class LabelProblem:
-    """Costs in seconds, added up term by term. `PLAIN` stands for whatever is plain for certain."""
+    """Costs in seconds, added up term by term. `PLAIN` stands for whatever is plain for certain.
+
+    Attributes:
+        constant: what every labelling costs.
+    """
 
     PLAIN = _PLAIN
 
+    constant: float = 0.0
     _capacities: dict[tuple[Node, Node], int] = field(default_factory=dict)
     _forced: set[tuple[Node, Node]] = field(default_factory=set)
     _nodes: dict[Node, None] = field(default_factory=dict)
@@ -31,6 +36,7 @@ class LabelProblem:
         """What a node costs under each label."""
         self._nodes[node] = None
         least = min(blocked, plain)
+        self.constant += least
         self._pay(node, _PLAIN, blocked - least)
         self._pay(_BLOCKED, node, plain - least)
 
@@ -63,6 +69,14 @@ class LabelProblem:
 
     def solve(self) -> set[Node]:
         """The nodes labelled blocked in the cheapest labelling."""
+        return self._cut()[1]
+
+    def minimum(self) -> float:
+        """What the cheapest labelling costs."""
+        return self.constant + self._cut()[0] / _RESOLUTION
+
+    def _cut(self) -> tuple[int, set[Node]]:
+        """The capacity of the minimum cut, and the nodes on the blocked side."""
         import networkx as nx
         from networkx.algorithms.flow import boykov_kolmogorov
 
@@ -70,5 +84,5 @@ class LabelProblem:
         graph.add_nodes_from((_BLOCKED, _PLAIN, *self._nodes))
         graph.add_edges_from((u, v, {"capacity": capacity}) for (u, v), capacity in self._capacities.items())
         graph.add_edges_from((u, v) for u, v in self._forced)  # no capacity: unlimited
-        _, (blocked, _) = nx.minimum_cut(graph, _BLOCKED, _PLAIN, flow_func=boykov_kolmogorov)
-        return blocked & self._nodes.keys()
+        value, (blocked, _) = nx.minimum_cut(graph, _BLOCKED, _PLAIN, flow_func=boykov_kolmogorov)
+        return value, blocked & self._nodes.keys()

@@ -11,6 +11,7 @@ import numpy as np
 from optc.ir.core import Operation, Value
 from optc.ir.types import TensorType
 from optc.ops.declaration import Kind, declaration_of
+from optc.ops.views import parts
 
 CHANNEL_AXIS = 1
 RANK = 4
@@ -159,8 +160,10 @@ def _along_channels(operation: Operation, block: int, parts: list[Value]) -> boo
 
 def _concat(operation: Operation, block: int) -> Rule:
     axis = int(operation.attributes["axis"]) % RANK  # type: ignore[arg-type]
-    if axis == CHANNEL_AXIS and not _along_channels(operation, block, operation.present_operands):
-        return Rule((Port.ANY,) * len(operation.operands), f"a part is no multiple of {block} channels")
+    if axis == CHANNEL_AXIS and not _along_channels(operation, block, operation.present_operands[:-1]):
+        # What plain parts can lie in needs no kernel; what gathers blocked parts reads them as they are.
+        port = Port.PLAIN if parts(operation) else Port.ANY
+        return Rule((port,) * len(operation.operands), f"a part is no multiple of {block} channels")
     return Rule((Port.FOLLOWS,) * len(operation.operands), None)
 
 

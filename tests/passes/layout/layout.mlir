@@ -72,7 +72,7 @@ graph @main(%x: tensor<1x16x32x32xf32>) -> ("y", "z") {
   %a = onnx.Conv(%x, %k) : tensor<1x16x30x30xf32>
   %b = onnx.Conv(%x, %l) : tensor<1x20x30x30xf32>
   %c = onnx.Concat(%a, %a) {axis = 1} : tensor<1x32x30x30xf32>
-  %d = onnx.Concat(%a, %b) {axis = 1} : tensor<1x36x30x30xf32>
+  %d = onnx.Concat(%b, %a) {axis = 1} : tensor<1x36x30x30xf32>
   %m = optc.constant {value = dense<0.5> : tensor<16x32x3x3xf32>} : tensor<16x32x3x3xf32>
   %n = optc.constant {value = dense<0.5> : tensor<16x36x3x3xf32>} : tensor<16x36x3x3xf32>
   %y = onnx.Conv(%c, %m) : tensor<1x16x28x28xf32>
@@ -80,4 +80,4 @@ graph @main(%x: tensor<1x16x32x32xf32>) -> ("y", "z") {
   return %y, %z
 }
 // CHECK: onnx.Concat(%a, %a) {axis = 1} : tensor<1x32x30x30xf32, block(1, 8)>
-// CHECK: onnx.Concat(%a, %b) {axis = 1} : tensor<1x36x30x30xf32>
+// CHECK: onnx.Concat(%b.plain, %a.plain) {axis = 1} : tensor<1x36x30x30xf32>
