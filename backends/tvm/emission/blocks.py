@@ -241,14 +241,14 @@ class Emitter:
         found = analyse([kept[a] for a in kept_axes] + [reduced[a] for a in reduced_axes], touch, self.ranges)
         groups = collapse(found, boundary=count)
         found, expand = merged(found, groups)
-        count = sum(1 for group in groups if group and group[0] < count)
+        kept_groups = sum(1 for group in groups if group and group[0] < count)
 
         def values(own: Indices, over: Indices) -> Elements:
             return body(*full(expand((*own, *over))))
 
         def done(own: Indices, results: Elements) -> list[Stmt]:
-            placed, _ = full(expand((*own, *(0 for _ in found.extents[count:]))))
+            placed, _ = full(expand((*own, *(0 for _ in found.extents[kept_groups:]))))
             return [store.statement for store in finish(placed, results)]
 
-        nest = ReductionNest(self, found, count, values, combiner, tuple(dtypes), done)
+        nest = ReductionNest(self, found, kept_groups, values, combiner, tuple(dtypes), done)
         return nest.emit()

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from kernel_harness import Group, compile_all, prepare, run, type_of
+from kernel_harness import Group, Prepared, compile_all, prepare, run, type_of
 
 from optc.backends.tvm.codegen import compile_kernels
 from optc.backends.tvm.template import template_for
+from optc.backends.tvm.templates.generic import Generic
 from optc.ir.core import Graph, Operation, Value
 from optc.ir.types import PLAIN, Layout
 from optc.targets import Target, load
@@ -160,3 +161,22 @@ def test_templates_by_group(host: Target, operation: str, shape: tuple[int, ...]
     graph.set_outputs([append(graph, operation, [graph.add_input("x", type_of(floats(*shape)))], shape)])
     found = template_for(Group(graph), host)
     assert not isinstance(found, str) and found.name == template
+
+
+@pytest.mark.parametrize("perm", [(0, 3, 1, 2), (0, 1, 2, 3), (2, 0, 3, 1)])
+def test_reductions_walk_neighbouring_kept_axes_as_one(host: Target, perm: tuple[int, ...]) -> None:
+    """All rows of a normalisation lie at one distance from each other, whatever axes number them."""
+    data, scale, bias = floats(2, 5, 7, 33), floats(33), floats(33)
+    graph = Graph("group")
+    operands = [graph.add_input(name, type_of(array)) for name, array in (("x", data), ("s", scale), ("b", bias))]
+    normal = append(graph, "onnx.LayerNormalization", operands, data.shape, axis=-1, epsilon=1e-5)
+    shape = tuple(data.shape[axis] for axis in perm)
+    graph.set_outputs([append(graph, "onnx.Transpose", [normal], shape, perm=perm)])
+    group = Group(graph)
+    generic = Generic()
+    definition = generic.build(group, generic.space(group, host)[0], host)
+    prepared = Prepared(group, definition, [data, scale, bias])
+    (actual,) = run(compile_all({"k": prepared}, host), "k", prepared)
+    centred = data - data.mean(axis=-1, keepdims=True)
+    expected = centred / np.sqrt((centred**2).mean(axis=-1, keepdims=True) + 1e-5) * scale + bias
+    np.testing.assert_allclose(actual, expected.transpose(perm), rtol=1e-5, atol=1e-5)
