@@ -101,6 +101,35 @@ class OpenVino(Peer):
         return run
 
 
+class Mnn(Peer):
+    name = "mnn"
+    package = "MNN"
+
+    def prepare(self, model: Path, inputs: Inputs, threads: int) -> Run:
+        import MNN.expr
+        import MNN.nn
+
+        folder = Path(tempfile.mkdtemp(prefix="optc-peers-"))
+        converted = folder / "model.mnn"
+        command = ["-f", "ONNX", "--modelFile", str(model), "--MNNModel", str(converted), "--bizCode", "optc"]
+        converter = Path(sys.executable).with_name("mnnconvert")
+        subprocess.run([str(converter), *command], check=True, capture_output=True)
+        outputs = [value.name for value in onnx.load(str(model), load_external_data=False).graph.output]
+        settings = {"backend": 0, "numThread": threads, "precision": "high"}
+        runtime = MNN.nn.create_runtime_manager((settings,))
+        network = MNN.nn.load_module_from_file(
+            str(converted), list(inputs), outputs, runtime_manager=runtime, shape_mutable=False
+        )
+        variables = []
+        for array in inputs.values():
+            kind = MNN.expr.float if array.dtype.kind == "f" else MNN.expr.int
+            array = array if array.dtype.kind == "f" else array.astype(np.int32)
+            variable = MNN.expr.placeholder(list(array.shape), MNN.expr.NCHW, kind)
+            variable.write(array)
+            variables.append(variable)
+        return lambda: [np.array(result.read()) for result in network.forward(variables)]
+
+
 def load_inputs(name: str, model: Path) -> Inputs:
     """The zoo's seeded example inputs of one model."""
     proto = onnx.load(str(model), load_external_data=False)
