@@ -201,30 +201,32 @@ def facts() -> dict:
 
 def markdown(report: dict) -> str:
     """The report as a table per thread count."""
-    lines = [
-        f"Processor: {report['facts']['processor']}, commit {report['facts']['commit']}, versions: "
-        + ", ".join(f"{name} {version}" for name, version in report["facts"]["versions"].items())
-    ]
+    versions = ", ".join(f"{name} {version}" for name, version in report["facts"]["versions"].items())
+    lines = [f"Processor: {report['facts']['processor']}; commit {report['facts']['commit']}; versions: {versions}."]
+    peers = [name for name in report["peers"] if name != "optc"]
     for threads, rows in report["threads"].items():
-        peers = [name for name in report["peers"] if name != "optc"]
-        lines += ["", f"### {threads} thread(s), milliseconds (ratio = optc / peer)", ""]
-        lines.append("| model | optc | " + " | ".join(f"{peer} | ratio" for peer in peers) + " | error |")
-        lines.append("|---" * (3 + 2 * len(peers)) + "|")
-        ratios: dict[str, list[float]] = {peer: [] for peer in peers}
+        lines += ["", f"### {threads} thread(s), milliseconds (in brackets: optc / peer)", ""]
+        lines.append(f"| model | optc | {' | '.join(peers)} | optc / best peer | relative error |")
+        lines.append("|---" * (len(peers) + 4) + "|")
+        ratios: dict[str, list[float]] = {peer: [] for peer in [*peers, "best"]}
         for model, row in rows.items():
-            ours = row["milliseconds"].get("optc")
-            cells = [model, f"{ours:.3f}" if ours else row["absent"].get("optc", "–")]
+            ours, cells = row["milliseconds"].get("optc"), []
             for peer in peers:
                 theirs = row["milliseconds"].get(peer)
                 if ours and theirs:
                     ratios[peer].append(ours / theirs)
-                cells += [f"{theirs:.3f}" if theirs else "–", f"{ours / theirs:.2f}" if ours and theirs else "–"]
-            cells.append(f"{row['relative_error']:.1e}" if "relative_error" in row else "–")
-            lines.append("| " + " | ".join(cells) + " |")
-        means = [f" | {geometric_mean(ratios[peer]):.3f}" for peer in peers]
-        lines.append(
-            "| **geometric mean** | | " + " | ".join(f"{mean}" for mean in means).replace(" |  | ", " | ") + " | |"
-        )
+                    cells.append(f"{theirs:.3f} ({ours / theirs:.2f})")
+                else:
+                    cells.append("–")
+            others = [row["milliseconds"][peer] for peer in peers if peer in row["milliseconds"]]
+            if ours and others:
+                ratios["best"].append(ours / min(others))
+            best = f"{ours / min(others):.2f}" if ours and others else "–"
+            error = f"{row['relative_error']:.1e}" if "relative_error" in row else "–"
+            own = f"{ours:.3f}" if ours else row["absent"].get("optc", "–")
+            lines.append(f"| {' | '.join([model, own, *cells, best, error])} |")
+        means = [f"**{geometric_mean(ratios[peer]):.3f}**" for peer in [*peers, "best"]]
+        lines.append(f"| **geometric mean** | | {' | '.join(means)} | |")
     return "\n".join(lines) + "\n"
 
 
