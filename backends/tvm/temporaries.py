@@ -50,10 +50,13 @@ def _store(statement: Any, lane: Any, lanes: int) -> Stmt:
     parts: list[Stmt] = []
     value = statement.value
     while isinstance(value, tirx.Let):
-        array = tirx.decl_buffer((lanes,), str(value.value.ty), "t", scope="local")
+        dtype = str(value.value.ty)
+        array = tirx.decl_buffer((lanes,), "uint8" if dtype == "bool" else dtype, "t", scope="local")
         parts.append(tirx.AllocBuffer(array, {"disable_lower_builtin": tirx.const(1, "int32")}))
-        parts.append(tirx.BufferStore(array, replaced(value.value, names), [place]))
-        names[value.var] = array[place]
+        bound = replaced(value.value, names)
+        # LLVM code for arrays of bools is refused under vectorised loops: they become bytes.
+        parts.append(tirx.BufferStore(array, bound.astype("uint8") if dtype == "bool" else bound, [place]))
+        names[value.var] = tirx.NE(array[place], tirx.const(0, "uint8")) if dtype == "bool" else array[place]
         value = value.body
     return tirx.SeqStmt([*parts, tirx.BufferStore(statement.buffer, replaced(value, names), statement.indices)])
 

@@ -37,9 +37,14 @@ class Store:
 
 
 def stored(value: PrimExpr, dtype: str) -> PrimExpr:
-    """A value as a buffer of type `dtype` holds it: bools are bytes, bfloat16 the upper half of an f32."""
+    """A value as a buffer of type `dtype` holds it: bools are bytes, bfloat16 the upper half of an f32.
+
+    Names bound around the value stay outermost, where `bindings_to_arrays` looks for them.
+    """
     from tvm import tirx
 
+    if isinstance(value, tirx.Let):
+        return tirx.Let(value.var, value.value, stored(value.body, dtype))
     if dtype_of(value) == "bool":
         return tirx.Cast("uint8", value)
     if dtype_of(value) == "bfloat16" and dtype == "uint16":
