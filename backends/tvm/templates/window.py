@@ -36,6 +36,10 @@ class Axis:
         return self.inside(out, 0) and self.inside(out, self.kernel - 1)
 
     @property
+    def is_point(self) -> bool:
+        return self.data == self.out == self.kernel == 1
+
+    @property
     def padded(self) -> bool:
         return not (self.interior(0) and self.interior(self.out - 1))
 
@@ -53,15 +57,19 @@ class Axis:
 
 @dataclass(frozen=True)
 class Window:
-    """A convolution over rows and columns; a 1-D one has a single row. `spatial` is the number of spatial axes."""
+    """A convolution over rows and columns; a 1-D one has a single row.
+
+    `spatial` is the number of spatial axes. Where only the first has an extent, it makes the columns: `turned`.
+    """
 
     rows: Axis
     columns: Axis
     spatial: int
+    turned: bool = False
 
     def logical(self, row: Any, column: Any) -> tuple[Any, ...]:
         """The spatial part of logical indices."""
-        return (row, column)[2 - self.spatial :]
+        return (column, row) if self.turned else (row, column)[2 - self.spatial :]
 
 
 def axes_of(conv: Operation) -> list[Axis]:
@@ -97,6 +105,8 @@ def window_of(conv: Operation) -> Window | None:
     axes = axes_of(conv)
     if len(axes) not in (1, 2):
         return None
+    if len(axes) == 2 and axes[1].is_point:
+        return Window(axes[1], axes[0], 2, turned=True)
     return Window(axes[0] if len(axes) == 2 else Axis(1, 1, 1), axes[-1], len(axes))
 
 

@@ -133,6 +133,19 @@ def test_common_layers(host: Target, tmp_path: Path) -> None:
     check(cases, host, tmp_path)
 
 
+def test_columns_of_one_element_become_rows(host: Target, tmp_path: Path) -> None:
+    """A 1-D convolution written as a 2-D one is as fast as any other: its one long axis is the tiled one."""
+    cases = [
+        conv_case(size=(37, 1), kernel=(5, 1), pads=(0, 0, 0, 0)),
+        conv_case(size=(37, 1), kernel=(5, 1), pads=(2, 0, 1, 0), strides=(2, 1), block_in=1, epilogue="residual"),
+        conv_case(size=(40, 1), kernel=(3, 1), pads=(2, 0, 2, 0), dilations=(2, 1), depthwise=True, batch=2),
+        conv_case(size=(9, 1), kernel=(3, 3), pads=(1, 1, 1, 1)),
+    ]
+    points = [Template.registry["conv2d"].space(case.group, host) for case in cases[:2]]
+    assert all(dict(each)["columns"] > 1 for space in points for each in space)
+    check(cases, host, tmp_path)
+
+
 def product_case(
     rows: int,
     depth: int,
