@@ -14,8 +14,8 @@ from optc.backends import kernel_backend
 from optc.backends.host.entry import emit_entry
 from optc.backends.host.link import HEADER, link, runtime_sources
 from optc.backends.interface import KernelBackend, Progress, silent
-from optc.backends.onnx.emission import emit
 from optc.costmodel.analytical import AnalyticalCostModel
+from optc.driver.fallbacks import emit_regions
 from optc.driver.lowering import Lowered, group_of, lower
 from optc.driver.options import CompileOptions, check_threads, parse_budget
 from optc.driver.pipeline import PIPELINE, SIMPLIFY
@@ -29,7 +29,6 @@ from optc.ir.types import TensorType
 from optc.passes.base import PassContext
 from optc.passes.manager import run_pipeline
 from optc.passes.pipeline import parse_pipeline
-from optc.program import fallback_calls
 from optc.targets.target import Target
 
 if TYPE_CHECKING:
@@ -198,11 +197,6 @@ def _contents(
     assembly = lowered.assembly
     entry = emit_entry(assembly.program, name, options.threads or 0)
     library = link(entry, [kernel.object_code for kernel in lowered.kernels])
-    files = [call.model for call in fallback_calls(assembly.program)]
-    regions = {
-        file: emit(draft.region.operations, draft.inputs, draft.outputs, assembly.names)
-        for file, draft in zip(files, assembly.regions, strict=True)
-    }
     return artifact.Contents(
         program=assembly.program,
         target=target.name,
@@ -212,7 +206,7 @@ def _contents(
         weights=assembly.weights.chunks,
         module=print_module(module),
         decisions=decisions(context, lowered),
-        fallbacks=regions,
+        fallbacks=emit_regions(assembly),
         cost=cost(lowered, module, context, target),
         command=options.command or "",
     )

@@ -10,6 +10,7 @@ from optc.backends.tvm.group import Group
 from optc.driver.assembly import Assembly, assemble, has_address
 from optc.driver.drafts import Draft, KernelDraft, RegionDraft, draft, flatten
 from optc.driver.options import AUTOMATIC_BUDGET, CompileOptions
+from optc.driver.outputs import separate_outputs
 from optc.errors import InternalError
 from optc.ir.core import CONSTANT, Module, Operation, Value
 from optc.ir.types import TensorType
@@ -51,6 +52,7 @@ def lower(module: Module, backend: KernelBackend | None, target: Target, options
         InternalError: a group in a blocked layout has no kernel.
     """
     kernels, refusals = _make_kernels(module, backend, target, options)
+    separate_outputs(module.main)
 
     def reason_to_fall_back(operation: Operation) -> str | None:
         if operation in kernels:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -22,6 +23,8 @@ _FOREIGN = {
     for dtype in BY_NAME.values()
     if dtype.numpy_name == "bfloat16" or dtype.numpy_name.startswith("float8")
 }
+_ORT_CODES = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ")
+_ORT_PLACES = re.compile(r"(Exception during initialization: )?/\S+\.(cc|h):\d+ ")
 _FOREIGN_NAMES = {dtype.numpy_name: dtype for dtype in _FOREIGN.values()}
 
 
@@ -62,7 +65,8 @@ def open_session(
 
 
 def run_session(session: onnxruntime.InferenceSession, names: Sequence[str], feeds: Mapping[str, Any]) -> list[Any]:
-    """The outputs `names`; bfloat16 and 8-bit floats come and go as ml_dtypes arrays."""
+    """The outputs `names`; bfloat16 and 8-bit floats come and go as ml_dtypes arrays, 4-bit integers go as bytes."""
+    feeds = {name: _widened(value) for name, value in feeds.items()}
     types = {node.name: node.type for node in session.get_outputs()}
     foreign_feed = any(isinstance(value, np.ndarray) and value.dtype.name in _FOREIGN_NAMES for value in feeds.values())
     if not foreign_feed and not any(types[name] in _FOREIGN for name in names):
@@ -71,9 +75,16 @@ def run_session(session: onnxruntime.InferenceSession, names: Sequence[str], fee
     return [_from_ort(value, types[name]) for name, value in zip(names, values, strict=True)]
 
 
+def _widened(value: Any) -> Any:
+    if isinstance(value, np.ndarray) and value.dtype.name in ("int4", "uint4"):
+        return value.astype(value.dtype.name.replace("4", "8"))
+    return value
+
+
 def first_line(fault: Exception) -> str:
-    """The first line of an onnxruntime message, for `OptcError.why`."""
-    return next(iter(str(fault).strip().splitlines()), type(fault).__name__)
+    """The first line of an onnxruntime message, without its codes and source paths, for `OptcError.why`."""
+    line = next(iter(str(fault).strip().splitlines()), type(fault).__name__)
+    return _ORT_PLACES.sub("", _ORT_CODES.sub("", line)) or line
 
 
 def _to_ort(value: np.ndarray) -> onnxruntime.OrtValue:

@@ -71,6 +71,8 @@ class FallbackRegions:
             why = first_line(fault)
             raise OptcError("onnxruntime failed in a fallback region", where=call.label, why=why) from fault
         for (info, place), address, result in zip(call.outputs, outputs, results, strict=False):
+            if info.dtype in ("int4", "uint4"):
+                result = result.astype(numpy_dtype(info))
             if place is None:
                 self.values[info.name] = result
                 continue
