@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from importlib import resources
 
@@ -26,12 +26,18 @@ class Workload:
 
 def workload_key(group: Group, target: Target) -> str:
     """A hash that is equal for groups that compute the same with the same types on the same target."""
-    return _digest(canonical_text(group.body), sorted(group.constants), sorted(target.llvm.items()), _code_version())
+    return _digest(canonical_text(group.body), sorted(group.constants), _facts(target), _code_version())
 
 
 def kernel_key(workload: str, template: Template, schedule: Schedule) -> str:
     """A hash of everything that a kernel's code depends on."""
     return _digest(workload, template.name, schedule)
+
+
+def _facts(target: Target) -> list[tuple[str, object]]:
+    """What templates may ask of a target: cores and caches decide about threads and tiles."""
+    described = ("name", "description", "backends", "figures")
+    return [(each.name, getattr(target, each.name)) for each in fields(target) if each.name not in described]
 
 
 def _digest(*parts: object) -> str:

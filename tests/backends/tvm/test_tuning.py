@@ -52,6 +52,14 @@ def test_measured_choices_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert choose([workload], target, 20.0, 1, lambda *step: pytest.fail("measured again")) == first
 
 
+def test_kernels_for_other_cores_or_caches_are_not_reused() -> None:
+    """A serial kernel that was compiled for one core must not be found by a compile for two."""
+    target = replace(load("cpu"), cores=1)
+    others = [replace(target, cores=2), replace(target, caches=()), replace(target, vector_bytes=16)]
+    assert len({small_workload(each).key for each in (target, *others)}) == 4
+    assert small_workload(replace(target, name="mine", description="same")).key == small_workload(target).key
+
+
 def test_foreign_targets_are_never_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPTC_CACHE_DIR", str(tmp_path))
     target = replace(load("cpu"), llvm={"kind": "llvm", "mtriple": "aarch64-linux-gnu"})
