@@ -27,6 +27,7 @@ PASSES: dict[str, str] = {
     "recognize": "optc.passes.simplify.recognize:Recognize",
     "simplify": "optc.passes.simplify.simplify:Simplify",
     "unroll-recurrent": "optc.passes.simplify.unroll_recurrent:UnrollRecurrent",
+    "distribute": "optc.passes.fusion.distribute:Distribute",
     "pad-channels": "optc.passes.layout.pad_channels:PadChannels",
     "widen-blocks": "optc.passes.layout.widen:WidenBlocks",
 }

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from optc.costmodel.interface import Candidate, CostModel
+from optc.ir.captures import free_values
 from optc.ir.core import Operation
-from optc.passes.fusion.orders import free_values
 from optc.passes.fusion.rules import GroupRules
 from optc.passes.fusion.search import Run
 from optc.targets.target import Target

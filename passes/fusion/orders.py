@@ -4,20 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from optc.ir.core import Graph, Operation, Value
-
-
-def free_values(operation: Operation) -> list[Value]:
-    """The values that an operation reads, those that its nested graphs capture from outside included."""
-    inside: set[Value] = set()
-    read: dict[Value, None] = {}
-    for nested in operation.walk():
-        inside.update(nested.results)
-        for graph in nested.graphs.values():
-            inside.update(graph.inputs)
-            read.update(dict.fromkeys(graph.outputs))
-        read.update(dict.fromkeys(nested.present_operands))
-    return [value for value in read if value not in inside]
+from optc.ir.captures import free_values
+from optc.ir.core import Graph, Operation
 
 
 def depth_first(operations: Sequence[Operation]) -> list[Operation]:
