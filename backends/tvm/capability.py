@@ -8,31 +8,10 @@ from optc.backends.tvm.lowering import LOWERINGS, resize
 from optc.ir.core import CONSTANT, Operation
 from optc.ir.types import TensorType
 from optc.ops.declaration import Kind, declaration_of
+from optc.ops.parameters import PARAMETERS
 
 ELEMENT_TYPES = frozenset({"f32", "f64", "f16", "bf16", "i8", "i16", "i32", "i64", "u8", "u16", "u32", "u64", "bool"})
 _MOST_ELEMENTS = 2**31 - 1  # offsets are 32-bit
-
-PARAMETERS: dict[str, tuple[int, ...]] = {
-    "onnx.Reshape": (1,),
-    "onnx.Squeeze": (1,),
-    "onnx.Unsqueeze": (1,),
-    "onnx.Expand": (1,),
-    "onnx.Slice": (1, 2, 3, 4),
-    "onnx.Split": (1,),
-    "onnx.Tile": (1,),
-    "onnx.Trilu": (1,),
-    "onnx.Pad": (1, 3),
-    "onnx.OneHot": (1,),
-    "onnx.CumSum": (1,),
-    "onnx.ConstantOfShape": (0,),
-    "onnx.Resize": (1, 2, 3),
-    "onnx.Upsample": (1,),
-    **{
-        f"onnx.Reduce{kind}": (1,)
-        for kind in ("Sum", "Mean", "Max", "Min", "Prod", "SumSquare", "L1", "L2", "LogSum", "LogSumExp")
-    },
-}
-"""Operands that shape the code and so must be constants of the group's body, by operation."""
 
 Check = Callable[[Operation], "str | None"]
 CHECKS: dict[str, Check] = {}
