@@ -26,6 +26,7 @@ from optc.frontends import load_model
 from optc.ir.core import Module
 from optc.ir.printer import print_module
 from optc.ir.types import TensorType
+from optc.ops.shapes import describe
 from optc.passes.base import PassContext
 from optc.passes.manager import run_pipeline
 from optc.passes.pipeline import parse_pipeline
@@ -179,15 +180,16 @@ def require_static_inputs(module: Module) -> None:
     dynamic = [value for value in module.main.inputs if isinstance(value.type, TensorType) and not value.type.is_static]
     if not dynamic:
         return
-    listing = "; ".join(f"'{value.name}' is {value.type}" for value in dynamic)
+    listing = "; ".join(f"'{value.name}' is {describe(value.tensor_type.shape)}" for value in dynamic)
     example = dynamic[0]
     shape = example.tensor_type.shape or ()
     dims = ",".join(str(dim) if isinstance(dim, int) else "1" for dim in shape)
+    symbols = dict.fromkeys(str(dim) for dim in shape if not isinstance(dim, int))
+    by_name = " ".join(f"--dim {symbol}=1" for symbol in symbols)
     raise ModelError(
         "the model has inputs of dynamic shape",
-        where=listing,
-        hint=f"bind them, for instance with --shape {example.name}={dims}"
-        + "".join(f" or --dim {dim}=1" for dim in shape[:1] if not isinstance(dim, int)),
+        why=listing,
+        hint=f"bind them, for instance with --shape {example.name}={dims}" + (f" or {by_name}" if by_name else ""),
     )
 
 
