@@ -1,11 +1,15 @@
 """The ONNX project's own backend test suite through `optc.compile(...).run`: passed, refused, or wrong.
 
-    python benchmarks/onnx_backend.py --out build/onnx_backend            # everything
+    python benchmarks/onnx_backend.py                                      # everything, and benchmarks/ONNX_BACKEND.md
     python benchmarks/onnx_backend.py --only test_relu --only test_conv    # by prefix
+    python benchmarks/onnx_backend.py --part 1/10 --out build/part1        # every tenth test, and build/part1.json
 
-Every test whose data comes with the onnx package (node tests, simple and "light" models) is compiled for the host and run on the suite's own data in a worker process.
-passed: every output within the suite's tolerance. refused: a short OptcError. wrong: any other numbers, any other
-exception, a crash or a hang. For each passed test the share that ran as native code is recorded.
+Every test whose data comes with the onnx package (node tests, simple and "light" models) is compiled for the host and
+run on the suite's own data in a worker process.
+A test that passes axes, pads or sizes at run time, so that no shape is known, runs a second time with these as
+initializers, as exporters write them; the second runs are counted apart.
+passed: every output within the suite's tolerance (see onnx_suite.py for rounding and random outputs). refused: a short
+OptcError. wrong: any other numbers, any other exception, a crash or a hang.
 """
 
 from __future__ import annotations
@@ -14,170 +18,210 @@ import argparse
 import json
 import multiprocessing
 import os
+import platform
+import re
 import sys
 import tempfile
+import time
 import traceback
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.onnx_suite import Loaded, cases, judge, load_case, with_constants
 
 LIMIT_SECONDS = 120
+REPORT = Path(__file__).with_name("ONNX_BACKEND.md")
+
+Result = dict[str, Any]
 
 
-def cases(prefixes: list[str]) -> list[Any]:
-    """The suite's tests whose data comes with the onnx package, by name."""
-    from onnx.backend.test.loader import load_model_tests
+def run_case(case: Any, constants: bool = False) -> Result:
+    """Compile and run one test; with `constants`, what decides shapes is part of the model.
 
-    kinds = ("node", "simple", "pytorch-operator", "pytorch-converted", "real")
-    found = [case for kind in kinds for case in load_model_tests(kind=kind)]
-    return [case for case in found if not prefixes or any(case.name.startswith(prefix) for prefix in prefixes)]
-
-
-def load_case(case: Any) -> tuple[Any, list[tuple[list[Any], list[Any]]]]:
-    """The model of a test and its data sets as (inputs, expected outputs)."""
-    import onnx
-
-    if case.model is not None:
-        return case.model, [
-            (list(map(to_value, given)), list(map(to_value, wanted))) for given, wanted in case.data_sets
-        ]
-    if case.model_dir is not None:
-        folder = Path(case.model_dir)
-        model = onnx.load(str(folder / "model.onnx"))
-        sets = sorted(folder.glob("test_data_set_*"))
-        return model, [
-            (load_values(each, "input", graph_inputs(model)), load_values(each, "output", model.graph.output))
-            for each in sets
-        ]
-    path = Path(onnx.__file__).parent.parent / case.url
-    model = onnx.load(str(path))
-    expected = onnx.TensorProto.FromString(path.with_name(f"{path.stem}_output_0.pb").read_bytes())
-    return model, [([ramp(info) for info in graph_inputs(model)], [to_value(expected)])]
+    Returns:
+        `outcome`, with `why` unless it passed; `class`, the row of the report; `seconds`; of passed tests the share of
+        operations that ran as native code (`native`), the reasons of the rest (`fallbacks`) and whether only rounding
+        separates the outputs from the suite's (`rounding`).
+    """
+    start = time.monotonic()
+    loaded = load_case(case)
+    kind = _class_of(case, loaded)
+    if constants:
+        original, loaded = loaded, with_constants(loaded)
+        if loaded is original:
+            return {"class": kind, "outcome": "unchanged"}
+        kind = f"{kind}, constant shapes"
+    result = {"class": kind, **_outcome(case, loaded)}
+    return {**result, "seconds": round(time.monotonic() - start, 2)}
 
 
-def graph_inputs(model: Any) -> list[Any]:
-    """The inputs of a model that are not initializers."""
-    constants = {tensor.name for tensor in model.graph.initializer}
-    return [info for info in model.graph.input if info.name not in constants]
+def _class_of(case: Any, loaded: Loaded) -> str:
+    if case.kind != "node":
+        return {"simple": "simple models", "real": "light models"}.get(case.kind, "PyTorch models")
+    return "node tests, floats and integers" if loaded.is_standard else "node tests, other types"
 
 
-def ramp(info: Any) -> np.ndarray:
-    """The input that the suite feeds to its light models: 0 … 1 in equal steps."""
-    shape = [dim.dim_value or 1 for dim in info.type.tensor_type.shape.dim]
-    return (np.arange(np.prod(shape)).reshape(shape) / np.prod(shape)).astype(np.float32)
-
-
-def to_value(item: Any) -> Any:
-    """A tensor, sequence or optional of the suite as NumPy arrays and lists."""
-    import onnx
-    from onnx import numpy_helper
-
-    if isinstance(item, onnx.TensorProto):
-        return numpy_helper.to_array(item)
-    if isinstance(item, onnx.SequenceProto):
-        return numpy_helper.to_list(item)
-    if isinstance(item, onnx.OptionalProto):
-        return numpy_helper.to_optional(item)
-    return item if item is None or isinstance(item, list) else np.asarray(item)
-
-
-def load_values(folder: Path, stem: str, infos: Any) -> list[Any]:
-    """The stored values of one data set, in the order of `infos`."""
-    import onnx
-
-    protos = {"sequence_type": onnx.SequenceProto, "optional_type": onnx.OptionalProto}
-    return [
-        to_value(
-            protos.get(info.type.WhichOneof("value"), onnx.TensorProto).FromString(
-                (folder / f"{stem}_{index}.pb").read_bytes()
-            )
-        )
-        for index, info in enumerate(infos)
-    ]
-
-
-def same(actual: Any, expected: Any, rtol: float, atol: float) -> bool:
-    """Whether an output equals the suite's within its tolerance."""
-    if isinstance(expected, list):
-        return len(actual) == len(expected) and all(
-            same(a, e, rtol, atol) for a, e in zip(actual, expected, strict=True)
-        )
-    if expected is None:
-        return actual is None
-    expected = np.asarray(expected)
-    actual = np.asarray(actual)
-    if actual.shape != expected.shape or (actual.dtype != expected.dtype and expected.dtype.kind != "O"):
-        return False
-    if expected.dtype.kind in "OSU":
-        return actual.astype(str).tolist() == expected.astype(str).tolist()
-    if expected.dtype.kind not in "fc" and expected.dtype.kind in "biu":
-        return bool(np.array_equal(actual, expected))
-    wide = np.complex128 if expected.dtype.kind == "c" else np.float64
-    return bool(np.allclose(actual.astype(wide), expected.astype(wide), rtol=rtol, atol=atol, equal_nan=True))
-
-
-def run_case(case: Any) -> dict:
-    """Compile and run one test; the outcome and why."""
+def _outcome(case: Any, loaded: Loaded) -> Result:
     import optc
     from optc.errors import InternalError, OptcError
 
     try:
-        model, data = load_case(case)
-        names = [info.name for info in graph_inputs(model)]
-        shapes = {
-            name: list(value.shape)
-            for name, value in zip(names, data[0][0], strict=False)
-            if isinstance(value, np.ndarray) and value.dtype.kind not in "OSU"
-        }
         with tempfile.TemporaryDirectory() as output:
-            artifact = optc.compile(model, target="cpu", output=f"{output}/a", shapes=shapes, tune=0, verify=False)
-            for given, expected in data:
+            artifact = optc.compile(
+                loaded.model, target="cpu", output=f"{output}/a", shapes=loaded.shapes, tune=0, verify=False
+            )
+            rounding = False
+            for given, expected in loaded.data:
+                names = [info.name for info in loaded.inputs]
                 outputs = artifact.run(dict(zip(names, given, strict=False)))
-                for info, want in zip(model.graph.output, expected, strict=True):
-                    if not same(outputs[info.name], want, case.rtol, case.atol):
-                        return {"outcome": "wrong", "why": f"output '{info.name}' differs"}
-            return {"outcome": "passed", "native": artifact.manifest.get("native", {})}
+                actual = [outputs[info.name] for info in loaded.model.graph.output]
+                verdict = judge(case, given, actual, expected)
+                if verdict.difference is not None:
+                    return {"outcome": "wrong", "why": verdict.difference}
+                rounding |= verdict.rounding
+            return {
+                "outcome": "passed",
+                "rounding": rounding,
+                "native": artifact.manifest.cost["native_nodes"],
+                "fallbacks": [entry["reason"] for entry in artifact.manifest.fallbacks],
+            }
     except InternalError as error:
-        return {"outcome": "wrong", "why": f"internal error: {error.what[:300]}"}
+        return {"outcome": "wrong", "why": f"internal error: {error.what[:300]} ({error.why})"}
     except OptcError as error:
-        return {"outcome": "refused", "why": error.what[:300]}
+        return {"outcome": "refused", "why": "; ".join(filter(None, (error.what, error.why)))[:400]}
     except Exception as error:
         place = traceback.extract_tb(error.__traceback__)[-1]
-        return {
-            "outcome": "wrong",
-            "why": f"{type(error).__name__}: {str(error)[:200]} ({place.filename}:{place.lineno})",
-        }
+        why = f"{type(error).__name__}: {str(error)[:200]} ({place.filename}:{place.lineno})"
+        return {"outcome": "wrong", "why": why}
 
 
 def _worker(connection: Any) -> None:
-    while (case := connection.recv()) is not None:
-        connection.send(run_case(case))
+    while (arguments := connection.recv()) is not None:
+        connection.send(run_case(*arguments))
 
 
 class Worker:
     """A process that runs tests one at a time and is replaced when it crashes or hangs."""
 
     def __init__(self) -> None:
+        self._start()
+
+    def _start(self) -> None:
         self.connection, other = multiprocessing.Pipe()
-        self.process = multiprocessing.get_context("spawn").Process(target=_worker, args=(other,), daemon=True)
+        self.process = multiprocessing.get_context("spawn").Process(target=_worker, args=(other,))
         self.process.start()
         other.close()
 
-    def run(self, case: Any) -> dict | None:
-        """The outcome, or None when the process had to be given up."""
+    def run(self, case: Any, constants: bool = False) -> Result:
+        """The result of a test; see `run_case`."""
         try:
-            self.connection.send(case)
+            self.connection.send((case, constants))
             if self.connection.poll(LIMIT_SECONDS):
                 return self.connection.recv()
-        except (EOFError, BrokenPipeError):
-            pass
+            why = f"no answer after {LIMIT_SECONDS} s"
+        except (EOFError, BrokenPipeError, ConnectionResetError):
+            why = "the process crashed"
         self.process.kill()
-        return None
+        self.process.join()
+        self._start()
+        result = {"class": _class_of(case, load_case(case)), "outcome": "wrong", "why": why}
+        return {**result, "seconds": float(LIMIT_SECONDS)}
+
+    def close(self) -> None:
+        """End the process."""
+        self.connection.send(None)
+        self.process.join()
+
+
+def summary(results: Iterable[Result]) -> str:
+    """The counts in one line."""
+    counts = Counter(result["outcome"] for result in results)
+    total = counts.total() or 1
+    parts = (f"{name} {counts[name]} ({counts[name] / total:.1%})" for name in ("passed", "refused", "wrong"))
+    return f"{counts.total()} tests: {', '.join(parts)}"
+
+
+def markdown(results: dict[str, Result], command: str) -> str:
+    """The report."""
+    import onnx
+    import onnxruntime
+
+    lines = [
+        "# The ONNX backend test suite through optc",
+        "",
+        f"Written by `{command}` with onnx {onnx.__version__} and onnxruntime {onnxruntime.__version__}"
+        f" on {platform.machine()}.",
+        "Each test is compiled with `optc.compile(model, tune=0, verify=False)` and run on the suite's data.",
+        "*Native* is the share of operations, averaged over the passed tests, that ran as code of optc's own;"
+        " *all native* counts tests without any fallback to onnxruntime.",
+        "",
+        "*Constant shapes*: the tests that pass axes, pads or sizes at run time, again with these as initializers.",
+        "",
+        "| tests | number | passed | refused | wrong | native | all native |",
+        "|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    classes: dict[str, list[Result]] = defaultdict(list)
+    for result in results.values():
+        classes[result["class"]].append(result)
+    lines += [_row(name, members) for name, members in classes.items()]
+    suite = [result for result in results.values() if "constant shapes" not in result["class"]]
+    lines.append(_row("**the suite**", suite))
+    rounded = [f"`{name}`" for name, result in results.items() if result.get("rounding")]
+    lines += [
+        "",
+        "## Within rounding only",
+        "",
+        f"{len(rounded)} passed tests are outside the suite's tolerance, but within 8 units of their type's precision"
+        " (half precision: 1) relative to the largest expected value, which is what sums in another order differ by: "
+        + (", ".join(rounded) or "none")
+        + ".",
+    ]
+    for outcome in ("wrong", "refused"):
+        lines += ["", f"## {outcome.capitalize()}", ""]
+        lines += _grouped(results, outcome, lambda result: [result["why"]]) or ["None."]
+    lines += ["", "## Why parts of passed tests fell back to onnxruntime", ""]
+    lines += _grouped(results, "passed", lambda result: sorted(set(result["fallbacks"]))) or ["None did."]
+    return "\n".join(lines) + "\n"
+
+
+def _row(name: str, members: list[Result]) -> str:
+    counts = Counter(result["outcome"] for result in members)
+    passed = [result for result in members if result["outcome"] == "passed"]
+    native = sum(result["native"] for result in passed) / (len(passed) or 1)
+    whole = sum(not result["fallbacks"] for result in passed)
+    share = f"{counts['passed']} ({counts['passed'] / len(members):.1%})"
+    cells = (name, len(members), share, counts["refused"], counts["wrong"], f"{native:.1%}", whole)
+    return f"| {' | '.join(map(str, cells))} |"
+
+
+def _grouped(results: dict[str, Result], outcome: str, reasons: Callable[[Result], list[str]]) -> list[str]:
+    """One line for each reason, names aside, with its tests."""
+    groups: dict[str, list[str]] = defaultdict(list)
+    for name, result in results.items():
+        if result["outcome"] == outcome:
+            for reason in reasons(result):
+                groups[_generalized(reason)].append(name)
+    ordered = sorted(groups.items(), key=lambda item: -len(item[1]))
+    return [f"* {len(names)}: {reason} — {_listed(names)}" for reason, names in ordered]
+
+
+def _listed(names: list[str], most: int = 12) -> str:
+    rest = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(f"`{name}`" for name in names[:most]) + rest
+
+
+def _generalized(reason: str) -> str:
+    """A reason without the names of one model."""
+    reason = re.sub(r"(node with name|in node|Name:|The node|The input|of node) ?\(?'?[\w/]+'?\)?", r"\1 …", reason)
+    return re.sub(r"'[\w/.]+_\d+[\w/.]*'|^'[\w/.]+'|(?<=of )'[\w/.]+'|(?<=\()'[\w/.]+'", "'…'", reason)
 
 
 def main() -> None:
+    """Run the chosen tests one after the other."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", action="append", default=[], help="prefix of test names; repeatable")
     parser.add_argument("--out", type=Path, help="write OUT.json and OUT.md")
@@ -185,26 +229,30 @@ def main() -> None:
     arguments = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     part, parts = map(int, arguments.part.split("/"))
-    chosen = cases(arguments.only)[part - 1 :: parts]
-    results: dict[str, dict] = {}
+    whole = parts == 1 and not arguments.only
+    results: dict[str, Result] = {}
     worker = Worker()
-    for case in chosen:
-        outcome = worker.run(case)
-        if outcome is None:
-            outcome = {"outcome": "wrong", "why": "the process crashed or hung"}
-            worker = Worker()
-        results[case.name] = outcome
-        if outcome["outcome"] != "passed":
-            print(f"{outcome['outcome']:8} {case.name}: {outcome['why']}", file=sys.stderr, flush=True)
-    counts = Counter(result["outcome"] for result in results.values())
-    total = len(results) or 1
-    summary = ", ".join(
-        f"{name} {counts[name]} ({counts[name] / total:.1%})" for name in ("passed", "refused", "wrong")
-    )
-    print(f"{total} tests: {summary}")
+    for case in cases(arguments.only)[part - 1 :: parts]:
+        for constants in (False, True):
+            result = worker.run(case, constants)
+            if result["outcome"] == "unchanged":
+                continue
+            name = f"{case.name} (constant shapes)" if constants else case.name
+            results[name] = result
+            if result["outcome"] != "passed":
+                print(f"{result['outcome']:8} {name}: {result['why']}", file=sys.stderr, flush=True)
+    worker.close()
+    own = [result for result in results.values() if "constant shapes" not in result["class"]]
+    again = [result for result in results.values() if "constant shapes" in result["class"]]
+    print(summary(own))
+    print(f"with constant shapes: {summary(again)}")
+    report = markdown(results, " ".join(["python benchmarks/onnx_backend.py", *sys.argv[1:]]))
     if arguments.out:
         arguments.out.parent.mkdir(parents=True, exist_ok=True)
-        arguments.out.with_suffix(".json").write_text(json.dumps({"counts": counts, "results": results}, indent=1))
+        arguments.out.with_suffix(".json").write_text(json.dumps(results, indent=1))
+        arguments.out.with_suffix(".md").write_text(report)
+    elif whole:
+        REPORT.write_text(report)
 
 
 if __name__ == "__main__":
