@@ -251,5 +251,16 @@ def _scatters(operation: Operation) -> bool:
         return source is not None and source.tensor_type.layout != result.tensor_type.layout
     if operation.name == "onnx.Transpose":
         order = operation.attributes.get("perm")
-        return not isinstance(order, tuple) or (bool(order) and order[-1] != len(order) - 1)
+        source, result = operation.operands[0], operation.results[0]
+        if not isinstance(order, tuple) or not order or source is None:
+            return True
+        return int(order[_innermost(result)]) != _innermost(source)  # type: ignore[arg-type]
     return False
+
+
+def _innermost(value: Value) -> int:
+    """The logical axis along which neighbours in memory lie."""
+    type = value.tensor_type
+    if type.layout.blocks:
+        return type.layout.blocks[-1][0]
+    return type.layout.permutation[-1] if type.layout.permutation else len(type.shape or ()) - 1

@@ -34,6 +34,20 @@ def granule(group: Group, lanes: int, axis: int = 1) -> int:
     return min([lanes, *channel_blocks(group, axis)])
 
 
+def rounding_refusal(group: Group) -> str | None:
+    """Why a template that computes nothing beyond the logical elements cannot store the outputs."""
+    for value in group.body.outputs:
+        for axis, factor in value.tensor_type.layout.blocks:
+            if value.shape[axis] % factor:
+                return f"{value.shape[axis]} elements do not fill the blocks of an output"
+    return None
+
+
+def narrowest_block(group: Group, lanes: int) -> int:
+    """The most lanes that can be stored as one vector whichever axis the outputs are blocked along."""
+    return min([lanes, *(factor for value in group.body.outputs for _, factor in value.tensor_type.layout.blocks)])
+
+
 def is_long(group: Group) -> bool:
     """Whether the code after the contraction is too long to be repeated for every column of a tile."""
     operations = [

@@ -49,9 +49,7 @@ class ConstantGemm(Template):
             return "the left operand is a vector"
         if not product.results[0].dtype.is_float:
             return f"elements of type {product.results[0].dtype}"
-        if any(value.tensor_type.layout.blocks for value in group.body.outputs):
-            return "an output is blocked"
-        return epilogue_refusal(group)
+        return epilogue.rounding_refusal(group) or epilogue_refusal(group)
 
     def space(self, group: Group, target: Target) -> list[Schedule]:
         _, rows, columns, _ = _extents(group)
@@ -80,6 +78,7 @@ class ConstantGemm(Template):
         transposed = bool(product.attributes.get("transA", 0))
         result = product.results[0]
         row_full, row_rest = divmod(rows, knobs["columns"])
+        granule = epilogue.narrowest_block(group, lanes)
 
         def tile(lead: tuple[Any, ...], row: Any, count: int, column: Any, size: int) -> Stmt:
             register = tiles.RegisterTile(count, tiles.vectors_of(size, lanes), data.accumulator)
@@ -106,7 +105,7 @@ class ConstantGemm(Template):
 
             valid = columns - column if isinstance(column, int) else size
             return register.emit(
-                reduction, finish, lambda *_: None, valid, lanes, staged=epilogue.is_long(group) and count > 1
+                reduction, finish, lambda *_: None, valid, granule, staged=epilogue.is_long(group) and count > 1
             )
 
         def task(lead: tuple[Any, ...], row_tile: Any, column_tile: Any) -> Stmt:

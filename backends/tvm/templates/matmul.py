@@ -46,9 +46,7 @@ class ComputedMatMul(Template):
             return "an operand is a vector"
         if not product.results[0].dtype.is_float:
             return f"elements of type {product.results[0].dtype}"
-        if any(value.tensor_type.layout.blocks for value in group.body.outputs):
-            return "an output is blocked"
-        return epilogue_refusal(group)
+        return epilogue.rounding_refusal(group) or epilogue_refusal(group)
 
     def space(self, group: Group, target: Target) -> list[Schedule]:
         *_, rows, columns = _anchor(group).results[0].shape
@@ -72,6 +70,7 @@ class ComputedMatMul(Template):
         tile_width = min(lanes * knobs["vectors"], columns)
         full, rest = divmod(columns, tile_width)
         row_full, row_rest = divmod(rows, knobs["columns"])
+        granule = epilogue.narrowest_block(group, lanes)
         result = product.results[0]
 
         def tile(lead: tuple[Any, ...], row: Any, count: int, column: Any, size: int) -> Stmt:
@@ -92,7 +91,7 @@ class ComputedMatMul(Template):
                 return fused.finish(value.astype(result.dtype.numpy_name), place)
 
             return register.emit(
-                reduction, finish, lambda *_: None, size, lanes, staged=epilogue.is_long(group) and count > 1
+                reduction, finish, lambda *_: None, size, granule, staged=epilogue.is_long(group) and count > 1
             )
 
         def task(lead: tuple[Any, ...], row_tile: Any, column_tile: Any) -> Stmt:

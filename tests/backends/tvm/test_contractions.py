@@ -209,6 +209,29 @@ def test_products_with_a_constant_matrix(host: Target, tmp_path: Path) -> None:
     check(cases, host, tmp_path)
 
 
+def turned_case(columns: int, *, constant: bool, block: int = 8, point: int = 0) -> Case:
+    """Rows of channels become channel blocks beside a residual: a product with a matrix, transposed, plus a tensor."""
+    builder = GroupBuilder()
+    left = builder.input((1, 6, 10, 12))
+    matrix = builder.constant(floats(12, columns)) if constant else builder.input((1, 1, 12, columns))
+    turned = builder.op("onnx.Transpose", builder.op("onnx.MatMul", left, matrix), perm=(0, 3, 1, 2))
+    result = builder.op("onnx.Add", turned, builder.input((1, columns, 6, 10), blocked(block)))
+    template = "gemm" if constant else "matmul"
+    return Case(builder, builder.group(result, layouts=[blocked(block)]), template, lambda points: points[point])
+
+
+def test_products_are_stored_in_channel_blocks(host: Target, tmp_path: Path) -> None:
+    cases = [turned_case(40, constant=constant, point=point) for constant in (True, False) for point in range(5)]
+    cases += [turned_case(48, constant=True, block=16), turned_case(24, constant=False, block=4)]
+    check(cases, host, tmp_path)
+
+
+def test_products_leave_rounded_blocks_to_others(host: Target) -> None:
+    group = turned_case(20, constant=True).group
+    reason = "20 elements do not fill the blocks of an output"
+    assert [Template.registry[name].refuses(group, host) for name in ("gemm", "matmul")] == [reason, reason]
+
+
 def attention_case(batch: int, heads: int, tokens: int, depth: int, *, scores: bool) -> Case:
     """The two products of an attention layer with the movements around them."""
     builder = GroupBuilder()
