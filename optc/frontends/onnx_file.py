@@ -12,7 +12,8 @@ from onnx import defs
 
 from optc.errors import ModelError
 
-OLDEST_OPSET = 7
+OLDEST_OPSET = 6
+_UNSTATED_OPSET = 7  # of models that import no version
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ def _check_versions(proto: onnx.ModelProto, label: str) -> dict[str, int]:
                 where=label,
                 why=f"versions {opsets[domain]} and {item.version}",
             )
-    version = opsets.setdefault("", OLDEST_OPSET)
+    version = opsets.setdefault("", _UNSTATED_OPSET)
     if version > newest:
         raise ModelError(
             f"The model uses ONNX opset {version}, which is newer than this optc knows",

@@ -140,6 +140,47 @@ def _dtype(value: Value | None) -> np.dtype:
     return value.type.dtype.numpy if value is not None and isinstance(value.type, TensorType) else np.dtype(np.float32)
 
 
+@_since(7, "Add", "And", "Div", "Equal", "Greater", "Less", "Mul", "Or", "Pow", "Sub", "Xor")
+def _broadcast_7(node: SourceNode) -> None:
+    """Broadcasting was asked for by an attribute, and could align the second operand's first axis with `axis`."""
+    node.attributes.pop("broadcast", 0)
+    axis = node.attributes.pop("axis", None)
+    if axis is not None:
+        assert isinstance(axis, int)
+        _align(node, axis)
+
+
+@_since(7, "PRelu")
+def _prelu_7(node: SourceNode) -> None:
+    """A vector of slopes had one entry for each channel."""
+    slope = node.operands[1]
+    if slope is not None and isinstance(slope.type, TensorType) and slope.type.shape not in ((), (1,), None):
+        _align(node, 1)
+
+
+def _align(node: SourceNode, axis: int) -> None:
+    """Let the second operand's axes start at `axis` of the first one's."""
+    first, second = (value.type if value is not None else None for value in node.operands[:2])
+    ranks = [kind.rank if isinstance(kind, TensorType) else None for kind in (first, second)]
+    if ranks[0] is None or ranks[1] is None:
+        raise ValueError("the number of dimensions of its inputs is unknown; bind the input shapes")
+    missing = ranks[0] - axis % ranks[0] - ranks[1]
+    if missing > 0:
+        axes = node.builder.constant(np.arange(ranks[1], ranks[1] + missing, dtype=np.int64))
+        (node.operands[1],) = node.builder.emit("Unsqueeze", [node.operands[1], axes])
+
+
+@_since(7, "Upsample")
+def _upsample_7(node: SourceNode) -> None:
+    node.attributes["scales"] = (1.0, 1.0, node.attributes.pop("height_scale"), node.attributes.pop("width_scale"))
+
+
+@_since(7, "Gemm", "RNN", "GRU", "LSTM")
+def _allocation_hints_7(node: SourceNode) -> None:
+    for name in ("broadcast", "output_sequence"):
+        node.attributes.pop(name, None)
+
+
 @_since(9, "BatchNormalization")
 def _batch_normalization_9(node: SourceNode) -> None:
     if not node.attributes.pop("spatial", 1):

@@ -146,11 +146,11 @@ def test_opsets_out_of_range() -> None:
         f"  the installed onnx {onnx.__version__} knows opsets up to {newest}\n"
         "  hint: Upgrade the onnx package, or export the model with an older opset."
     )
-    assert message(model([node("Add", "x x", "y", "sum")], X, ["y"], opset=6)) == (
-        "The node 'sum' uses 'Add' of ONNX opset 6, which is too old\n"
+    assert message(model([node("Add", "x x", "y", "sum")], X, ["y"], opset=5)) == (
+        "The node 'sum' uses 'Add' of ONNX opset 5, which is too old\n"
         "  at the model 'net'\n"
-        "  optc reads opsets from 7 on, which changed the operation\n"
-        "  hint: Convert the model with onnx.version_converter.convert_version(model, 7)."
+        "  optc reads opsets from 6 on, which changed the operation\n"
+        "  hint: Convert the model with onnx.version_converter.convert_version(model, 6)."
     )
 
 

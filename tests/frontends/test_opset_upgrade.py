@@ -92,6 +92,36 @@ def test_same_numbers(made: onnx.ModelProto) -> None:
     np.testing.assert_allclose(result, expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("op_type", "weight", "attributes", "aligned"),
+    [
+        ("Add", np.arange(4, dtype=np.float32), {"broadcast": 1, "axis": 1}, (4, 1)),
+        ("Mul", np.arange(8, dtype=np.float32).reshape(2, 4), {"broadcast": 1, "axis": 0}, (2, 4, 1)),
+        ("Sub", np.arange(6, dtype=np.float32), {"broadcast": 1}, (6,)),
+        ("Div", np.arange(1, 5, dtype=np.float32), {"broadcast": 1, "axis": -2}, (4, 1)),
+        ("PRelu", np.arange(4, dtype=np.float32), {}, (4, 1)),
+        ("PRelu", np.array([0.5], np.float32), {}, (1,)),
+    ],
+)
+def test_opset_6_aligned_axes_from_the_left(
+    op_type: str, weight: np.ndarray, attributes: dict, aligned: tuple[int, ...]
+) -> None:
+    """No onnxruntime kernel exists for opset 6: NumPy is the oracle."""
+    x = np.random.default_rng(3).normal(size=SHAPE).astype(np.float32)
+    module = load(model([node(op_type, "x w", "y", **attributes)], [value("x", SHAPE)], ["y"], {"w": weight}, 6))
+    w = weight.reshape(aligned)
+    functions = {"Add": np.add, "Mul": np.multiply, "Sub": np.subtract, "Div": np.divide}
+    expected = np.where(x < 0, w * x, x) if op_type == "PRelu" else functions[op_type](x, w)
+    np.testing.assert_allclose(evaluate_graph(module.main, [x])[0], expected, rtol=1e-6)
+
+
+def test_opset_6_scaled_by_attributes() -> None:
+    nodes = [node("Upsample", "x", "y", height_scale=2.0, width_scale=3.0)]
+    module = load(model(nodes, [value("x", [1, 1, 2, 2])], ["y"], {}, 6))
+    x = np.arange(4, dtype=np.float32).reshape(1, 1, 2, 2)
+    np.testing.assert_array_equal(evaluate_graph(module.main, [x])[0], x.repeat(2, axis=2).repeat(3, axis=3))
+
+
 def test_group_normalization_had_one_scale_a_group() -> None:
     """No onnxruntime kernel exists for opset 18: the definition itself is the oracle."""
     scale, bias = np.array([2, 3], np.float32), np.array([-1, 1], np.float32)
