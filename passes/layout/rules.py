@@ -46,6 +46,7 @@ KEEPS_LANES_FINITE = frozenset(
     for name in (
         "Conv ConvTranspose Add Sub Mul Relu LeakyRelu PRelu Clip Sigmoid HardSigmoid HardSwish Swish Tanh Erf Gelu Elu"
         " Max Min Neg Abs Identity MaxPool AveragePool GlobalAveragePool GlobalMaxPool Resize Concat Split Pad Slice"
+        " Transpose"
     ).split()
 )
 
@@ -205,6 +206,11 @@ def _integers(operation: Operation, position: int, attribute: str | None = None)
     return tuple(int(each) for each in found) if isinstance(found, tuple) else None  # type: ignore[arg-type]
 
 
+def _transpose(operation: Operation, block: int) -> Rule:
+    """It writes any layout, and reads any by logical indices."""
+    return Rule((Port.ANY,), None)
+
+
 def _view(operation: Operation, block: int) -> Rule:
     return _plain(operation, "it renames axes of plain tensors")
 
@@ -225,6 +231,7 @@ _RULES: dict[str, Callable[[Operation, int], Rule]] = {
     "onnx.Split": _split,
     "onnx.Slice": _slice,
     "onnx.Pad": _pad,
+    "onnx.Transpose": _transpose,
     "onnx.Reshape": _view,
     "onnx.Flatten": _view,
     "onnx.Squeeze": _view,

@@ -89,6 +89,16 @@ def test_blocks_pay_for_convolutions_and_windows() -> None:
         assert times[BLOCKED] < times[PLAIN], name
 
 
+@pytest.mark.parametrize(("perm", "cheap"), [((0, 2, 3, 1), BLOCKED), ((0, 1, 3, 2), None), ((0, 2, 1, 3), PLAIN)])
+def test_a_transpose_is_a_copy_where_the_same_axis_lies_innermost(perm: tuple[int, ...], cheap: Layout | None) -> None:
+    """From channel blocks to channels last, runs of channels stay together; so do whole rows between plain tensors."""
+    times = {}
+    for layout in (PLAIN, BLOCKED):
+        graph = Graph("main")
+        times[layout] = seconds([add(graph, "onnx.Transpose", feature_map(graph, 64, 56, layout), perm=perm)])
+    assert [layout for layout, time in times.items() if time < max(times.values()) / 2] == ([cheap] if cheap else [])
+
+
 def test_values_inside_a_kernel_cost_nothing() -> None:
     graph = Graph("main")
     first = conv(graph, feature_map(graph, 64, 56), 64)

@@ -27,6 +27,20 @@ graph @main(%x: tensor<1x3x32x32xf32>, %w0: tensor<1xf32>) -> ("y") {
   return %y
 }
 
+// A transpose between channels-last rows and blocks writes and reads them as they are.
+// RUN: optc opt --passes 'layout' --target x86-64-v3
+graph @main(%x: tensor<1x32x32x16xf32>) -> ("y") {
+  %d = optc.constant {value = dense<0.5> : tensor<16x1x3x3xf32>} : tensor<16x1x3x3xf32>
+  %a = onnx.Transpose(%x) {perm = [0, 3, 1, 2]} : tensor<1x16x32x32xf32>
+  %b = onnx.Conv(%a, %d) {group = 16, pads = [1, 1, 1, 1]} : tensor<1x16x32x32xf32>
+  %y = onnx.Transpose(%b) {perm = [0, 2, 3, 1]} : tensor<1x32x32x16xf32>
+  return %y
+}
+// CHECK: onnx.Transpose(%x) {perm = [0, 3, 1, 2]} : tensor<1x16x32x32xf32, block(1, 8)>
+// CHECK: onnx.Conv(%a, %d) {group = 16, pads = [1, 1, 1, 1]} : tensor<1x16x32x32xf32, block(1, 8)>
+// CHECK: onnx.Transpose(%b) {perm = [0, 2, 3, 1]} : tensor<1x32x32x16xf32>
+// CHECK-NOT: relayout
+
 // Without a convolution blocks gain nothing.
 // RUN: optc opt --passes 'layout' --target x86-64-v3
 graph @main(%x: tensor<1x16x32x32xf32>) -> ("y") {
