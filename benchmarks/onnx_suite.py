@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 
 KINDS = ("node", "simple", "pytorch-operator", "pytorch-converted", "real")
@@ -20,7 +21,7 @@ RANDOM = {
 # Their ratio is 0: nothing is random.
 _DETERMINISTIC = ("test_training_dropout_zero",)
 
-ROUNDING = {"float16": 1.0, "float32": 8.0, "float64": 8.0}
+ROUNDING = {"bfloat16": 1.0, "float16": 1.0, "float32": 8.0, "float64": 8.0}
 """Units of the element type's precision, times the largest expected value, that sums in another order may differ by.
 
 Half precision is rounded once, at the end; single and double at every step.
@@ -220,8 +221,10 @@ def _same_rounded(actual: Any, expected: Any) -> bool:
     """
     if not isinstance(expected, np.ndarray) or expected.dtype.name not in ROUNDING or expected.size == 0:
         return False
-    scale = float(np.max(np.abs(expected[np.isfinite(expected)]), initial=0))
-    return same(actual, expected, 0.0, ROUNDING[expected.dtype.name] * float(np.finfo(expected.dtype).eps) * scale)
+    wide = expected.astype(np.float64)
+    scale = float(np.max(np.abs(wide[np.isfinite(wide)]), initial=0))
+    precision = float(ml_dtypes.finfo(expected.dtype).eps)
+    return same(actual, expected, 0.0, ROUNDING[expected.dtype.name] * precision * scale)
 
 
 def _judge_random(kind: str, given: Sequence[Any], actual: Sequence[Any], expected: Sequence[Any]) -> str | None:

@@ -30,6 +30,7 @@ PASSES: dict[str, str] = {
     "distribute": "optc.passes.fusion.distribute:Distribute",
     "pad-channels": "optc.passes.layout.pad_channels:PadChannels",
     "widen-blocks": "optc.passes.layout.widen:WidenBlocks",
+    "widen-elements": "optc.passes.simplify.widen_elements:WidenElements",
 }
 """The built-in passes. A test holds this table equal to the classes that the folders define."""
 

@@ -29,6 +29,9 @@ def epilogue_refusal(group: Group) -> str | None:
     anchor = group.anchor
     if anchor is None:
         return "no contraction"
+    for value in (*group.body.inputs, *group.body.outputs):
+        if value.dtype.name == "bf16":
+            return f"elements of '{value.name}' are bf16"
     for operation in group.body:
         if operation is anchor or operation.name == CONSTANT:
             continue
