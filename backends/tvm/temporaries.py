@@ -1,5 +1,8 @@
 """Names bound around a stored value become local arrays, one element for each lane of the vectorised loop around.
 
+What is the same for all lanes (coordinates of the pixel whose channels are the lanes) stays one element, so that
+LLVM sees neighbours where lanes read neighbours at a common place.
+
 TVM's passes and its LLVM generator hand every `Let` to an arithmetic analyzer, which expands names where they are used:
 compile time would grow exponentially with the length of a chain of formulas. Arrays are opaque to it, and LLVM turns
 them back into registers.
@@ -45,13 +48,17 @@ def _rewrite(statement: Stmt, lane: Any, lanes: int) -> Stmt:
 def _store(statement: Any, lane: Any, lanes: int) -> Stmt:
     from tvm import tirx
 
-    place = tirx.const(0, "int32") if lane is None else lane
+    first = tirx.const(0, "int32")
     names: dict[Any, PrimExpr] = {}
+    by_lane = set() if lane is None else {lane}
     parts: list[Stmt] = []
     value = statement.value
     while isinstance(value, tirx.Let):
         dtype = str(value.value.ty)
-        array = tirx.decl_buffer((lanes,), "uint8" if dtype == "bool" else dtype, "t", scope="local")
+        place, extent = (lane, lanes) if _mentions(value.value, by_lane) else (first, 1)
+        if extent > 1:
+            by_lane.add(value.var)
+        array = tirx.decl_buffer((extent,), "uint8" if dtype == "bool" else dtype, "t", scope="local")
         parts.append(tirx.AllocBuffer(array, {"disable_lower_builtin": tirx.const(1, "int32")}))
         bound = replaced(value.value, names)
         # LLVM code for arrays of bools is refused under vectorised loops: they become bytes.
@@ -59,6 +66,14 @@ def _store(statement: Any, lane: Any, lanes: int) -> Stmt:
         names[value.var] = tirx.NE(array[place], tirx.const(0, "uint8")) if dtype == "bool" else array[place]
         value = value.body
     return tirx.SeqStmt([*parts, tirx.BufferStore(statement.buffer, replaced(value, names), statement.indices)])
+
+
+def _mentions(value: PrimExpr, variables: set[Any]) -> bool:
+    from tvm import tirx
+
+    if isinstance(value, tirx.Var):
+        return value in variables
+    return any(_mentions(child, variables) for child in _children(value))
 
 
 def replaced(value: PrimExpr, names: Mapping[Any, PrimExpr]) -> PrimExpr:

@@ -54,15 +54,21 @@ def line_of(operation: Operation, source: int, result: int, scale: float) -> Lin
 
 
 @lowers("onnx.Resize", "onnx.Upsample")
-def _resize(_: LoweringContext, operation: Operation, operands: Operands) -> list[LogicalTensor]:
+def _resize(context: LoweringContext, operation: Operation, operands: Operands) -> list[LogicalTensor]:
     assert operands[0] is not None
     tensor, result = widen(operands[0]), operation.results[0]
     scales = scales_of(operation, tensor.shape, result.shape)
     mode = str(operation.attributes.get("mode", "nearest"))
+    last = len(result.shape) - 1
+    interpolated = False
     for axis, extent in enumerate(result.shape):
         if scales[axis] != 1.0 or tensor.shape[axis] != extent:
             line = line_of(operation, tensor.shape[axis], extent, scales[axis])
+            if interpolated and axis == last and extent > line.source and not result.tensor_type.layout.blocks:
+                # Elements of the last axis are gathered, several for each result: let them be finished ones.
+                tensor = context.materialize(tensor, "lines")
             tensor = _MODES[mode](operation, tensor, axis, line)
+            interpolated = mode != "nearest"
     return [narrowed(tensor, result.dtype)]
 
 
