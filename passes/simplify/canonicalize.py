@@ -8,9 +8,9 @@ from typing import ClassVar
 from optc.ir.core import Module
 from optc.passes.base import Pass, PassContext
 from optc.passes.rewrite import apply_rules
-from optc.passes.simplify.rules import arithmetic, contractions, identities, lookups, views
+from optc.passes.simplify.rules import arithmetic, contractions, identities, lookups, recurrent, views
 
-RULES = (*identities.RULES, *views.RULES, *arithmetic.RULES, *contractions.RULES, *lookups.RULES)
+RULES = (*identities.RULES, *views.RULES, *arithmetic.RULES, *contractions.RULES, *lookups.RULES, *recurrent.RULES)
 
 
 @dataclass(frozen=True)
