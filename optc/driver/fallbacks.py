@@ -73,8 +73,9 @@ def _resize(operation: Operation) -> str | None:
         return None
     if scales.constant is None or not isinstance(data.type, TensorType) or not data.type.is_static:
         return "its corners are aligned, and scales that only the run knows may give a length that is no whole number"
-    axes = operation.attributes.get("axes") or range(len(data.shape))
-    lengths = [data.shape[axis] * scale for axis, scale in zip(axes, scales.constant.tolist(), strict=True)]
+    axes = operation.attributes.get("axes")
+    extents = [data.shape[axis] for axis in axes] if isinstance(axes, tuple) and axes else data.shape  # type: ignore[index]
+    lengths = [extent * scale for extent, scale in zip(extents, scales.constant.tolist(), strict=True)]
     if all(abs(length - round(length)) < 1e-3 for length in lengths):
         return None
     return "its corners are aligned, and its scales give a length that is no whole number"
