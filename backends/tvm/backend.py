@@ -9,7 +9,7 @@ from optc.backends.tvm import capability, kernel_cache
 from optc.backends.tvm import templates as _templates  # noqa: F401  (registers the templates)
 from optc.backends.tvm.compilation import Job, compile_jobs
 from optc.backends.tvm.group import Group
-from optc.backends.tvm.template import Schedule, template_for
+from optc.backends.tvm.template import Choice, templates_for
 from optc.backends.tvm.tuning import choose
 from optc.backends.tvm.workload import Workload, kernel_key, workload_key
 from optc.ir.core import Operation
@@ -27,7 +27,7 @@ class TvmBackend:
 
     def refuses(self, group: Group, target: Target) -> str | None:
         """See KernelBackend.refuses."""
-        found = template_for(group, target)
+        found = templates_for(group, target)
         return found if isinstance(found, str) else None
 
     def kernels(
@@ -39,28 +39,27 @@ class TvmBackend:
         refusals: dict[str, str] = {}
         for key, group in zip(keys, groups, strict=True):
             if key not in workloads and key not in refusals:
-                template = template_for(group, target)
-                if isinstance(template, str):
-                    refusals[key] = template
+                found = templates_for(group, target)
+                if isinstance(found, str):
+                    refusals[key] = found
                 else:
-                    workloads[key] = Workload(key, group, template)
-        schedules = choose(list(workloads.values()), target, budget, threads, progress)
-        kernels = compile_workloads(list(workloads.values()), schedules, target, progress)
+                    workloads[key] = Workload(key, group, found)
+        choices = choose(list(workloads.values()), target, budget, threads, progress)
+        kernels = compile_workloads(list(workloads.values()), choices, target, progress)
         return [kernels[key] if key in kernels else refusals[key] for key in keys]
 
 
 def compile_workloads(
-    workloads: Sequence[Workload], schedules: Sequence[Schedule], target: Target, progress: Progress
+    workloads: Sequence[Workload], choices: Sequence[Choice], target: Target, progress: Progress
 ) -> dict[str, Kernel]:
     """The kernels by workload key; those that the cache lacks are compiled and stored there."""
     symbols = {
-        workload.key: kernel_key(workload.key, workload.template, schedule)
-        for workload, schedule in zip(workloads, schedules, strict=True)
+        workload.key: kernel_key(workload.key, choice) for workload, choice in zip(workloads, choices, strict=True)
     }
     entries = {key: kernel_cache.find(symbol) for key, symbol in symbols.items()}
     jobs = [
-        Job(symbol_name(symbols[workload.key]), workload.group, workload.template.name, schedule)
-        for workload, schedule in zip(workloads, schedules, strict=True)
+        Job(symbol_name(symbols[workload.key]), workload.group, choice.template.name, choice.schedule)
+        for workload, choice in zip(workloads, choices, strict=True)
         if entries[workload.key] is None
     ]
     missing = [workload.key for workload in workloads if entries[workload.key] is None]
@@ -70,9 +69,9 @@ def compile_workloads(
         entries[key] = entry
     return {
         workload.key: kernel_cache.decode(
-            entries[workload.key] or b"", symbol_name(symbols[workload.key]), workload.template.name, schedule
+            entries[workload.key] or b"", symbol_name(symbols[workload.key]), choice.template.name, choice.schedule
         )
-        for workload, schedule in zip(workloads, schedules, strict=True)
+        for workload, choice in zip(workloads, choices, strict=True)
     }
 
 

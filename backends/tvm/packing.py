@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from optc.backends.tvm.math.winograd import transform_weights
+
 Step = tuple[str, tuple[int, ...]]
 
 
@@ -42,12 +44,13 @@ STEPS: dict[str, Callable[[np.ndarray, Sequence[int]], np.ndarray]] = {
     "block": _block,
     "panels": _panels,
     "transpose": lambda array, axes: array.transpose(axes),
+    "winograd": lambda array, parameters: transform_weights(array, *parameters),
 }
 
 
 @dataclass(frozen=True)
 class Packing:
-    """A sequence of array rearrangements.
+    """A sequence of array rearrangements and transforms.
 
     Attributes:
         steps: names of STEPS, each with its integers.

@@ -38,7 +38,7 @@ class Template(ABC):
 
     Attributes:
         name: unique; part of the schedule database's key.
-        priority: of the templates that accept a group the one with the highest priority is used.
+        priority: of the templates that accept a group those with the highest priority compete.
     """
 
     name: ClassVar[str]
@@ -67,12 +67,29 @@ class Template(ABC):
         return 0.0
 
 
-def template_for(group: Group, target: Target) -> Template | str:
-    """The template with the highest priority that accepts the group, or why the last one refused."""
+@dataclass(frozen=True)
+class Choice:
+    """A template that accepts a group and a point of its space."""
+
+    template: Template
+    schedule: Schedule
+
+
+def templates_for(group: Group, target: Target) -> tuple[Template, ...] | str:
+    """Of the templates that accept the group all with the highest priority, or why the last one refused."""
     reason = "no template is registered"
+    accepting: list[Template] = []
     for template in sorted(Template.registry.values(), key=lambda each: -each.priority):
+        if accepting and template.priority < accepting[0].priority:
+            break
         refusal = template.refuses(group, target)
         if refusal is None:
-            return template
+            accepting.append(template)
         reason = f"{template.name}: {refusal}"
-    return reason
+    return tuple(accepting) or reason
+
+
+def template_for(group: Group, target: Target) -> Template | str:
+    """The first of `templates_for`."""
+    found = templates_for(group, target)
+    return found if isinstance(found, str) else found[0]

@@ -9,7 +9,7 @@ from functools import lru_cache
 from importlib import resources
 
 from optc.backends.tvm.group import Group
-from optc.backends.tvm.template import Schedule, Template
+from optc.backends.tvm.template import Choice, Template
 from optc.ir.printer import canonical_text
 from optc.targets.target import Target
 from optc.version import __version__
@@ -17,11 +17,11 @@ from optc.version import __version__
 
 @dataclass(frozen=True)
 class Workload:
-    """A distinct group with the template that makes its kernel."""
+    """A distinct group with the templates that compete for its kernel."""
 
     key: str
     group: Group
-    template: Template
+    templates: tuple[Template, ...]
 
 
 def workload_key(group: Group, target: Target) -> str:
@@ -29,9 +29,9 @@ def workload_key(group: Group, target: Target) -> str:
     return _digest(canonical_text(group.body), sorted(group.constants), _facts(target), _code_version())
 
 
-def kernel_key(workload: str, template: Template, schedule: Schedule) -> str:
+def kernel_key(workload: str, choice: Choice) -> str:
     """A hash of everything that a kernel's code depends on."""
-    return _digest(workload, template.name, schedule)
+    return _digest(workload, choice.template.name, choice.schedule)
 
 
 def _facts(target: Target) -> list[tuple[str, object]]:

@@ -1,4 +1,4 @@
-"""Choose a point of its template's space for each workload: by estimate, or by measuring the best few on this host."""
+"""Choose template and schedule for each workload: by estimate, or by measuring the best few points on this host."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from functools import partial
 
 from optc.backends.interface import Progress
 from optc.backends.tvm.codegen import load_tvm
-from optc.backends.tvm.template import Schedule
+from optc.backends.tvm.template import Choice
 from optc.backends.tvm.tuning import database
 from optc.backends.tvm.tuning.candidates import diverse, ranked
 from optc.backends.tvm.tuning.measure import measure
@@ -27,22 +27,22 @@ TASK_SECONDS = 20.0
 
 def choose(
     workloads: Sequence[Workload], target: Target, budget: float, threads: int, progress: Progress
-) -> list[Schedule]:
-    """One schedule for each workload.
+) -> list[Choice]:
+    """One choice for each workload.
 
     With a budget, and on this host, choices come from the schedule database; for workloads that it lacks, the longest
     first, the best few points by estimate are measured until `budget` seconds are over, and all choices are kept. Any
     other time the point with the least estimated time is taken.
     """
     if budget <= 0 or not _is_host(target) or not hasattr(os, "fork"):
-        return [ranked(each.template, each.group, target)[0][1] for each in workloads]
-    chosen = [database.find(each.key, each.template.name) for each in workloads]
-    missing = [number for number, schedule in enumerate(chosen) if schedule is None]
+        return [ranked(each.templates, each.group, target)[0][1] for each in workloads]
+    chosen = [database.find(each.key) for each in workloads]
+    missing = [number for number, choice in enumerate(chosen) if choice is None]
     if missing:
-        for number, schedule in zip(missing, _measured(workloads, missing, target, budget, progress), strict=True):
-            chosen[number] = schedule
-            database.store(workloads[number].key, workloads[number].template.name, schedule)
-    return [schedule for schedule in chosen if schedule is not None]
+        for number, choice in zip(missing, _measured(workloads, missing, target, budget, progress), strict=True):
+            chosen[number] = choice
+            database.store(workloads[number].key, choice)
+    return [choice for choice in chosen if choice is not None]
 
 
 def _is_host(target: Target) -> bool:
@@ -51,8 +51,8 @@ def _is_host(target: Target) -> bool:
 
 def _measured(
     workloads: Sequence[Workload], numbers: Sequence[int], target: Target, budget: float, progress: Progress
-) -> list[Schedule]:
-    points = {n: ranked(workloads[n].template, workloads[n].group, target) for n in numbers}
+) -> list[Choice]:
+    points = {n: ranked(workloads[n].templates, workloads[n].group, target) for n in numbers}
     candidates = {n: diverse(points[n], CANDIDATES) for n in numbers}
     best = {n: points[n][0][1] for n in numbers}
     order = sorted((n for n in numbers if len(candidates[n]) > 1), key=lambda n: -points[n][0][0])
@@ -61,7 +61,7 @@ def _measured(
 
     def tasks() -> Iterator[tuple[int, Task]]:
         for n in order:
-            yield n, partial(measure, workloads[n].template, workloads[n].group, candidates[n], target)
+            yield n, partial(measure, workloads[n].group, candidates[n], target)
 
     processes = min(2, os.cpu_count() or 1)
     for done, (n, seconds) in enumerate(

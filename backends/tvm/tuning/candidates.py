@@ -1,33 +1,47 @@
-"""Which points of a template's space are worth measuring."""
+"""Which points of the templates' spaces are worth measuring."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from optc.backends.tvm.group import Group
-from optc.backends.tvm.template import Schedule, Template
+from optc.backends.tvm.template import Choice, Template
 from optc.targets.target import Target
 
 
-def ranked(template: Template, group: Group, target: Target) -> list[tuple[float, Schedule]]:
-    """All points with their estimated seconds, least first; equal ones in the template's own order."""
-    points = template.space(group, target)
-    return sorted(((template.estimate(group, point, target), point) for point in points), key=lambda each: each[0])
+def ranked(templates: Sequence[Template], group: Group, target: Target) -> list[tuple[float, Choice]]:
+    """All points of all templates with their estimated seconds, least first; equal ones in the templates' own order."""
+    points = [
+        (template.estimate(group, point, target), Choice(template, point))
+        for template in templates
+        for point in template.space(group, target)
+    ]
+    return sorted(points, key=lambda each: each[0])
 
 
-def diverse(points: list[tuple[float, Schedule]], count: int, slack: float = 1.5) -> list[Schedule]:
-    """Up to `count` of the best points that differ in more than a small step of one parameter.
+def diverse(points: list[tuple[float, Choice]], count: int, slack: float = 1.5) -> list[Choice]:
+    """Up to `count` of the best points that differ in their template or by more than a small step of one parameter.
 
-    Points whose estimate is more than `slack` times the best one's are left out.
+    Points whose estimate is more than `slack` times that of their template's best one are left out: estimates compare
+    points of one template better than templates.
     """
-    best = points[0][0]
-    chosen: list[Schedule] = []
+    best: dict[str, float] = {}
     for seconds, point in points:
-        if len(chosen) == count or seconds > best * slack:
+        best.setdefault(point.template.name, seconds)
+    near = [(seconds, point) for seconds, point in points if seconds <= best[point.template.name] * slack]
+    rivals = [next(point for _, point in near if point.template.name == name) for name in best][:count]
+    chosen = list(rivals)
+    for _, point in near:
+        if len(chosen) == count:
             break
         if all(_far(point, other) for other in chosen):
             chosen.append(point)
     return chosen
 
 
-def _far(point: Schedule, other: Schedule) -> bool:
-    """Whether some parameter differs by at least a quarter of its value."""
-    return any(4 * abs(a - b) >= max(a, b) for (_, a), (_, b) in zip(point, other, strict=True) if a != b)
+def _far(point: Choice, other: Choice) -> bool:
+    """Whether the templates differ, or some parameter by at least a quarter of its value."""
+    if point.template is not other.template:
+        return True
+    pairs = zip(point.schedule, other.schedule, strict=True)
+    return any(4 * abs(a - b) >= max(a, b) for (_, a), (_, b) in pairs if a != b)

@@ -15,7 +15,7 @@ import numpy as np
 from optc.backends.host.toolchain import find_compiler
 from optc.backends.tvm.codegen import compile_kernels
 from optc.backends.tvm.group import Group
-from optc.backends.tvm.template import KernelDefinition, Schedule, Template
+from optc.backends.tvm.template import Choice, KernelDefinition
 from optc.targets.target import Target
 
 if TYPE_CHECKING:
@@ -37,12 +37,12 @@ int (*__TVMBackendParallelLaunch)(task_function, void*, int) = launch;
 """
 
 
-def measure(template: Template, group: Group, schedules: Sequence[Schedule], target: Target) -> list[float]:
-    """Seconds of one call on one thread for each schedule, the least of several calls taken in turn.
+def measure(group: Group, choices: Sequence[Choice], target: Target) -> list[float]:
+    """Seconds of one call on one thread for each choice, the least of several calls taken in turn.
 
     The second-level cache is overwritten before each call, since in a network another layer has used it.
     """
-    definitions = [template.build(group, schedule, target) for schedule in schedules]
+    definitions = [choice.template.build(group, choice.schedule, target) for choice in choices]
     with tempfile.TemporaryDirectory(prefix="optc-tune-") as folder:
         library = _link(definitions, target, Path(folder))
         calls = [_prepare(library, number, definition) for number, definition in enumerate(definitions)]

@@ -14,7 +14,7 @@ from contraction_cases import GroupBuilder, blocked
 
 from optc.backends.interface import silent
 from optc.backends.tvm import templates  # noqa: F401  (registers the templates)
-from optc.backends.tvm.template import Template, template_for
+from optc.backends.tvm.template import Choice, Template, templates_for
 from optc.backends.tvm.tuning import choose
 from optc.backends.tvm.tuning.candidates import diverse, ranked
 from optc.backends.tvm.tuning.workers import Task, run_isolated
@@ -30,15 +30,15 @@ def small_workload(target: Target, filters: int = 16) -> Workload:
     data = builder.input((1, 16, 12, 12), blocked(8))
     weight = builder.constant(np.ones((filters, 16, 3, 3), np.float32))
     group = builder.group(builder.op("onnx.Conv", data, weight, pads=(1, 1, 1, 1)), layouts=[PLAIN])
-    template = template_for(group, target)
-    assert isinstance(template, Template)
-    return Workload(workload_key(group, target), group, template)
+    found = templates_for(group, target)
+    assert not isinstance(found, str)
+    return Workload(workload_key(group, target), group, found)
 
 
 def test_without_a_budget_the_estimate_decides() -> None:
     target = load("cpu")
     workload = small_workload(target)
-    assert choose([workload], target, 0.0, 1, silent) == [ranked(workload.template, workload.group, target)[0][1]]
+    assert choose([workload], target, 0.0, 1, silent) == [ranked(workload.templates, workload.group, target)[0][1]]
 
 
 def test_measured_choices_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -47,7 +47,7 @@ def test_measured_choices_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     workload = small_workload(target)
     seen: list[tuple[str, int, int]] = []
     first = choose([workload], target, 20.0, 1, lambda *step: seen.append(step))
-    assert first[0] in workload.template.space(workload.group, target)
+    assert first[0].schedule in first[0].template.space(workload.group, target)
     assert seen == [("measuring schedules", 1, 1)]
     assert choose([workload], target, 20.0, 1, lambda *step: pytest.fail("measured again")) == first
 
@@ -69,9 +69,12 @@ def test_foreign_targets_are_never_measured(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_candidates_differ_and_are_near_the_best() -> None:
-    points = [(1.0, (("x", 8),)), (1.01, (("x", 9),)), (1.1, (("x", 4),)), (1.6, (("x", 1),))]
-    assert diverse(points, 4) == [(("x", 8),), (("x", 4),)]
-    assert diverse(points, 1) == [(("x", 8),)]
+    one, other = Template.registry["conv2d"], Template.registry["winograd"]
+    timed = [(1.0, one, 8), (1.01, one, 9), (1.02, other, 9), (1.1, one, 4), (1.6, one, 1)]
+    points = [(seconds, Choice(template, (("x", x),))) for seconds, template, x in timed]
+    assert diverse(points, 4) == [points[0][1], points[2][1], points[3][1]]
+    assert diverse([*points[:2], (5.0, points[2][1])], 4) == [points[0][1], points[2][1]]
+    assert diverse(points, 1) == [points[0][1]]
 
 
 def test_crashes_and_hangs_cost_one_task() -> None:

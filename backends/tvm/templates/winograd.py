@@ -1,0 +1,124 @@
+"""Winograd convolution with 3 x 3 windows: fewer products for transforms of the data, the weights and the results."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from optc.backends.tvm.group import Group
+from optc.backends.tvm.math.winograd import PAIRS, TAPS, error_bound
+from optc.backends.tvm.template import KernelDefinition, Schedule, Template
+from optc.backends.tvm.templates import epilogue
+from optc.backends.tvm.templates import register_tile as tiles
+from optc.backends.tvm.templates.conv2d import Conv2d
+from optc.backends.tvm.templates.operand import data_block
+from optc.backends.tvm.templates.window import window_of
+from optc.backends.tvm.templates.winograd_kernel import Tiling, WinogradKernel, anchor_of, data_lanes
+
+if TYPE_CHECKING:
+    from optc.targets.target import Target
+
+LARGEST_ERROR = 1e-4
+"""A variant whose error bound (see `error_bound`) exceeds this is not offered."""
+
+
+class Winograd(Template):
+    """Convolutions of one group with 3 x 3 windows that move by one, in single precision.
+
+    Schedule: tiles of `m` by `m` outputs, `block` of them at a time; `columns` tiles by `vectors` of output channels in
+    registers.
+    """
+
+    name = "winograd"
+    priority = 20
+
+    def refuses(self, group: Group, target: Target) -> str | None:
+        refusal = Template.registry[Conv2d.name].refuses(group, target)
+        if refusal is not None:
+            return refusal
+        conv = anchor_of(group)
+        window = window_of(conv)
+        assert window is not None and conv.operands[0] is not None
+        if window.spatial != 2 or any(axis.kernel != TAPS for axis in (window.rows, window.columns)):
+            return "the window is not 3 x 3"
+        if any(axis.stride != 1 or axis.dilation != 1 for axis in (window.rows, window.columns)):
+            return "the window has a stride or a dilation"
+        if conv.results[0].dtype.name != "f32":
+            return f"elements of type {conv.results[0].dtype}"
+        if conv.operands[0].shape[1] < FEWEST_CHANNELS or conv.results[0].shape[1] < FEWEST_CHANNELS:
+            return "too few channels"
+        if not _variants(group):
+            return f"the error may exceed {LARGEST_ERROR:.0e}"
+        return None
+
+    def space(self, group: Group, target: Target) -> list[Schedule]:
+        width = epilogue.padded_channels(group, target)
+        points = set()
+        for m in _variants(group):
+            total = Tiling.of(group, m).total
+            for columns, vectors in tiles.register_shapes(target, total, width):
+                if vectors > MOST_VECTORS:
+                    continue
+                row_tiles = -(-total // columns)
+                for limit in _block_limits(group, m, target):
+                    blocks = -(-row_tiles // max(1, limit // columns))
+                    block = -(-row_tiles // blocks) * columns
+                    points.add((("block", block), ("columns", columns), ("m", m), ("vectors", vectors)))
+        return sorted(points, key=lambda point: (self.estimate(group, point, target), point))
+
+    def build(self, group: Group, schedule: Schedule, target: Target) -> KernelDefinition:
+        return WinogradKernel(group, schedule, target, self.estimate(group, schedule, target)).definition()
+
+    def estimate(self, group: Group, schedule: Schedule, target: Target) -> float:
+        knobs = dict(schedule)
+        conv, m = anchor_of(group), knobs["m"]
+        assert conv.operands[0] is not None
+        width, channels = epilogue.padded_channels(group, target), conv.operands[0].shape[1]
+        tiling, lanes, positions = Tiling.of(group, m), tiles.lanes_of(target), (m + 2) ** 2
+        step_seconds = 2 * lanes / target.peak_flops.get("f32", 2.0e9)
+        seconds = tiles.estimate(
+            target,
+            rows=positions,
+            columns=tiling.total,
+            width=width,
+            steps=channels,
+            tile=(knobs["columns"], knobs["vectors"]),
+            weight_sweeps=0,
+            data_bytes=0,
+        )
+        blocks = -(-tiling.total // knobs["block"])
+        weight_bytes = 4 * positions * width * channels
+        seconds += tiles.traffic(target, weight_bytes, weight_bytes) * blocks
+        panels = -(-width // (lanes * knobs["vectors"]))
+        block_bytes = 4 * positions * knobs["block"] * channels
+        seconds += tiles.traffic(target, block_bytes, block_bytes) * blocks * panels
+        across = data_lanes(conv.operands[0], target)
+        moved = positions * (MOVE if data_block(conv.operands[0], target) > 1 else GATHER)
+        seconds += tiling.total * -(-channels // across) * (moved + ARITHMETIC * positions) * step_seconds
+        stored = MOVE * positions + ARITHMETIC * positions + STORE * m * m
+        seconds += tiling.total * -(-width // lanes) * stored * step_seconds
+        return seconds
+
+
+FEWEST_CHANNELS = 8
+MOST_VECTORS = 4
+MOVE = 2.0  # one vector read and written, in multiply-adds
+GATHER = 16.0  # one vector collected from single elements and written
+ARITHMETIC = 5.0  # for each position of a tile
+STORE = 4.0  # one vector of results through the epilogue
+
+
+def _variants(group: Group) -> list[int]:
+    """The tile sizes whose error bound holds, save those whose tiles would be mostly outside."""
+    conv = anchor_of(group)
+    assert conv.operands[0] is not None
+    channels, extents = conv.operands[0].shape[1], conv.results[0].shape[2:]
+    return [m for m in PAIRS if error_bound(m, channels) <= LARGEST_ERROR and (m == min(PAIRS) or m <= min(extents))]
+
+
+def _block_limits(group: Group, m: int, target: Target) -> list[int]:
+    """Tiles whose transformed data take half, a quarter or an eighth of the second-level cache."""
+    data = anchor_of(group).operands[0]
+    assert data is not None
+    cache = target.caches[min(1, len(target.caches) - 1)].bytes if target.caches else 1 << 18
+    each = 4 * (m + 2) ** 2 * data.shape[1]
+    return [max(1, cache // share // each) for share in (1, 2, 4, 8)]

@@ -1,0 +1,355 @@
+"""The kernel of a Winograd convolution.
+
+A block of tiles is transformed into scratch that stays in the second-level cache: [position][channels / lanes]
+[tile][lanes]. For each position in a tile it meets the transformed weights in one matrix product; the products of one
+panel of output channels are transformed back and stored before the next panel starts. See `math/winograd.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from optc.backends.tvm import loops
+from optc.backends.tvm.fused import FusedContraction
+from optc.backends.tvm.group import Group
+from optc.backends.tvm.math.winograd import data_program, result_program
+from optc.backends.tvm.packing import Packing
+from optc.backends.tvm.template import KernelDefinition, Schedule
+from optc.backends.tvm.templates import epilogue
+from optc.backends.tvm.templates import register_tile as tiles
+from optc.backends.tvm.templates.operand import Operand, data_block
+from optc.backends.tvm.templates.window import Window, window_of
+from optc.backends.tvm.templates.winograd_tile import transform
+from optc.ir.core import Operation, Value
+
+if TYPE_CHECKING:
+    from tvm.tirx import Stmt
+
+    from optc.targets.target import Target
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """How m x m tiles cover the outputs of all images; they are numbered row by row."""
+
+    batch: int
+    rows: int
+    columns: int
+
+    @classmethod
+    def of(cls, group: Group, m: int) -> Tiling:
+        shape = anchor_of(group).results[0].shape
+        return cls(shape[0], -(-shape[2] // m), -(-shape[3] // m))
+
+    @property
+    def total(self) -> int:
+        return self.batch * self.rows * self.columns
+
+    def place(self, number: Any) -> tuple[Any, Any, Any]:
+        """The image, the row and the column of a tile."""
+        column, rest = number % self.columns, number // self.columns
+        return (rest // self.rows, rest % self.rows, column) if self.batch > 1 else (0, rest, column)
+
+
+def anchor_of(group: Group) -> Operation:
+    """The convolution."""
+    assert group.anchor is not None
+    return group.anchor
+
+
+def data_lanes(data: Value, target: Target) -> int:
+    """Input channels that are transformed side by side."""
+    block, lanes = data_block(data, target), tiles.lanes_of(target)
+    return min(block, lanes) if block > 1 else min(lanes, 8)
+
+
+class WinogradKernel:
+    """Everything that the parts of one kernel share."""
+
+    def __init__(self, group: Group, schedule: Schedule, target: Target, seconds: float) -> None:
+        knobs = dict(schedule)
+        self.target, self.seconds, self.group = target, seconds, group
+        self.m, self.block, self.columns = knobs["m"], knobs["block"], knobs["columns"]
+        self.n = self.m + 2
+        conv = self.conv = anchor_of(group)
+        window, data_value, weight_value = window_of(conv), conv.operands[0], conv.operands[1]
+        assert window is not None and data_value is not None and weight_value is not None
+        self.window: Window = window
+        self.lanes = tiles.lanes_of(target)
+        self.width, self.out_channels = epilogue.padded_channels(group, target), conv.results[0].shape[1]
+        self.panel = min(self.lanes * knobs["vectors"], self.width)
+        self.tiles = Tiling.of(group, self.m)
+        self.channels = data_value.shape[1]
+        self.data_lanes = data_lanes(data_value, target)
+        self.depth = -(-self.channels // self.data_lanes) * self.data_lanes
+        self.weight = weight_value
+        self.fused = FusedContraction(group, {weight_value.index: (self.width * self.depth * self.n**2,)})
+        self.weights = self.fused.inputs[weight_value.index]
+        self.data = Operand(self.fused, data_value, data_block(data_value, target))
+        self.bias = self.fused.optional(conv.operand(2))
+        self.threads = tiles.worth_threads(seconds, target)
+        self.blocks = -(-self.tiles.total // self.block)
+        self.full = self.out_channels // self.panel
+        self.rest = self.width - self.full * self.panel
+        self.panels = self.full + bool(self.rest)
+
+    def definition(self) -> KernelDefinition:
+        """Blocks of tiles are shared among the threads where there are enough of them, else tiles, then panels."""
+        by_block = self.threads and self.blocks >= self.target.cores
+        slots = min(self.target.cores, self.blocks if by_block else self.panels) if self.threads else 1
+        data_slots = slots if by_block else 1
+        sizes = [data_slots * self.n**2 * self.depth * self.block, slots * self.n**2 * self.panel * self.block]
+        self.transformed = loops.parameter(sizes[:1], "float32", "transformed")
+        self.products = loops.parameter(sizes[1:], "float32", "products")
+        if by_block:
+
+            def shared(slot: Any) -> Stmt:
+                first, end = slot * self.blocks // slots, (slot + 1) * self.blocks // slots
+                return loops.serial(end - first, lambda number: self._block(number, slot, slot), "block", start=first)
+
+            nest = loops.parallel(slots, shared, "slot")
+        elif self.threads:
+            nest = loops.serial(self.blocks, lambda number: self._spread_block(number, slots), "block")
+        else:
+            nest = loops.serial(self.blocks, lambda number: self._block(number, 0, 0), "block")
+        body = loops.sequence([*self.data.fill(self.target, self.seconds), nest])
+        scratch = [*self.data.scratches, self.transformed, self.products]
+        packing = pack_weights(self.m, self.panel, self.width, self.depth)
+        return KernelDefinition(
+            self.fused.function(body, scratch),
+            {self.weight.index: packing},
+            (*self.data.scratch_bytes, *(4 * size for size in sizes)),
+        )
+
+    def _block(self, number: Any, data_slot: Any, slot: Any) -> Stmt:
+        first = number * self.block
+        return loops.sequence(
+            [
+                loops.serial(self._count(first), lambda tile: self._data(first, tile, data_slot), "tile"),
+                loops.serial(self.panels, lambda panel: self._panel(first, panel, data_slot, slot), "panel"),
+            ]
+        )
+
+    def _spread_block(self, number: Any, slots: int) -> Stmt:
+        first = number * self.block
+
+        def tile(index: Any) -> Stmt:
+            from tvm import tirx
+
+            return tirx.IfThenElse(index < self._count(first), self._data(first, index, 0), None)
+
+        def panels(slot: Any) -> Stmt:
+            start, end = slot * self.panels // slots, (slot + 1) * self.panels // slots
+            return loops.serial(end - start, lambda panel: self._panel(first, panel, 0, slot), "panel", start=start)
+
+        return loops.sequence(
+            [loops.parallel(min(self.block, self.tiles.total), tile, "tile"), loops.parallel(slots, panels, "slot")]
+        )
+
+    def _count(self, first: Any) -> Any:
+        """Tiles of the block that starts at tile `first`."""
+        from tvm import tirx
+
+        if self.blocks == 1:
+            return self.tiles.total
+        return self.block if self.tiles.total % self.block == 0 else tirx.min(self.block, self.tiles.total - first)
+
+    def _data(self, first: Any, tile: Any, slot: Any) -> Stmt:
+        """Transform one tile of all input channels."""
+        from tvm import tirx
+
+        n, lanes = self.n, self.data_lanes
+        image, tile_row, tile_column = self.tiles.place(first + tile)
+        rows, columns = self.window.rows, self.window.columns
+        row, column = tile_row * self.m - rows.before, tile_column * self.m - columns.before
+        padded = rows.padded or columns.padded or rows.out % self.m or columns.out % self.m
+
+        def element(vector: Any, i: Any, j: Any, lane: Any) -> Any:
+            channel = vector * lanes + lane
+            if self.data.block > 1:
+                outer = channel // self.data.block if self.data.block != lanes else vector
+                within = channel % self.data.block if self.data.block != lanes else lane
+                return self.data.read((image, outer, row + i, column + j), within)
+            channel = channel if self.channels % lanes == 0 else tirx.min(channel, self.channels - 1)
+            return self.data.read((image, channel, row + i, column + j))
+
+        def write(vector: Any) -> Any:
+            def store(i: int, j: int, value: Any) -> list[Stmt]:
+                start = ((slot * n**2 + i * n + j) * (self.depth // lanes) + vector) * self.block + tile
+                return [
+                    loops.vectorized(
+                        lanes, lambda lane: loops.store(self.transformed, value(lane), [start * lanes + lane])
+                    )
+                ]
+
+            return store
+
+        def inside(vector: Any) -> Stmt:
+            return transform(data_program(self.m), lanes, lambda i, j, lane: element(vector, i, j, lane), write(vector))
+
+        def at_edge(vector: Any) -> Stmt:
+            patch, allocation = loops.local(n * n * lanes, "float32", "patch")
+            first_row, first_column = tirx.max(0, -row), tirx.max(0, -column)
+            row_count = tirx.max(0, tirx.min(n, rows.data - row) - first_row)
+            column_count = tirx.max(0, tirx.min(n, columns.data - column) - first_column)
+            zero = loops.constant(0, "float32")
+
+            def copied(i: Any, j: Any) -> Stmt:
+                return loops.vectorized(
+                    lanes, lambda lane: loops.store(patch, element(vector, i, j, lane), [(i * n + j) * lanes + lane])
+                )
+
+            return loops.sequence(
+                [
+                    allocation,
+                    loops.serial(
+                        n * n,
+                        lambda k: loops.vectorized(lanes, lambda lane: loops.store(patch, zero, [k * lanes + lane])),
+                    ),
+                    loops.serial(
+                        row_count,
+                        lambda i: loops.serial(column_count, lambda j: copied(i, j), "j", start=first_column),
+                        "i",
+                        start=first_row,
+                    ),
+                    transform(
+                        data_program(self.m), lanes, lambda i, j, lane: patch[(i * n + j) * lanes + lane], write(vector)
+                    ),
+                ]
+            )
+
+        vectors = self.depth // lanes
+        interior = loops.serial(vectors, inside, "vector")
+        if not padded:
+            return interior
+        whole = tirx.all(row >= 0, row <= rows.data - n, column >= 0, column <= columns.data - n)
+        return tirx.IfThenElse(whole, interior, loops.serial(vectors, at_edge, "vector"))
+
+    def _panel(self, first: Any, panel: Any, data_slot: Any, slot: Any) -> Stmt:
+        """The results of a block of tiles in one panel of output channels."""
+
+        def results(channel: Any, size: int) -> Stmt:
+            row_tiles = (self._count(first) + self.columns - 1) // self.columns
+
+            def products(position: Any) -> Stmt:
+                return loops.serial(
+                    row_tiles,
+                    lambda number: self._products(position, number * self.columns, channel, size, data_slot, slot),
+                    "row",
+                )
+
+            return loops.sequence(
+                [
+                    loops.serial(self.n**2, products, "position"),
+                    loops.serial(
+                        self._count(first), lambda tile: self._results(first, tile, channel, size, slot), "tile"
+                    ),
+                ]
+            )
+
+        return tiles.either(panel, self.full, self.rest, self.panel, results)
+
+    def _products(self, position: Any, tile: Any, channel: Any, size: int, data_slot: Any, slot: Any) -> Stmt:
+        """One register tile of the matrix product at one position."""
+        register = tiles.RegisterTile(self.columns, tiles.vectors_of(size, self.lanes), "float32")
+        vectors, lanes = self.depth // self.data_lanes, self.data_lanes
+        start = (data_slot * self.n**2 + position) * vectors
+
+        def reduction(step: tiles.Step) -> Stmt:
+            def multiply(k: Any) -> Stmt:
+                def product(column: int, offset: int, lane: Any) -> Any:
+                    place = ((start + k // lanes) * self.block + tile + column) * lanes + k % lanes
+                    weight = (channel * self.n**2 + position * size) * self.depth + k * size + offset + lane
+                    return self.transformed[place] * self.weights[weight]
+
+                return step(product)
+
+            return loops.serial(self.depth, multiply, "k")
+
+        def finish(column: Any, offset: int, lane: Any, value: Any) -> Stmt:
+            place = (slot * self.n**2 + position) * self.block + tile + column
+            return loops.store(self.products, value, [place * self.panel + offset + lane])
+
+        return register.emit(reduction, finish, lambda *_: None, size, self.lanes)
+
+    def _results(self, first: Any, tile: Any, channel: Any, size: int, slot: Any) -> Stmt:
+        """Transform the products of one tile back and store them."""
+        from tvm import tirx
+
+        m, n = self.m, self.n
+        image, tile_row, tile_column = self.tiles.place(first + tile)
+        row, column = tile_row * m, tile_column * m
+        out = self.conv.results[0].shape
+        granule = epilogue.granule(self.group, self.lanes)
+        valid = self.out_channels - channel if isinstance(channel, int) else size
+
+        def vector(offset: Any, lanes: int, kept: int) -> Stmt:
+            stage, allocation = loops.local(m * m * lanes, "float32", "stage")
+
+            def read(i: int, j: int, lane: Any) -> Any:
+                place = (slot * n**2 + i * n + j) * self.block + tile
+                return self.products[place * self.panel + offset + lane]
+
+            def write(i: int, j: int, value: Any) -> list[Stmt]:
+                return [
+                    loops.vectorized(lanes, lambda lane: loops.store(stage, value(lane), [(i * m + j) * lanes + lane]))
+                ]
+
+            def finished(i: Any, j: Any) -> Stmt:
+                done = []
+                for part, count in tiles.parts_of(0, kept, granule):
+
+                    def final(lane: Any, part: int = part) -> Stmt:
+                        out_channel = channel + offset + part + lane
+                        value = stage[(i * m + j) * lanes + part + lane]
+                        if self.bias is not None:
+                            value = value + self.bias(out_channel)
+                        return self.fused.finish(value, (image, out_channel, row + i, column + j))
+
+                    done.append(loops.vectorized(count, final))
+                for part, count in tiles.parts_of(kept, lanes, granule):
+
+                    def blank(lane: Any, part: int = part) -> Stmt | None:
+                        return self.fused.blank((image, channel + offset + part + lane, row + i, column + j))
+
+                    if blank(0) is not None:
+                        done.append(loops.vectorized(count, blank))
+                return loops.sequence(done)
+
+            row_count, column_count = tirx.min(m, out[2] - row), tirx.min(m, out[3] - column)
+            return loops.sequence(
+                [
+                    allocation,
+                    transform(result_program(m), lanes, read, write),
+                    loops.serial(
+                        row_count,
+                        lambda i: loops.serial(column_count, lambda j: finished(i, j), "j"),
+                        "i",
+                    ),
+                ]
+            )
+
+        whole, statements = valid // self.lanes, []
+        if whole:
+            statements.append(loops.serial(whole, lambda v: vector(v * self.lanes, self.lanes, self.lanes), "v"))
+        offset = whole * self.lanes
+        for lanes in tiles.vectors_of(size - offset, self.lanes):
+            statements.append(vector(offset, lanes, max(0, min(lanes, valid - offset))))
+            offset += lanes
+        return loops.sequence(statements)
+
+
+def pack_weights(m: int, panel: int, width: int, depth: int) -> Packing:
+    """Weights (O, I, 3, 3), transformed, as one run [positions][I][channels of the panel] for each panel.
+
+    Channels are filled up with zeros: outputs to `width`, inputs to `depth`.
+    """
+    return Packing(
+        (
+            ("winograd", (m,)),
+            ("pad", (width, depth, 0)),
+            ("transpose", (2, 1, 0)),
+            ("panels", (panel,)),
+        )
+    )
