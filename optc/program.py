@@ -123,6 +123,17 @@ def timed_steps(program: Program) -> list[KernelCall | FallbackCall | CopyStep]:
     return [step for step in walk(program.steps) if not isinstance(step, Branch)]
 
 
+def names_of(step: KernelCall | FallbackCall | CopyStep) -> tuple[str, str]:
+    """The label and the symbol by which profiles and reports speak of a step."""
+    match step:
+        case KernelCall():
+            return step.label, step.symbol
+        case FallbackCall():
+            return step.label, step.model
+        case CopyStep():
+            return f"{step.source.space} to {step.destination.space}", "copy"
+
+
 def fallback_calls(program: Program) -> list[FallbackCall]:
     """The regions that onnxruntime computes; their positions here are the region numbers of the native library."""
     return [step for step in walk(program.steps) if isinstance(step, FallbackCall)]

@@ -17,6 +17,7 @@ from optc.program import (
     TensorInfo,
     check_program,
     fallback_calls,
+    names_of,
     tensor_bytes,
     timed_steps,
 )
@@ -134,15 +135,7 @@ def _tensor_table(table: str, infos: Sequence[TensorInfo]) -> str:
 
 
 def _steps_table(program: Program) -> str:
-    rows = []
-    for step in timed_steps(program):
-        match step:
-            case KernelCall():
-                rows.append(f"{{{c_string(step.label)}, {c_string(step.symbol)}}}")
-            case FallbackCall():
-                rows.append(f"{{{c_string(step.label)}, {c_string(step.model)}}}")
-            case CopyStep():
-                rows.append(f'{{"{step.source.space} to {step.destination.space}", "copy"}}')
+    rows = [f"{{{c_string(label)}, {c_string(symbol)}}}" for label, symbol in map(names_of, timed_steps(program))]
     return _table("optc_step", "steps", rows)
 
 

@@ -52,11 +52,21 @@ class Weights:
 
 @dataclass
 class Assembly:
-    """Everything the artifact needs of a drafted graph."""
+    """Everything the artifact needs of a drafted graph.
+
+    Attributes:
+        program: its steps.
+        weights: the content of the weights file.
+        plan: of the arena.
+        kernels: one entry for each kernel call, in the order of the program text.
+        regions: the same for each fallback call.
+        names: of the values that enter and leave regions.
+    """
 
     program: program.Program
     weights: Weights
     plan: MemoryPlan
+    kernels: list[KernelDraft]
     regions: list[RegionDraft]
     names: dict[Value, str]
 
@@ -82,6 +92,7 @@ class _Assembler:
         self.graph = graph
         self.drafts = drafts
         self.weights = Weights()
+        self.kernels: list[KernelDraft] = []
         self.regions: list[RegionDraft] = []
         self.addresses: dict[object, program.Location] = {}
         self.names = _unique_names(graph, drafts)
@@ -97,7 +108,7 @@ class _Assembler:
             tensor_info(value, name) for value, name in zip(self.graph.outputs, self.graph.output_names, strict=True)
         )
         result = program.Program(inputs, outputs, plan.arena_bytes, self.weights.size, steps)
-        return Assembly(result, self.weights, plan, self.regions, self.names)
+        return Assembly(result, self.weights, plan, self.kernels, self.regions, self.names)
 
     def _root(self, value: Value) -> Value:
         """The value in whose storage `value` lies."""
@@ -209,6 +220,7 @@ class _Assembler:
         return MODEL if len(steps) == 1 else f"fallback_{index}.onnx"
 
     def _emit_kernel(self, draft: KernelDraft) -> program.KernelCall:
+        self.kernels.append(draft)
         arguments = []
         for position, operand in enumerate(draft.operation.operands):
             assert operand is not None

@@ -20,6 +20,7 @@ from optc.driver.lowering import Lowered, group_of, lower
 from optc.driver.options import CompileOptions, check_threads, parse_budget
 from optc.driver.pipeline import PIPELINE, SIMPLIFY
 from optc.driver.records import cost, decisions
+from optc.driver.step_facts import kernel_estimates
 from optc.driver.verification import compared_constants, verified
 from optc.errors import ModelError, OptcError, UsageError
 from optc.frontends import load_model
@@ -197,6 +198,7 @@ def _contents(
     name: str, module: Module, lowered: Lowered, context: PassContext, target: Target, options: CompileOptions
 ) -> artifact.Contents:
     assembly = lowered.assembly
+    estimates = kernel_estimates(assembly, context, target)
     entry = emit_entry(assembly.program, name, options.threads or 0)
     library = link(entry, [kernel.object_code for kernel in lowered.kernels])
     return artifact.Contents(
@@ -207,9 +209,9 @@ def _contents(
         header=runtime_sources()[HEADER].encode(),
         weights=assembly.weights.chunks,
         module=print_module(module),
-        decisions=decisions(context, lowered),
+        decisions=decisions(context, lowered, estimates, options.threads or target.cores),
         fallbacks=emit_regions(assembly),
-        cost=cost(lowered, module, context, target),
+        cost=cost(lowered, estimates),
         command=options.command or "",
     )
 

@@ -123,22 +123,22 @@ def native_share(drafts: list[Draft]) -> NativeShare:
     fallen: list[Operation] = []
     for step in flatten(drafts):
         if isinstance(step, KernelDraft):
-            native += _operations(step.operation)
+            native += operations_in(step.operation)
         elif isinstance(step, RegionDraft):
-            fallen += [op for operation in step.region.operations for op in _operations(operation)]
-    native_flops, fallen_flops = sum(map(_flops, native)), sum(map(_flops, fallen))
+            fallen += [op for operation in step.region.operations for op in operations_in(operation)]
+    native_flops, fallen_flops = sum(map(static_flops, native)), sum(map(static_flops, fallen))
     flops, nodes = native_flops + fallen_flops, len(native) + len(fallen)
     return NativeShare(native_flops / flops if flops else 1.0, len(native) / nodes if nodes else 1.0)
 
 
-def _operations(operation: Operation) -> list[Operation]:
+def operations_in(operation: Operation) -> list[Operation]:
     """The operations that one stands for: those of its nested graphs, or itself."""
     if operation.name == FUSED:
         return [op for op in operation.graphs["body"] if op.name != CONSTANT]
     return [op for op in operation.walk() if op.name != CONSTANT]
 
 
-def _flops(operation: Operation) -> int:
+def static_flops(operation: Operation) -> int:
     """FLOPs where all shapes are static, else 0."""
     values = (*operation.present_operands, *operation.results)
     if not all(isinstance(value.type, TensorType) and value.type.is_static for value in values):

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from optc.costmodel.interface import Candidate
-from optc.driver.drafts import KernelDraft, flatten
+from optc.costmodel.interface import Estimate
 from optc.driver.lowering import Lowered
-from optc.ir.core import Module
+from optc.driver.step_facts import step_facts
 from optc.passes.base import PassContext
-from optc.targets.target import Target
 
 
-def decisions(context: PassContext, lowered: Lowered) -> dict[str, Any]:
-    """The remarks of the passes, and the schedule of each kernel."""
+def decisions(context: PassContext, lowered: Lowered, estimates: Sequence[Estimate], threads: int) -> dict[str, Any]:
+    """The remarks of the passes, the schedule of each kernel, and what each step computes and moves.
+
+    Args:
+        context: of the passes that ran.
+        lowered: the kernels and the program.
+        estimates: one for each kernel call, in the order of the program text.
+        threads: that the estimates are for.
+    """
     return {
         "remarks": [
             {
@@ -35,14 +41,13 @@ def decisions(context: PassContext, lowered: Lowered) -> dict[str, Any]:
             }
             for kernel in lowered.kernels
         ],
+        "threads": threads,
+        "steps": step_facts(lowered.assembly, estimates),
     }
 
 
-def cost(lowered: Lowered, module: Module, context: PassContext, target: Target) -> dict[str, Any]:
+def cost(lowered: Lowered, estimates: Sequence[Estimate]) -> dict[str, Any]:
     """Predicted latency in seconds, the arena and its lower bound in bytes, and the share that runs natively."""
-    groups = [step.operation.graphs["body"] for step in flatten(lowered.drafts) if isinstance(step, KernelDraft)]
-    assert context.cost_model is not None
-    estimates = context.cost_model.predict([Candidate.of_graph(body) for body in groups], target)
     return {
         "predicted_seconds": sum(estimate.seconds for estimate in estimates),
         "basis": sorted({estimate.basis for estimate in estimates}),

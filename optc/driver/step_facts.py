@@ -1,0 +1,87 @@
+"""What each step of a program computes, moves and is predicted to take, in the order in which a profile times them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from optc.costmodel.interface import Candidate, Estimate
+from optc.driver.assembly import Assembly, has_address
+from optc.driver.drafts import KernelDraft, RegionDraft
+from optc.driver.lowering import operations_in, static_flops
+from optc.ir.core import Operation
+from optc.ir.types import TensorType
+from optc.passes.base import PassContext
+from optc.program import CopyStep, KernelCall, names_of, timed_steps
+from optc.targets.target import Target
+
+
+def kernel_estimates(assembly: Assembly, context: PassContext, target: Target) -> list[Estimate]:
+    """What the cost model says of each kernel call, in the order of the program text."""
+    assert context.cost_model is not None
+    bodies = [draft.operation.graphs["body"] for draft in assembly.kernels]
+    return context.cost_model.predict([Candidate.of_graph(body) for body in bodies], target)
+
+
+def step_facts(assembly: Assembly, estimates: Sequence[Estimate]) -> list[dict[str, Any]]:
+    """One record for each of `timed_steps`, as plain data.
+
+    Each holds `label` and `symbol`; the `template` (`copy`, or `onnxruntime` for a fallback region); the `operations`
+    by name; `flops`, where a convolution counts as a direct one whatever its kernel does, and the element type `dtype`
+    of most of them (None without any); `bytes` read and written outside the step, constants included; and
+    `predicted_seconds` (None for what the cost model does not price).
+
+    Args:
+        assembly: of the program.
+        estimates: one for each kernel call, in the order of the program text.
+    """
+    kernels = zip(assembly.kernels, estimates, strict=True)
+    regions = iter(assembly.regions)
+    records = []
+    for step in timed_steps(assembly.program):
+        label, symbol = names_of(step)
+        if isinstance(step, KernelCall):
+            facts = _of_kernel(*next(kernels))
+        elif isinstance(step, CopyStep):
+            facts = _facts("copy", [], 2 * step.source.bytes, None)
+        else:
+            facts = _of_region(next(regions))
+        records.append({"label": label, "symbol": symbol, **facts})
+    return records
+
+
+def _of_kernel(draft: KernelDraft, estimate: Estimate) -> dict[str, Any]:
+    return _facts(draft.kernel.template, operations_in(draft.operation), estimate.bytes, estimate.seconds)
+
+
+def _of_region(draft: RegionDraft) -> dict[str, Any]:
+    operations = [inner for operation in draft.region.operations for inner in operations_in(operation)]
+    read = dict.fromkeys(
+        value
+        for operation in draft.region.operations
+        for value in operation.present_operands
+        if value.is_constant and has_address(value)
+    )
+    passed = [value for value in (*draft.inputs, *draft.outputs) if has_address(value)]
+    moved = sum(value.tensor_type.bytes for value in (*passed, *read))
+    return _facts("onnxruntime", operations, moved, None)
+
+
+def _facts(template: str, operations: Sequence[Operation], moved: int, predicted: float | None) -> dict[str, Any]:
+    counts = [static_flops(operation) for operation in operations]
+    return {
+        "template": template,
+        "operations": [operation.name for operation in operations],
+        "flops": sum(counts),
+        "dtype": _dtype(operations, counts),
+        "bytes": moved,
+        "predicted_seconds": predicted,
+    }
+
+
+def _dtype(operations: Sequence[Operation], counts: Sequence[int]) -> str | None:
+    """The element type of the operation that computes most."""
+    if not any(counts):
+        return None
+    result = operations[counts.index(max(counts))].results[0]
+    return result.type.dtype.name if isinstance(result.type, TensorType) else None
