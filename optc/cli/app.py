@@ -18,6 +18,7 @@ COMMANDS: dict[str, str] = {
     "compile": "Compile a model into a native, verified artifact.",
     "run": "Run an artifact on given or random inputs.",
     "bench": "Measure the latency of an artifact.",
+    "profile": "Show the time and efficiency of each step of an artifact.",
     "verify": "Compare an artifact's outputs with those of the source model.",
     "inspect": "Show what a model or an artifact holds and costs.",
     "opt": "Run passes over a model or IR text and write the IR.",

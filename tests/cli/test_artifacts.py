@@ -12,6 +12,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from optc.cli.app import run
+from optc.targets import calibration, host
 
 Capture = pytest.CaptureFixture[str]
 
@@ -123,6 +124,56 @@ def test_bench_measures_each_thread_count(folder: Path, capsys: Capture) -> None
     assert run(argv) == 0
     out = capsys.readouterr().out
     assert out.splitlines()[0].split() == ["threads", "median", "p05", "p95", "min", "runs"] and "det" in out
+
+
+@pytest.fixture
+def measured_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine whose peak was measured before: 50 GFLOP/s."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "measured"))
+    facts = host.detect()
+    levels = len(host.target_of(facts).caches)
+    calibration.store(host._identity(facts), calibration.Measurement(5e10, (1e11,) * levels, 7e9, 9e9, "2026-01-02"))
+
+
+@pytest.mark.usefixtures("measured_machine")
+def test_profile_shows_each_step_and_writes_files(folder: Path, capsys: Capture, tmp_path: Path) -> None:
+    trace, plot = tmp_path / "out.json", tmp_path / "out.svg"
+    argv = ["profile", str(folder / "small.optc"), "--runs", "3", "--trace", str(trace), "--plot", str(plot)]
+    assert run([*argv, "--order", "source"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split()[:4] == ["#", "step", "template", "ms"]
+    assert lines[0].split()[-2:] == ["GB/s", "predicted/measured"]
+    blank = lines.index("")
+    steps, facts = lines[1 : blank - 1], dict(line.split("  ", 1) for line in lines[blank + 1 : -2])
+    assert any("add" in line and "pointwise" in line for line in steps)
+    assert any("det" in line and "onnxruntime" in line for line in steps)
+    assert lines[blank - 1].split()[:2] == [str(len(steps)), "steps"]
+    assert list(facts) == ["latency", "steps", "efficiency", "peak"]
+    assert facts["peak"].strip().startswith("50.0 GFLOP/s on 1 thread: f32 measured on this machine (2026-01-02)")
+    assert lines[-2:] == [f"written to {trace}", f"written to {plot}"]
+    events = [event for event in json.loads(trace.read_text())["traceEvents"] if event["ph"] == "X"]
+    assert len(events) == len(steps)
+    assert plot.read_text().count('<g class="step">') >= len(steps)
+
+
+@pytest.mark.usefixtures("measured_machine")
+def test_profile_json(folder: Path, capsys: Capture) -> None:
+    assert run(["profile", str(folder / "small.optc"), "--runs", "2", "--threads", "2", "--json"]) == 0
+    result = _json(capsys)
+    assert (result["threads"], result["predicted_threads"], result["runs"]) == (2, 1, 2)
+    assert result["peak_flops"]["f32"] == 5e10 * min(2, host.detect().cores)
+    native = next(step for step in result["steps"] if "add" in step["label"])
+    assert native["flops"] == 64 and native["bytes"] == 4 * (32 + 4 + 32)
+    assert native["efficiency"] == pytest.approx(64 / result["peak_flops"]["f32"] / native["seconds"])
+
+
+@pytest.mark.usefixtures("measured_machine")
+def test_profile_says_where_it_cannot_write(folder: Path, capsys: Capture, tmp_path: Path) -> None:
+    missing = tmp_path / "none" / "out.svg"
+    assert run(["profile", str(folder / "small.optc"), "--runs", "1", "--plot", str(missing)]) == 1
+    assert capsys.readouterr().err == (
+        f"error: the file cannot be written\n  at {missing}\n  No such file or directory\n"
+    )
 
 
 def test_verify_reports_each_output(folder: Path, capsys: Capture) -> None:

@@ -31,7 +31,7 @@ def test_nothing_heavy_is_imported(code: str) -> None:
     assert not _imported(code) & set(HEAVY)
 
 
-@pytest.mark.parametrize("name", ["run", "bench", "verify"])
+@pytest.mark.parametrize("name", ["run", "bench", "profile", "verify"])
 def test_running_an_artifact_needs_no_compiler(name: str) -> None:
     argv = [name, "none", *(["--reference", "m"] if name == "verify" else [])]
     code = f"from optc.cli.app import run; assert run({argv}) == 1"
