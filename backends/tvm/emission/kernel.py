@@ -273,7 +273,9 @@ class _TileReader:
             if isinstance(start, int):
                 continue
             simplified = analyzer.simplify(tirx.convert(index))
-            if _mentions(simplified, start):
+            bound = analyzer.const_int_bound(simplified)
+            inside = int(bound.min_value) >= 0 and int(bound.max_value) < extent
+            if _mentions(simplified, start) or not inside:
                 raise NotInRows(f"index {simplified} does not stay in its tile of {extent}")
 
 

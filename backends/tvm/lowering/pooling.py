@@ -34,6 +34,20 @@ class Window:
         zipped = zip(outer, tap, self.strides, self.dilations, self.before, strict=True)
         return [o * s + t * d - b for o, t, s, d, b in zipped]
 
+    def along(self, axis: int) -> Window:
+        """The same window along one spatial axis, one element wide along the others."""
+
+        def only(values: tuple[int, ...], other: int) -> tuple[int, ...]:
+            return tuple(value if k == axis else other for k, value in enumerate(values))
+
+        return Window(
+            only(self.kernel, 1),
+            only(self.strides, 1),
+            only(self.dilations, 1),
+            only(self.before, 0),
+            only(self.after, 0),
+        )
+
 
 def window_of(operation: Operation, source: Sequence[int], result: Sequence[int]) -> Window:
     """The window of a pooling operation on spatial extents `source`, which makes `result`."""
@@ -92,8 +106,20 @@ def _pooled(
 def _max_pool(context: LoweringContext, operation: Operation, operands: Operands) -> list[LogicalTensor]:
     assert operands[0] is not None
     source, result = widen(operands[0]), operation.results[0]
-    window = window_of(operation, source.shape[2:], result.shape[2:])
-    return [narrowed(_pooled(context, source, result.shape, window, MAXIMUM, None, "largest"), result.dtype)]
+    window, shape = window_of(operation, source.shape[2:], result.shape[2:]), result.shape
+    if _gains_by_lines(window, source.shape, shape):
+        lines = (*shape[:2], source.shape[2], shape[3])
+        source = _pooled(context, source, lines, window.along(1), MAXIMUM, None, "lines")
+        window = window.along(0)
+    return [narrowed(_pooled(context, source, shape, window, MAXIMUM, None, "largest"), result.dtype)]
+
+
+def _gains_by_lines(window: Window, source: Sequence[int], shape: Sequence[int]) -> bool:
+    """Whether largest elements of lines, then of columns of these, take less than half the comparisons."""
+    if len(window.kernel) != 2:
+        return False
+    rows, columns = window.kernel
+    return 2 * (columns * source[2] + rows * shape[2]) < rows * columns * shape[2]
 
 
 @lowers("onnx.AveragePool")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from optc.backends.tvm.capability import supports
@@ -77,24 +78,31 @@ class Rowwise(Generic):
         refusal = group_refusal(group)
         if refusal is not None:
             return refusal
-        kernel = GroupKernel(group)
-        if not kernel.stages:
+        if not GroupKernel(group).stages:
             return "nothing is reduced"
+        made = self._in_rows(group, emitter_for(target, self.space(group, target)[0]), threads=False)
+        return made if isinstance(made, str) else None
+
+    def _in_rows(self, group: Group, emitter: Emitter, *, threads: bool) -> KernelDefinition | str:
+        """The kernel in the finest tiles that its stages are read in, or why there are none."""
+        reason = "its stages have no rows in common"
+        kernel = GroupKernel(group)
         geometry = kernel.geometry()
-        if not geometry:
-            return "its stages have no rows in common"
-        try:
-            kernel.emit(geometry, emitter_for(target, self.space(group, target)[0]), threads=False)
-        except NotInRows as reason:
-            return str(reason)
-        return None
+        while math.prod(geometry) > 1:
+            try:
+                return kernel.emit(geometry, emitter, threads=threads)
+            except NotInRows as refusal:
+                reason = str(refusal)
+            geometry = geometry[:-1]
+        return reason
 
     def space(self, group: Group, target: Target) -> list[Schedule]:
         return [(("accumulators", count), ("vectors", 1)) for count in (4, 2, 8)]
 
     def build(self, group: Group, schedule: Schedule, target: Target) -> KernelDefinition:
-        kernel = GroupKernel(group)
-        return kernel.emit(kernel.geometry(), emitter_for(target, schedule), threads=worth_threads(group, target))
+        made = self._in_rows(group, emitter_for(target, schedule), threads=worth_threads(group, target))
+        assert isinstance(made, KernelDefinition), made
+        return made
 
 
 class Pointwise(Generic):

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from kernel_harness import Group, Prepared, compile_all, prepare, run, type_of
 
 from optc.backends.tvm.codegen import compile_kernels
+from optc.backends.tvm.emission.blocks import Emitter
+from optc.backends.tvm.emission.kernel import GroupKernel, NotInRows
 from optc.backends.tvm.template import template_for
 from optc.backends.tvm.templates.generic import Generic
 from optc.ir.core import Graph, Operation, Value
@@ -180,3 +182,23 @@ def test_reductions_walk_neighbouring_kept_axes_as_one(host: Target, perm: tuple
     centred = data - data.mean(axis=-1, keepdims=True)
     expected = centred / np.sqrt((centred**2).mean(axis=-1, keepdims=True) + 1e-5) * scale + bias
     np.testing.assert_allclose(actual, expected.transpose(perm), rtol=1e-5, atol=1e-5)
+
+
+def test_a_stage_read_beyond_its_tile_gets_larger_tiles(host: Target) -> None:
+    """Maxima of lines, then of columns: rows of one line would read lines that are not there."""
+    data = floats(2, 3, 9, 20)
+    graph = Graph("group")
+    value = graph.add_input("x", type_of(data))
+    shape = (5, 5)
+    pool = append(graph, "onnx.MaxPool", [value], data.shape, kernel_shape=shape, pads=(2, 2, 2, 2))
+    graph.set_outputs([pool])
+    group = Group(graph)
+    kernel = GroupKernel(group)
+    assert [stage.extents for stage in kernel.stages] == [(1, 5), (5, 1)] and kernel.geometry() == (2, 3, 9)
+    with pytest.raises(NotInRows, match="does not stay in its tile of 1"):
+        kernel.emit((2, 3, 9), Emitter(host.vector_bytes), threads=False)
+    prepared = prepare(group, [data], host)
+    (actual,) = run(compile_all({"k": prepared}, host), "k", prepared)
+    padded = np.pad(data, ((0, 0), (0, 0), (2, 2), (2, 2)), constant_values=-np.inf)
+    expected = np.lib.stride_tricks.sliding_window_view(padded, shape, axis=(2, 3)).max(axis=(-2, -1))
+    np.testing.assert_array_equal(actual, expected)
