@@ -145,11 +145,36 @@ def _mean(_: Operation, *values: PrimExpr) -> PrimExpr:
     return sum(values[1:], values[0]) / const_like(values[0], len(values))
 
 
-@elementwise("onnx.Div")
-def _div(_: Operation, x: PrimExpr, y: PrimExpr) -> PrimExpr:
+def _without_traps(
+    operation: Operation, x: PrimExpr, y: PrimExpr, divide: Callable[[PrimExpr, PrimExpr], PrimExpr], sign: int
+) -> PrimExpr:
+    """An integer quotient or remainder that never ends the process: by 0 it is 0, by -1 it is `sign * x`.
+
+    Processors trap on a division by zero, and on that of the least number by -1; ONNX says nothing of either.
+    """
     from tvm import tirx
 
-    return x / y if _is_float(x) else tirx.truncdiv(x, y)
+    divisor = operation.operands[1]
+    assert divisor is not None
+    if divisor.constant is not None and not ((divisor.constant == 0) | (divisor.constant == -1)).any():
+        return divide(x, y)
+    x, y = bind(x), bind(y)
+    zero, one = const_like(y, 0), const_like(y, 1)
+    by_zero = tirx.EQ(y, zero)
+    if dtype_of(y).startswith("uint"):
+        safe = bind(tirx.Select(by_zero, one, y))
+        return tirx.Select(by_zero, zero, divide(x, safe))
+    minus = tirx.EQ(y, const_like(y, -1))
+    safe = bind(tirx.Select(tirx.Or(by_zero, minus), one, y))
+    negated = zero - x if sign else zero
+    return tirx.Select(by_zero, zero, tirx.Select(minus, negated, divide(x, safe)))
+
+
+@elementwise("onnx.Div")
+def _div(operation: Operation, x: PrimExpr, y: PrimExpr) -> PrimExpr:
+    from tvm import tirx
+
+    return x / y if _is_float(x) else _without_traps(operation, x, y, tirx.truncdiv, -1)
 
 
 @elementwise("onnx.Mod")
@@ -157,7 +182,7 @@ def _mod(operation: Operation, x: PrimExpr, y: PrimExpr) -> PrimExpr:
     """The sign follows the divisor; with `fmod` it follows the dividend, as in C."""
     from tvm import tirx
 
-    remainder = bind(libm("fmod", x, y) if _is_float(x) else tirx.truncmod(x, y))
+    remainder = bind(libm("fmod", x, y) if _is_float(x) else _without_traps(operation, x, y, tirx.truncmod, 0))
     if operation.attributes.get("fmod", 0) or dtype_of(x).startswith("uint"):
         return remainder
     zero = const_like(x, 0)
