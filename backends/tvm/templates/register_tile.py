@@ -264,10 +264,22 @@ TILE_OVERHEAD = 24  # multiply-adds' worth of loop and address code around one t
 
 def traffic(target: Target, working_set: int, moved: int) -> float:
     """Seconds by which moving `moved` bytes delays the multiply-adds, from the cache that holds `working_set`."""
-    for level, cache in enumerate(target.caches):
-        if working_set <= cache.bytes * 0.75:
-            return 0.0 if level == 0 or not cache.bandwidth else HIDDEN[min(level, 2)] * moved / cache.bandwidth
-    return moved / target.memory_bandwidth if target.memory_bandwidth else 0.0
+    level = _level(target, working_set)
+    return transfer(target, working_set, moved) * (HIDDEN[min(level, 2)] if level < len(target.caches) else 1.0)
+
+
+def transfer(target: Target, working_set: int, moved: int) -> float:
+    """Seconds that moving `moved` bytes takes from the cache that holds `working_set`, or from memory; none from L1."""
+    level = _level(target, working_set)
+    if level == 0 and target.caches:
+        return 0.0
+    bandwidth = target.caches[level].bandwidth if level < len(target.caches) else target.memory_bandwidth
+    return moved / bandwidth if bandwidth else 0.0
+
+
+def _level(target: Target, working_set: int) -> int:
+    """The number of the cache that holds `working_set`; one more than the last for memory."""
+    return next((i for i, cache in enumerate(target.caches) if working_set <= cache.bytes * 0.75), len(target.caches))
 
 
 HIDDEN = (0.0, 0.15, 0.5)  # the share of the traffic from L1, L2, L3 that prefetching does not hide

@@ -12,7 +12,7 @@ from optc.backends.tvm.templates import register_tile as tiles
 from optc.backends.tvm.templates.conv2d import Conv2d
 from optc.backends.tvm.templates.operand import data_block
 from optc.backends.tvm.templates.window import window_of
-from optc.backends.tvm.templates.winograd_kernel import Tiling, WinogradKernel, anchor_of, data_lanes
+from optc.backends.tvm.templates.winograd_kernel import Tiling, WinogradKernel, anchor_of, data_lanes, idle_share
 
 if TYPE_CHECKING:
     from optc.targets.target import Target
@@ -52,7 +52,7 @@ class Winograd(Template):
 
     def space(self, group: Group, target: Target) -> list[Schedule]:
         width = epilogue.padded_channels(group, target)
-        points = set()
+        points: set[Schedule] = set()
         for m in _variants(group):
             total = Tiling.of(group, m).total
             for columns, vectors in tiles.register_shapes(target, total, width):
@@ -61,9 +61,21 @@ class Winograd(Template):
                 row_tiles = -(-total // columns)
                 for limit in _block_limits(group, m, target):
                     blocks = -(-row_tiles // max(1, limit // columns))
-                    block = -(-row_tiles // blocks) * columns
-                    points.add((("block", block), ("columns", columns), ("m", m), ("vectors", vectors)))
-        return sorted(points, key=lambda point: (self.estimate(group, point, target), point))
+                    for count in {blocks, min(row_tiles, -(-blocks // target.cores) * target.cores)}:
+                        block = -(-row_tiles // count) * columns
+                        points.add((("block", block), ("columns", columns), ("m", m), ("vectors", vectors)))
+        timed = sorted((self.estimate(group, point, target), point) for point in points)
+        if tiles.worth_threads(timed[0][0], target):
+            idle = {point: self._idle(group, point, target) for _, point in timed}
+            return [point for _, point in timed if idle[point] <= min(idle.values()) + TOLERATED_IDLE]
+        return [point for _, point in timed]
+
+    def _idle(self, group: Group, schedule: Schedule, target: Target) -> float:
+        """The part of the cores that waits for others."""
+        knobs = dict(schedule)
+        blocks = -(-Tiling.of(group, knobs["m"]).total // knobs["block"])
+        panels = -(-epilogue.padded_channels(group, target) // (tiles.lanes_of(target) * knobs["vectors"]))
+        return min(idle_share(blocks, target.cores), idle_share(panels, target.cores))
 
     def build(self, group: Group, schedule: Schedule, target: Target) -> KernelDefinition:
         return WinogradKernel(group, schedule, target, self.estimate(group, schedule, target)).definition()
@@ -75,7 +87,7 @@ class Winograd(Template):
         width, channels = epilogue.padded_channels(group, target), conv.operands[0].shape[1]
         tiling, lanes, positions = Tiling.of(group, m), tiles.lanes_of(target), (m + 2) ** 2
         step_seconds = 2 * lanes / target.peak_flops.get("f32", 2.0e9)
-        seconds = tiles.estimate(
+        products = tiles.estimate(
             target,
             rows=positions,
             columns=tiling.total,
@@ -87,13 +99,15 @@ class Winograd(Template):
         )
         blocks = -(-tiling.total // knobs["block"])
         weight_bytes = 4 * positions * width * channels
-        seconds += tiles.traffic(target, weight_bytes, weight_bytes) * blocks
+        streaming = tiles.transfer(target, weight_bytes, weight_bytes) * blocks
+        seconds = max(products, streaming) + SERIAL * min(products, streaming)
         panels = -(-width // (lanes * knobs["vectors"]))
         block_bytes = 4 * positions * knobs["block"] * channels
         seconds += tiles.traffic(target, block_bytes, block_bytes) * blocks * panels
         across = data_lanes(conv.operands[0], target)
-        moved = positions * (MOVE if data_block(conv.operands[0], target) > 1 else GATHER)
-        seconds += tiling.total * -(-channels // across) * (moved + ARITHMETIC * positions) * step_seconds
+        moved = MOVE if data_block(conv.operands[0], target) > 1 else GATHER
+        vectors = tiling.total * -(-channels // across)
+        seconds += vectors * max(across / lanes, 0.5) * (moved + ARITHMETIC) * positions * step_seconds
         stored = MOVE * positions + ARITHMETIC * positions + STORE * m * m
         seconds += tiling.total * -(-width // lanes) * stored * step_seconds
         return seconds
@@ -102,17 +116,19 @@ class Winograd(Template):
 FEWEST_CHANNELS = 8
 MOST_VECTORS = 4
 MOVE = 2.0  # one vector read and written, in multiply-adds
-GATHER = 16.0  # one vector collected from single elements and written
+GATHER = 12.0  # one vector collected from single elements and written
 ARITHMETIC = 5.0  # for each position of a tile
 STORE = 4.0  # one vector of results through the epilogue
+SERIAL = 0.5  # the share of the shorter of products and loads of weights that the other does not hide
+TOLERATED_IDLE = 0.1  # the part of the cores that may wait, beyond what the best point leaves idle
 
 
 def _variants(group: Group) -> list[int]:
-    """The tile sizes whose error bound holds, save those whose tiles would be mostly outside."""
+    """The tile sizes whose error bound holds and that cover the outputs with fewer tiles than a smaller size."""
     conv = anchor_of(group)
     assert conv.operands[0] is not None
     channels, extents = conv.operands[0].shape[1], conv.results[0].shape[2:]
-    return [m for m in PAIRS if error_bound(m, channels) <= LARGEST_ERROR and (m == min(PAIRS) or m <= min(extents))]
+    return [m for m in PAIRS if error_bound(m, channels) <= LARGEST_ERROR and (m == min(PAIRS) or min(extents) > m - 2)]
 
 
 def _block_limits(group: Group, m: int, target: Target) -> list[int]:

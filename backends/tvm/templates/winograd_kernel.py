@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from optc.targets.target import Target
 
 
+PAD = 16
+"""Elements between the data of two positions, which would otherwise meet in few sets of a cache."""
+
+
 @dataclass(frozen=True)
 class Tiling:
     """How m x m tiles cover the outputs of all images; they are numbered row by row."""
@@ -56,6 +60,12 @@ def anchor_of(group: Group) -> Operation:
     """The convolution."""
     assert group.anchor is not None
     return group.anchor
+
+
+def idle_share(parts: int, cores: int) -> float:
+    """The part of the cores that waits while equal parts of the work are shared evenly."""
+    rounds = -(-parts // cores)
+    return 1.0 - parts / (rounds * cores)
 
 
 def data_lanes(data: Value, target: Target) -> int:
@@ -93,13 +103,16 @@ class WinogradKernel:
         self.full = self.out_channels // self.panel
         self.rest = self.width - self.full * self.panel
         self.panels = self.full + bool(self.rest)
+        self.data_stride = self.block * self.depth + PAD
+        self.product_stride = self.block * self.panel + PAD
 
     def definition(self) -> KernelDefinition:
-        """Blocks of tiles are shared among the threads where there are enough of them, else tiles, then panels."""
-        by_block = self.threads and self.blocks >= self.target.cores
-        slots = min(self.target.cores, self.blocks if by_block else self.panels) if self.threads else 1
+        """The threads share blocks of tiles, or, within each block, first its tiles and then the panels."""
+        cores = self.target.cores
+        by_block = self.threads and idle_share(self.blocks, cores) <= idle_share(self.panels, cores)
+        slots = min(cores, self.blocks if by_block else self.panels) if self.threads else 1
         data_slots = slots if by_block else 1
-        sizes = [data_slots * self.n**2 * self.depth * self.block, slots * self.n**2 * self.panel * self.block]
+        sizes = [data_slots * self.n**2 * self.data_stride, slots * self.n**2 * self.product_stride]
         self.transformed = loops.parameter(sizes[:1], "float32", "transformed")
         self.products = loops.parameter(sizes[1:], "float32", "products")
         if by_block:
@@ -176,11 +189,9 @@ class WinogradKernel:
 
         def write(vector: Any) -> Any:
             def store(i: int, j: int, value: Any) -> list[Stmt]:
-                start = ((slot * n**2 + i * n + j) * (self.depth // lanes) + vector) * self.block + tile
+                start = (slot * n**2 + i * n + j) * self.data_stride + (vector * self.block + tile) * lanes
                 return [
-                    loops.vectorized(
-                        lanes, lambda lane: loops.store(self.transformed, value(lane), [start * lanes + lane])
-                    )
+                    loops.vectorized(lanes, lambda lane: loops.store(self.transformed, value(lane), [start + lane]))
                 ]
 
             return store
@@ -253,13 +264,13 @@ class WinogradKernel:
     def _products(self, position: Any, tile: Any, channel: Any, size: int, data_slot: Any, slot: Any) -> Stmt:
         """One register tile of the matrix product at one position."""
         register = tiles.RegisterTile(self.columns, tiles.vectors_of(size, self.lanes), "float32")
-        vectors, lanes = self.depth // self.data_lanes, self.data_lanes
-        start = (data_slot * self.n**2 + position) * vectors
+        lanes = self.data_lanes
+        start = (data_slot * self.n**2 + position) * self.data_stride
 
         def reduction(step: tiles.Step) -> Stmt:
             def multiply(k: Any) -> Stmt:
                 def product(column: int, offset: int, lane: Any) -> Any:
-                    place = ((start + k // lanes) * self.block + tile + column) * lanes + k % lanes
+                    place = start + (k // lanes * self.block + tile + column) * lanes + k % lanes
                     weight = (channel * self.n**2 + position * size) * self.depth + k * size + offset + lane
                     return self.transformed[place] * self.weights[weight]
 
@@ -268,8 +279,8 @@ class WinogradKernel:
             return loops.serial(self.depth, multiply, "k")
 
         def finish(column: Any, offset: int, lane: Any, value: Any) -> Stmt:
-            place = (slot * self.n**2 + position) * self.block + tile + column
-            return loops.store(self.products, value, [place * self.panel + offset + lane])
+            place = (slot * self.n**2 + position) * self.product_stride + (tile + column) * self.panel
+            return loops.store(self.products, value, [place + offset + lane])
 
         return register.emit(reduction, finish, lambda *_: None, size, self.lanes)
 
@@ -288,8 +299,8 @@ class WinogradKernel:
             stage, allocation = loops.local(m * m * lanes, "float32", "stage")
 
             def read(i: int, j: int, lane: Any) -> Any:
-                place = (slot * n**2 + i * n + j) * self.block + tile
-                return self.products[place * self.panel + offset + lane]
+                place = (slot * n**2 + i * n + j) * self.product_stride + tile * self.panel
+                return self.products[place + offset + lane]
 
             def write(i: int, j: int, value: Any) -> list[Stmt]:
                 return [

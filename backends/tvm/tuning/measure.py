@@ -40,7 +40,8 @@ int (*__TVMBackendParallelLaunch)(task_function, void*, int) = launch;
 def measure(group: Group, choices: Sequence[Choice], target: Target) -> list[float]:
     """Seconds of one call on one thread for each choice, the least of several calls taken in turn.
 
-    The second-level cache is overwritten before each call, since in a network another layer has used it.
+    The second-level cache is filled with other data before each call, since in a network another layer has used it:
+    by reading, for lines that are to be written back would slow down the call.
     """
     definitions = [choice.template.build(group, choice.schedule, target) for choice in choices]
     with tempfile.TemporaryDirectory(prefix="optc-tune-") as folder:
@@ -50,7 +51,7 @@ def measure(group: Group, choices: Sequence[Choice], target: Target) -> list[flo
         least = [math.inf] * len(calls)
         for _ in range(ROUNDS):
             for number, call in enumerate(calls):
-                others += 1.0
+                others.sum()
                 start = time.perf_counter()
                 call()
                 least[number] = min(least[number], time.perf_counter() - start)
