@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from optc.driver.options import CompileOptions
-from optc.errors import ModelError, VerificationFailed
+from optc.errors import ModelError, UsageError, VerificationFailed
 from optc.ir.core import Module, Value
 from optc.ir.types import TensorType
 from optc.runtime.random_inputs import random_inputs
@@ -59,7 +59,8 @@ def verified(folder: Path, reference: str | Path | bytes, options: CompileOption
         probes: values to try for scalar integer inputs when the model refuses random ones.
 
     Returns:
-        the result for the manifest; `{"skipped": reason}` when the model refuses every input that was tried.
+        the result for the manifest; `{"skipped": reason}` when the model refuses every input that was tried, or
+        none can be made up.
 
     Raises:
         VerificationFailed: an output differs by more than the tolerance.
@@ -69,7 +70,11 @@ def verified(folder: Path, reference: str | Path | bytes, options: CompileOption
 
     refusal: ModelError | None = None
     with load(folder, threads=options.threads) as staged:
-        for inputs in _candidates(staged, options, probes):
+        try:
+            candidates = list(_candidates(staged, options, probes))
+        except UsageError as error:  # of an input that is no tensor of numbers
+            return {"skipped": error.what}
+        for inputs in candidates:
             try:
                 result = verify(staged, reference, inputs=inputs)
             except ModelError as error:

@@ -23,8 +23,11 @@ _FOREIGN = {
     for dtype in BY_NAME.values()
     if dtype.numpy_name == "bfloat16" or dtype.numpy_name.startswith("float8")
 }
-_ORT_CODES = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ")
-_ORT_PLACES = re.compile(r"(Exception during initialization: )?/\S+\.(cc|h):\d+ ")
+_NOISE = (
+    re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : "),
+    re.compile(r"(Exception during initialization: )?/\S+\.(cc|h):\d+ "),
+    re.compile(r"(\w+ )?([\w:]+ )?(\w+::)+\w+\(([^()]|\([^()]*\))*\)(::<lambda\([^)]*\)>)? (?=\S)"),  # a C++ signature
+)
 _FOREIGN_NAMES = {dtype.numpy_name: dtype for dtype in _FOREIGN.values()}
 
 
@@ -82,9 +85,11 @@ def _widened(value: Any) -> Any:
 
 
 def first_line(fault: Exception) -> str:
-    """The first line of an onnxruntime message, without its codes and source paths, for `OptcError.why`."""
+    """The first line of an onnxruntime message, without its codes, source paths and signatures, for `OptcError.why`."""
     line = next(iter(str(fault).strip().splitlines()), type(fault).__name__)
-    return _ORT_PLACES.sub("", _ORT_CODES.sub("", line)) or line
+    for noise in _NOISE:
+        line = noise.sub("", line)
+    return line or type(fault).__name__
 
 
 def _to_ort(value: np.ndarray) -> onnxruntime.OrtValue:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from optc.errors import ModelError, OptcError
+from optc.runtime.arrays import check_inputs
 from optc.runtime.loaded import Artifact
 from optc.runtime.ort_session import Optimizations, first_line, open_session, run_session
 from optc.runtime.random_inputs import random_inputs
@@ -104,13 +105,15 @@ def verify(
     sets = [inputs] if inputs is not None else [random_inputs(artifact.inputs, seed, dynamic) for seed in range(runs)]
     worst: dict[str, OutputError] = {}
     for values in sets:
-        found = artifact.run(values)
+        check_inputs(values, artifact.inputs)
         try:
             feeds = {name: np.asarray(value) for name, value in values.items() if name in given}
             expected = run_session(session, names, feeds)
         except Exception as fault:  # onnxruntime's exceptions have no common base
             why = first_line(fault)
             raise ModelError("onnxruntime cannot run the reference model on these inputs", why=why) from fault
+        # After the reference: where that refuses the inputs, the artifact may fail too, and nothing is learnt.
+        found = artifact.run(values)
         for error in compare(found, dict(zip(names, expected, strict=True))):
             worst[error.name] = max(worst.get(error.name, error), error, key=_badness)
     errors = tuple(worst.values())

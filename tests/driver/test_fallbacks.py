@@ -10,6 +10,7 @@ from onnx_kit import model, node, value
 
 import optc
 from optc.errors import ModelError
+from optc.runtime.ort_session import first_line
 
 I4, INT64, UINT8 = onnx.TensorProto.INT4, onnx.TensorProto.INT64, onnx.TensorProto.UINT8
 X = value("x", [2, 3])
@@ -19,7 +20,7 @@ def compiled(made: onnx.ModelProto, **options: object) -> optc.Artifact:
     return optc.compile(made, tune=0, verify=False, **options)  # type: ignore[arg-type]
 
 
-def message(made: onnx.ModelProto) -> str:
+def refusal_of(made: onnx.ModelProto) -> str:
     with pytest.raises(ModelError) as error:
         compiled(made)
     return str(error.value)
@@ -29,7 +30,7 @@ def test_what_nobody_runs_is_refused_when_compiling() -> None:
     made = model(
         [node("ImageDecoder", "x", "y", "png")], [value("x", [80], UINT8)], [value("y", None, UINT8)], opset=20
     )
-    lines = message(made).splitlines()
+    lines = refusal_of(made).splitlines()
     assert lines[:2] == [
         "neither native code nor onnxruntime can run a part of the model",
         "  at onnx.ImageDecoder 'png'",
@@ -88,7 +89,7 @@ def test_aligned_corners_of_a_fractional_length(scales: list[float], fixed: bool
         if fixed
         else "scales that only the run knows may give a length that is no whole number"
     )
-    assert message(made) == (
+    assert refusal_of(made) == (
         "ONNX and onnxruntime disagree about what an operation computes\n"
         "  at onnx.Resize 'up'\n"
         f"  its corners are aligned, and {known}\n"
@@ -106,8 +107,52 @@ def test_unpooling_to_a_given_shape() -> None:
     nodes = [node("MaxUnpool", "x i s", "y", "unpool", kernel_shape=[2, 2], strides=[2, 2])]
     inputs = [value("x", [1, 1, 2, 2]), value("i", [1, 1, 2, 2], INT64)]
     made = model(nodes, inputs, ["y"], {"s": np.array([1, 1, 5, 5], np.int64)})
-    assert message(made).splitlines()[:3] == [
+    assert refusal_of(made).splitlines()[:3] == [
         "ONNX and onnxruntime disagree about what an operation computes",
         "  at onnx.MaxUnpool 'unpool'",
         "  its indices count in the shape that the attributes imply, or in the given output_shape",
     ]
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        (
+            "[ONNXRuntimeError] : 1 : FAIL : /build/core/graph/model.cc:256 "
+            "onnxruntime::Model::Model(onnx::ModelProto&&, const onnxruntime::PathString&) Unsupported model IR version: 14\nmore",
+            "Unsupported model IR version: 14",
+        ),
+        (
+            "[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : Status Message: static onnxruntime::TensorShapeVector "
+            "onnxruntime::SqueezeBase::ComputeOutputShape(const onnxruntime::TensorShape&) "
+            "Dimension of input 1 must be 1",
+            "Status Message: Dimension of input 1 must be 1",
+        ),
+        (
+            "Type Error: Type (optional(tensor(float))) of node (Loop_0)",
+            "Type Error: Type (optional(tensor(float))) of node (Loop_0)",
+        ),
+        ("", "ValueError"),
+    ],
+)
+def test_messages_of_onnxruntime_lose_their_noise(message: str, expected: str) -> None:
+    assert first_line(ValueError(message)) == expected
+
+
+def test_verification_is_skipped_where_no_random_inputs_fit() -> None:
+    """A random scale is negative: onnxruntime refuses the source model, and nothing is learnt of the artifact."""
+    made = model([node("Resize", "x - s", "y", "up")], [value("x", [1, 1, 2, 2]), value("s", [4])], ["y"], opset=19)
+    skipped = optc.compile(made, tune=0).manifest.verification["skipped"]  # type: ignore[index]
+    assert skipped.startswith("onnxruntime cannot run the reference model on these inputs: ")
+
+
+def test_verification_is_skipped_for_strings() -> None:
+    made = model(
+        [node("Equal", "x x", "y")],
+        [value("x", [2], onnx.TensorProto.STRING)],
+        [value("y", [2], onnx.TensorProto.BOOL)],
+        opset=19,
+    )
+    artifact = optc.compile(made, tune=0)
+    assert artifact.manifest.verification == {"skipped": "random values cannot be made for input 'x'"}
+    assert artifact.run({"x": np.array(["a", "b"], object)})["y"].all()
