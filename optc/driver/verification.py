@@ -17,6 +17,7 @@ from optc.runtime.random_inputs import random_inputs
 
 if TYPE_CHECKING:
     from optc.runtime import Artifact
+    from optc.runtime.verify import OutputError
 
 Probes = Mapping[str, tuple[int, ...]]
 
@@ -86,12 +87,21 @@ def verified(folder: Path, reference: str | Path | bytes, options: CompileOption
                 worst = result.worst
                 raise VerificationFailed(
                     f"the output '{worst.name}' differs from the source model's",
-                    why=f"largest error {worst.max_abs:.3g}, {worst.relative:.2e} of the output's range; "
-                    f"allowed are {result.tolerance:.0e}",
+                    why=describe_difference(worst, result.tolerance),
                     hint="compile with --verify-each to find the pass, or with --no-verify to keep the artifact",
                 )
             return result.to_dict()
     return {"skipped": f"{refusal.what}: {refusal.why}" if refusal is not None else "no inputs could be made"}
+
+
+def describe_difference(error: OutputError, tolerance: float) -> str:
+    """Why an output fails, for the user."""
+    if not error.same_shape:
+        return "its shape or element type is another"
+    if not error.same_special:
+        return "its infinities and NaNs are not in the same places"
+    size = f"largest error {error.max_abs:.3g}, {error.relative:.2e} of the output's range"
+    return f"{size}; allowed are {tolerance:.0e}"
 
 
 def _candidates(staged: Artifact, options: CompileOptions, probes: Probes) -> Iterator[Mapping[str, Any]]:

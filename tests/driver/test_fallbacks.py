@@ -9,8 +9,10 @@ import pytest
 from onnx_kit import model, node, value
 
 import optc
+from optc.driver.verification import describe_difference
 from optc.errors import ModelError
 from optc.runtime.ort_session import first_line
+from optc.runtime.verify import OutputError
 
 I4, INT64, UINT8 = onnx.TensorProto.INT4, onnx.TensorProto.INT64, onnx.TensorProto.UINT8
 X = value("x", [2, 3])
@@ -119,7 +121,8 @@ def test_unpooling_to_a_given_shape() -> None:
     [
         (
             "[ONNXRuntimeError] : 1 : FAIL : /build/core/graph/model.cc:256 "
-            "onnxruntime::Model::Model(onnx::ModelProto&&, const onnxruntime::PathString&) Unsupported model IR version: 14\nmore",
+            "onnxruntime::Model::Model(onnx::ModelProto&&, const onnxruntime::PathString&) "
+            "Unsupported model IR version: 14\nmore",
             "Unsupported model IR version: 14",
         ),
         (
@@ -156,3 +159,18 @@ def test_verification_is_skipped_for_strings() -> None:
     artifact = optc.compile(made, tune=0)
     assert artifact.manifest.verification == {"skipped": "random values cannot be made for input 'x'"}
     assert artifact.run({"x": np.array(["a", "b"], object)})["y"].all()
+
+
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [
+        (OutputError("y", False, np.inf, np.inf, -np.inf, False), "its shape or element type is another"),
+        (OutputError("y", True, 1e-7, 1e-8, 90.0, False), "its infinities and NaNs are not in the same places"),
+        (
+            OutputError("y", True, 0.5, 0.25, 3.0, True),
+            "largest error 0.5, 2.50e-01 of the output's range; allowed are 1e-03",
+        ),
+    ],
+)
+def test_a_failed_verification_says_what_differs(error: OutputError, why: str) -> None:
+    assert describe_difference(error, 1e-3) == why
