@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 import weakref
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -116,7 +117,7 @@ def compile(
 def write_artifact(model: Any, options: CompileOptions, folder: Path, example_inputs: Any = None) -> None:
     """Compile a model into `folder`; nothing is left there when it fails. Arguments as for `compile`."""
     options.progress("importing", 0, 1)
-    target = targets.load(options.target)
+    target = _with_threads(targets.load(options.target), options.threads)
     backend = _backend(target, options)
     loaded = load_model(model, options.shapes or None, options.dims or None, example_inputs)
     module = loaded.module
@@ -131,6 +132,11 @@ def write_artifact(model: Any, options: CompileOptions, folder: Path, example_in
             options.progress("verifying", 0, 1)
             staging.annotate(verification=verified(staging.folder, loaded.reference, options, probes))
         staging.commit()
+
+
+def _with_threads(target: Target, threads: int | None) -> Target:
+    """The target with at least as many cores as the user wants threads: this process may be pinned to fewer."""
+    return replace(target, cores=max(target.cores, threads or 1))
 
 
 def _backend(target: Target, options: CompileOptions) -> KernelBackend | None:
