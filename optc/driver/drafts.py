@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from optc.backends.interface import Kernel
 from optc.driver.regions import Region, schedule
 from optc.ir.captures import free_values
-from optc.ir.core import CONSTANT, Graph, Operation, Value
+from optc.ir.core import Graph, Operation, Value
 from optc.ops.views import parts
 
 
@@ -111,8 +111,3 @@ def flatten(steps: Sequence[Draft]) -> Iterator[Draft]:
             for branch in step.branches.values():
                 yield from flatten(branch)
         yield step
-
-
-def constants_read(graph: Graph) -> list[Value]:
-    """Every constant of a graph and of the branch bodies in it."""
-    return [op.result for op in graph.walk() if op.name == CONSTANT]
