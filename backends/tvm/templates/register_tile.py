@@ -110,8 +110,8 @@ class RegisterTile:
         if staged and self.columns > 1 and self.columns * max(self.vectors) * 4 <= STACK_BYTES:
             stages = {}
             for offset, lanes in places:
-                stages[offset], allocation = loops.local(self.columns * lanes, self.dtype, f"stage{offset}")
-                statements.append(allocation)
+                stages[offset], making = loops.array(self.columns * lanes, self.dtype, f"stage{offset}", lanes)
+                statements += making
             extents = dict(places)
 
             def keep(column: int, offset: int, lane: Any) -> Stmt:

@@ -200,7 +200,7 @@ class WinogradKernel:
             return transform(data_program(self.m), lanes, lambda i, j, lane: element(vector, i, j, lane), write(vector))
 
         def at_edge(vector: Any) -> Stmt:
-            patch, allocation = loops.local(n * n * lanes, "float32", "patch")
+            patch, making = loops.array(n * n * lanes, "float32", "patch", lanes)
             first_row, first_column = tirx.max(0, -row), tirx.max(0, -column)
             row_count = tirx.max(0, tirx.min(n, rows.data - row) - first_row)
             column_count = tirx.max(0, tirx.min(n, columns.data - column) - first_column)
@@ -213,7 +213,7 @@ class WinogradKernel:
 
             return loops.sequence(
                 [
-                    allocation,
+                    *making,
                     loops.serial(
                         n * n,
                         lambda k: loops.vectorized(lanes, lambda lane: loops.store(patch, zero, [k * lanes + lane])),
@@ -296,7 +296,7 @@ class WinogradKernel:
         valid = self.out_channels - channel if isinstance(channel, int) else size
 
         def vector(offset: Any, lanes: int, kept: int) -> Stmt:
-            stage, allocation = loops.local(m * m * lanes, "float32", "stage")
+            stage, making = loops.array(m * m * lanes, "float32", "stage", lanes)
 
             def read(i: int, j: int, lane: Any) -> Any:
                 place = (slot * n**2 + i * n + j) * self.product_stride + tile * self.panel
@@ -331,7 +331,7 @@ class WinogradKernel:
             row_count, column_count = tirx.min(m, out[2] - row), tirx.min(m, out[3] - column)
             return loops.sequence(
                 [
-                    allocation,
+                    *making,
                     transform(result_program(m), lanes, read, write),
                     loops.serial(
                         row_count,

@@ -8,7 +8,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -18,11 +18,9 @@ from optc.backends.tvm.group import Group
 from optc.backends.tvm.template import Choice, KernelDefinition
 from optc.targets.target import Target
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
 ALIGNMENT = 64
 ROUNDS = 9
+MOST_EVICTED = 1 << 26  # bytes: of larger caches one model on one core hardly has more for itself
 
 _LAUNCH = r"""
 #include <stdint.h>
@@ -40,20 +38,21 @@ int (*__TVMBackendParallelLaunch)(task_function, void*, int) = launch;
 def measure(group: Group, choices: Sequence[Choice], target: Target) -> list[float]:
     """Seconds of one call on one thread for each choice, the least of several calls taken in turn.
 
-    The second-level cache is filled with other data before each call, since in a network another layer has used it:
-    by reading, for lines that are to be written back would slow down the call.
+    Before each call the caches are as in a network: other layers' weights have passed through them, while the data were
+    just written.
     """
     definitions = [choice.template.build(group, choice.schedule, target) for choice in choices]
     with tempfile.TemporaryDirectory(prefix="optc-tune-") as folder:
         library = _link(definitions, target, Path(folder))
-        calls = [_prepare(library, number, definition) for number, definition in enumerate(definitions)]
-        others = np.zeros(max(1, target.caches[1].bytes // 4 if len(target.caches) > 1 else 1), np.float32)
+        calls = [_Call(library, number, definition, group) for number, definition in enumerate(definitions)]
+        others = np.ones(min(MOST_EVICTED, target.caches[-1].bytes if target.caches else 0) // 4, np.float32)
         least = [math.inf] * len(calls)
         for _ in range(ROUNDS):
             for number, call in enumerate(calls):
                 others.sum()
+                call.touch_data()
                 start = time.perf_counter()
-                call()
+                call.run()
                 least[number] = min(least[number], time.perf_counter() - start)
     return least
 
@@ -66,18 +65,26 @@ def _link(definitions: Sequence[KernelDefinition], target: Target, folder: Path)
     return ctypes.CDLL(str(folder / "kernels.so"))
 
 
-def _prepare(library: ctypes.CDLL, number: int, definition: KernelDefinition) -> Callable[[], int]:
+class _Call:
     """A call of one candidate on buffers of its own."""
-    function: Any = getattr(library, f"candidate{number}")
-    buffers = [_buffer([int(extent) for extent in each.shape], str(each.dtype)) for each in definition.function.params]
-    pointers = [ctypes.c_void_p(buffer.ctypes.data) for buffer in buffers]
 
-    def call() -> int:
-        assert buffers  # keeps them alive
-        return int(function(*pointers))
+    def __init__(self, library: ctypes.CDLL, number: int, definition: KernelDefinition, group: Group) -> None:
+        self._function: Any = getattr(library, f"candidate{number}")
+        shapes = [([int(extent) for extent in each.shape], str(each.dtype)) for each in definition.function.params]
+        buffers = [_buffer(*each) for each in shapes]
+        self._data = [buffer for position, buffer in enumerate(buffers) if position not in group.constants]
+        self._pointers = [ctypes.c_void_p(buffer.ctypes.data) for buffer in buffers]
+        self._buffers = buffers  # keeps them alive
+        self.run()
 
-    call()
-    return call
+    def run(self) -> None:
+        """Call the kernel."""
+        self._function(*self._pointers)
+
+    def touch_data(self) -> None:
+        """Read what is no constant, which brings it into the caches."""
+        for buffer in self._data:
+            buffer.view(np.uint8)[::ALIGNMENT].sum()
 
 
 def _buffer(shape: Sequence[int], dtype: str) -> np.ndarray:
