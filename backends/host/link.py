@@ -9,7 +9,7 @@ from importlib import resources
 from pathlib import Path
 
 from optc import cache
-from optc.backends.host.toolchain import Compiler, find_compiler
+from optc.toolchain import Compiler, find_compiler
 
 LIBRARY = "libmodel.so"
 HEADER = "optc_model.h"

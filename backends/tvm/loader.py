@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from optc.backends.host.link import runtime_sources
-from optc.backends.host.toolchain import find_compiler
+from optc.toolchain import find_compiler
 
 ALIGNMENT = 64
 _MOST_ARGUMENTS = 64

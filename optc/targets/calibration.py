@@ -6,7 +6,6 @@ import dataclasses
 import hashlib
 import json
 import os
-import shutil
 import subprocess
 import tempfile
 import time
@@ -16,6 +15,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from optc.errors import OptcError
+from optc.toolchain import find_compiler
 
 
 @dataclass(frozen=True)
@@ -48,17 +48,14 @@ def measure(*, vector_bytes: int, cores: int, cache_bytes: Sequence[int]) -> Mea
     Raises:
         OptcError: no C compiler, or the program failed.
     """
-    compiler = shutil.which(os.environ.get("CC", "cc")) or shutil.which("gcc") or shutil.which("clang")
-    if compiler is None:
-        raise OptcError("calibration needs a C compiler", hint="install gcc or clang, or set CC")
+    compiler = find_compiler()
     source = files("optc.targets").joinpath("calibrate.c").read_text(encoding="utf-8")
     beyond_caches = max([64 * 1024 * 1024, *(4 * each for each in cache_bytes[-1:])])
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder)
         (path / "calibrate.c").write_text(source, encoding="utf-8")
         flags = ["-O3", "-march=native", "-ffp-contract=fast", f"-DVECTOR_BYTES={vector_bytes}", "-pthread"]
-        build = [compiler, *flags, "calibrate.c", "-o", "calibrate"]
-        _checked(build, path, "the calibration program does not compile")
+        compiler.run([*flags, "calibrate.c", "-o", "calibrate"], path)
         sizes = [str(each // 2) for each in cache_bytes] + [str(beyond_caches)]
         output = _checked([str(path / "calibrate"), str(cores), *sizes], path, "the calibration program failed")
     flops, memory_all, *bandwidths = (float(word) for word in output.split())

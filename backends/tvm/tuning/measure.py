@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from optc.backends.host.toolchain import find_compiler
 from optc.backends.tvm.codegen import compile_kernels
 from optc.backends.tvm.group import Group
 from optc.backends.tvm.template import Choice, KernelDefinition
 from optc.targets.target import Target
+from optc.toolchain import find_compiler
 
 ALIGNMENT = 64
 ROUNDS = 9

@@ -67,7 +67,7 @@ def _packages() -> list[Finding]:
 
 
 def _compiler() -> Finding:
-    from optc.backends.host.toolchain import find_compiler
+    from optc.toolchain import find_compiler
 
     try:
         compiler = find_compiler()

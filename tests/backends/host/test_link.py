@@ -13,8 +13,7 @@ from pathlib import Path
 import pytest
 from native_kit import SLOT, chain, input_at, output_at, tensor, weighted_sum
 
-from optc import cache
-from optc.backends.host import toolchain
+from optc import cache, toolchain
 from optc.backends.host.entry import emit_entry
 from optc.backends.host.link import link, runtime_sources
 from optc.errors import OptcError
@@ -94,7 +93,7 @@ def test_no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(OptcError) as failure:
         toolchain.find_compiler()
     assert str(failure.value) == (
-        "no C compiler was found to link the native library\n"
+        "no C compiler was found\n"
         "  neither $CC nor cc, gcc, clang nor the Python package ziglang is there\n"
         "  hint: install gcc or clang, or run: pip install ziglang"
     )

@@ -1,4 +1,4 @@
-"""Find the C compiler that links artifacts: `$CC`, `cc`, `gcc`, `clang`, or the PyPI package ziglang."""
+"""Find the C compiler: `$CC`, `cc`, `gcc`, `clang`, or the PyPI package ziglang."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def _find(chosen: str, path: str) -> Compiler:
         # Without a choice zig compiles for this very CPU; the C runtime must run on the artifact's target.
         return _identify((sys.executable, "-m", "ziglang", "cc", "-mcpu=baseline"))
     raise OptcError(
-        "no C compiler was found to link the native library",
+        "no C compiler was found",
         why=f"neither $CC nor {', '.join(_SYSTEM_COMPILERS)} nor the Python package ziglang is there",
         hint="install gcc or clang, or run: pip install ziglang",
     )
