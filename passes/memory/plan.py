@@ -6,8 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from optc.passes.memory import greedy
+from optc.passes.memory.exact import pack
 
 ALIGNMENT = 64
+
+EXACT_NODES = 1_000_000
+"""Placements that the exact search may try before the best greedy plan stands: about a second."""
 
 
 @dataclass(frozen=True)
@@ -34,12 +38,19 @@ class MemoryPlan:
         arena_bytes: the extent of the arena.
         lower_bound: bytes live at once at the worst step: no plan of this order of steps can be smaller.
         solver: the name of the solver that found it.
+        least: no plan is smaller than this many bytes: the lower bound, or more where the exact search proved more.
     """
 
     offsets: tuple[int, ...]
     arena_bytes: int
     lower_bound: int
     solver: str
+    least: int
+
+    @property
+    def optimal(self) -> bool:
+        """Whether no smaller arena exists for these lifetimes."""
+        return self.arena_bytes == self.least
 
 
 Solver = Callable[[Sequence[Buffer]], list[int]]
@@ -53,14 +64,18 @@ SOLVERS: dict[str, Solver] = {
 }
 
 
-def plan_memory(buffers: Sequence[Buffer], *, alignment: int = ALIGNMENT) -> MemoryPlan:
+def plan_memory(
+    buffers: Sequence[Buffer], *, alignment: int = ALIGNMENT, exact_nodes: int = EXACT_NODES
+) -> MemoryPlan:
     """Place every buffer so that buffers which live at the same time do not overlap.
 
-    Each solver is asked in turn until one meets the lower bound; the smallest arena wins.
+    Each greedy solver is asked in turn until one meets the lower bound. Where none does, the exact search looks for
+    smaller arenas by bisection between the bound and the best of them.
 
     Args:
         buffers: sizes may be 0 (the offset is then 0).
         alignment: every offset is a multiple of it, and every size is rounded up to one.
+        exact_nodes: placements that the exact search may try in all.
 
     Returns:
         the plan; the same buffers give the same plan.
@@ -69,17 +84,55 @@ def plan_memory(buffers: Sequence[Buffer], *, alignment: int = ALIGNMENT) -> Mem
     indices = [index for index, each in enumerate(rounded) if each.size and each.start < each.end]
     problem = [rounded[index] for index in indices]
     bound = live_peak(problem)
-    best: tuple[int, list[int], str] | None = None
+    best = _greedy(problem, bound)
+    least = bound
+    if best.height > bound and exact_nodes > 0:
+        best, least = _exact(problem, best, bound, alignment, exact_nodes)
+    placed = dict(zip(indices, best.offsets, strict=True))
+    offsets = tuple(placed.get(index, 0) for index in range(len(buffers)))
+    return MemoryPlan(offsets, best.height, bound, best.solver, least)
+
+
+@dataclass(frozen=True)
+class _Found:
+    height: int
+    offsets: Sequence[int]
+    solver: str
+
+
+def _greedy(problem: Sequence[Buffer], bound: int) -> _Found:
+    best: _Found | None = None
     for name, solve in SOLVERS.items():
         offsets = solve(problem)
-        height = max((offset + each.size for offset, each in zip(offsets, problem, strict=True)), default=0)
-        if best is None or height < best[0]:
-            best = (height, offsets, name)
+        height = height_of(problem, offsets)
+        if best is None or height < best.height:
+            best = _Found(height, offsets, name)
         if height == bound:
             break
     assert best is not None
-    placed = dict(zip(indices, best[1], strict=True))
-    return MemoryPlan(tuple(placed.get(index, 0) for index in range(len(buffers))), best[0], bound, best[2])
+    return best
+
+
+def _exact(problem: Sequence[Buffer], best: _Found, bound: int, alignment: int, nodes: int) -> tuple[_Found, int]:
+    """A smaller plan than `best` if one is found, and the least height that is not ruled out."""
+    least = low = bound
+    while low < best.height and nodes > 0:
+        # The bound itself first: most networks reach it.
+        middle = bound if low == bound else (low + best.height) // 2 // alignment * alignment
+        packing = pack(problem, middle, nodes=nodes)
+        nodes -= max(1, packing.nodes)
+        if packing.offsets is not None:
+            best = _Found(height_of(problem, packing.offsets), packing.offsets, "exact")
+        else:
+            if packing.proven and low == least:
+                least = middle + alignment
+            low = middle + alignment
+    return best, least
+
+
+def height_of(buffers: Sequence[Buffer], offsets: Sequence[int]) -> int:
+    """Bytes up to the highest end of a buffer."""
+    return max((offset + each.size for offset, each in zip(offsets, buffers, strict=True)), default=0)
 
 
 def live_peak(buffers: Sequence[Buffer]) -> int:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from itertools import permutations
+from unittest.mock import ANY
 
+import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from optc.passes.memory.exact import Packing, pack
 from optc.passes.memory.greedy import place_in_order
 from optc.passes.memory.plan import SOLVERS, Buffer, live_peak, plan_memory
 
@@ -54,11 +57,50 @@ def test_plans_are_valid_and_bounded(buffers: list[Buffer]) -> None:
 
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(buffer_lists.filter(lambda buffers: len(buffers) <= 6))
-def test_plans_are_near_the_optimum_of_small_cases(buffers: list[Buffer]) -> None:
-    best = optimum(buffers)
+def test_plans_of_small_cases_are_optimal_and_say_so(buffers: list[Buffer]) -> None:
     plan = plan_memory(buffers)
-    assert plan.lower_bound <= best <= plan.arena_bytes
-    assert plan.arena_bytes <= best * 1.25
+    assert plan.arena_bytes == plan.least == optimum(buffers)
+    assert plan.optimal
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(buffer_lists.filter(lambda buffers: 0 < sum(each.size for each in buffers) and len(buffers) <= 6))
+def test_the_exact_search_fits_the_optimum_and_proves_that_less_is_impossible(buffers: list[Buffer]) -> None:
+    problem = [each for each in buffers if each.size]
+    best = optimum(problem)
+    found = pack(problem, best, nodes=100_000)
+    assert found.offsets is not None
+    assert_valid(problem, found.offsets, best)
+    assert pack(problem, best - 1, nodes=100_000) == Packing(None, True, ANY)
+
+
+def test_a_packing_that_no_greedy_order_finds() -> None:
+    """Sixty buffers cut out of a full rectangle, so that only a perfect packing fits."""
+    random = np.random.default_rng(3)
+    pieces = [(0, 40, 0, 40)]
+    while len(pieces) < 60:
+        start, end, low, high = pieces.pop(max(range(len(pieces)), key=lambda i: _area(pieces[i])))
+        if random.random() < (end - start) / (end - start + high - low):
+            cut = int(random.integers(start + 1, end))
+            pieces += [(start, cut, low, high), (cut, end, low, high)]
+        else:
+            level = int(random.integers(low + 1, high))
+            pieces += [(start, end, low, level), (start, end, level, high)]
+    buffers = [Buffer(start, end, 64 * (high - low)) for start, end, low, high in pieces]
+    assert plan_memory(buffers, exact_nodes=0).arena_bytes > 64 * 40
+    plan = plan_memory(buffers)
+    assert (plan.arena_bytes, plan.solver, plan.optimal) == (64 * 40, "exact", True)
+    assert_valid(buffers, plan.offsets, plan.arena_bytes)
+
+
+def _area(piece: tuple[int, int, int, int]) -> int:
+    start, end, low, high = piece
+    return (end - start) * (high - low)
+
+
+def test_a_search_without_nodes_claims_nothing() -> None:
+    buffers = [Buffer(0, 2, 64), Buffer(1, 3, 64)]
+    assert pack(buffers, 128, nodes=0) == Packing(None, False, ANY)
 
 
 def test_every_solver_is_valid() -> None:
