@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from optc.backends.interface import Kernel, Progress, silent
 from optc.backends.tvm import capability, kernel_cache
 from optc.backends.tvm import templates as _templates  # noqa: F401  (registers the templates)
+from optc.backends.tvm.acceptance import accepting_templates
 from optc.backends.tvm.compilation import Job, compile_jobs
 from optc.backends.tvm.group import Group
-from optc.backends.tvm.template import Choice, templates_for
+from optc.backends.tvm.template import Choice
 from optc.backends.tvm.tuning import choose
 from optc.backends.tvm.workload import Workload, kernel_key, workload_key
 from optc.ir.core import Operation
@@ -27,7 +28,7 @@ class TvmBackend:
 
     def refuses(self, group: Group, target: Target) -> str | None:
         """See KernelBackend.refuses."""
-        found = templates_for(group, target)
+        found = accepting_templates(workload_key(group, target), group, target)
         return found if isinstance(found, str) else None
 
     def kernels(
@@ -39,7 +40,7 @@ class TvmBackend:
         refusals: dict[str, str] = {}
         for key, group in zip(keys, groups, strict=True):
             if key not in workloads and key not in refusals:
-                found = templates_for(group, target)
+                found = accepting_templates(key, group, target)
                 if isinstance(found, str):
                     refusals[key] = found
                 else:

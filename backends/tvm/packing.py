@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -34,8 +35,14 @@ def _block(array: np.ndarray, parameters: Sequence[int]) -> np.ndarray:
 def _panels(array: np.ndarray, parameters: Sequence[int]) -> np.ndarray:
     """Cut the last axis into panels of a width, the last narrower, each stored by itself: (width,)."""
     (width,) = parameters
-    matrix = array.reshape(-1, array.shape[-1])
-    return np.concatenate([matrix[:, first : first + width].reshape(-1) for first in range(0, matrix.shape[1], width)])
+    whole = array.shape[-1] // width * width
+    packed = np.empty(array.size, array.dtype)
+    filled = math.prod(array.shape[:-1]) * whole
+    blocks = _block(array[..., :whole], (array.ndim - 1, width))
+    panels = packed[:filled].reshape(whole // width, *array.shape[:-1], width)
+    panels[...] = np.moveaxis(blocks, -2, 0)
+    packed[filled:].reshape(*array.shape[:-1], -1)[...] = array[..., whole:]
+    return packed
 
 
 STEPS: dict[str, Callable[[np.ndarray, Sequence[int]], np.ndarray]] = {

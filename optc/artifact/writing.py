@@ -31,6 +31,8 @@ HEADER = "optc_model.h"
 
 PLAN_SCHEMA = 1
 
+Piece = bytes | memoryview
+
 
 @dataclass(frozen=True)
 class Contents:
@@ -55,7 +57,7 @@ class Contents:
     host: HostRequirements
     library: bytes
     header: bytes
-    weights: Iterable[bytes]
+    weights: Iterable[Piece]
     module: str
     decisions: Mapping[str, Any] = field(default_factory=dict)
     fallbacks: Mapping[str, bytes] = field(default_factory=dict)
@@ -135,9 +137,9 @@ def write(folder: str | Path, contents: Contents) -> Path:
         return staging.commit()
 
 
-def _pieces(contents: Contents) -> dict[str, Iterable[bytes]]:
+def _pieces(contents: Contents) -> dict[str, Iterable[Piece]]:
     plan = {"schema": PLAN_SCHEMA, "program": program_to_json(contents.program), "decisions": contents.decisions}
-    files: dict[str, Iterable[bytes]] = {
+    files: dict[str, Iterable[Piece]] = {
         LIBRARY: [contents.library],
         HEADER: [contents.header],
         WEIGHTS: contents.weights,
@@ -173,7 +175,7 @@ def _manifest(contents: Contents, files: Mapping[str, FileEntry]) -> Manifest:
     )
 
 
-def _write_file(path: Path, pieces: Iterable[bytes]) -> FileEntry:
+def _write_file(path: Path, pieces: Iterable[Piece]) -> FileEntry:
     digest = hashlib.sha256()
     size = 0
     with open(path, "wb") as file:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -22,13 +21,16 @@ def aligned(size: int) -> int:
     return -(-size // ALIGNMENT) * ALIGNMENT
 
 
+_SAMPLED = 64  # bytes of an array, or up to twice as many, that tell it from most others
+
+
 @dataclass
 class Weights:
     """The weights file in the making: each distinct array is stored once, 64-byte aligned."""
 
-    chunks: list[bytes] = field(default_factory=list)
+    chunks: list[memoryview] = field(default_factory=list)
     size: int = 0
-    _places: dict[tuple[bytes, str], program.Location] = field(default_factory=dict)
+    _places: dict[tuple[str, int, bytes], list[tuple[np.ndarray, program.Location]]] = field(default_factory=dict)
     _by_constant: dict[tuple[int, str], program.Location] = field(default_factory=dict)
 
     def place(self, constant: np.ndarray, key: str = "", pack: object = None) -> program.Location:
@@ -37,16 +39,22 @@ class Weights:
         if known is not None:
             return known
         stored = np.ascontiguousarray(pack(constant) if callable(pack) else constant)
-        digest = hashlib.sha256(stored.reshape(-1).view(np.uint8).data)
-        identity = (digest.digest(), str(stored.dtype))
-        location = self._places.get(identity)
-        if location is None:
-            location = program.Location("weights", self.size, stored.nbytes)
-            padding = aligned(stored.nbytes) - stored.nbytes
-            self.chunks.append(stored.tobytes() + bytes(padding))
-            self.size += stored.nbytes + padding
-            self._places[identity] = location
+        location = self._store(stored.reshape(-1).view(np.uint8), str(stored.dtype))
         self._by_constant[(id(constant), key)] = location
+        return location
+
+    def _store(self, content: np.ndarray, dtype: str) -> program.Location:
+        """Append bytes unless they are there; those with the same sample are compared, which is cheaper than a hash."""
+        step = max(1, content.size // _SAMPLED)
+        alike = self._places.setdefault((dtype, content.size, content[::step].tobytes()), [])
+        for other, location in alike:
+            if np.array_equal(content, other):
+                return location
+        location = program.Location("weights", self.size, content.size)
+        padding = aligned(content.size) - content.size
+        self.chunks += [content.data, memoryview(bytes(padding))]
+        self.size += content.size + padding
+        alike.append((content, location))
         return location
 
 

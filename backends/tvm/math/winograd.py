@@ -89,6 +89,9 @@ def result_program(m: int) -> Program:
     return Program(n, tuple(combinations), tuple(results))
 
 
+_WINDOWS = 4096  # transformed at once, so that the exact factors stay in the cache
+
+
 @cache
 def weight_matrix(m: int) -> np.ndarray:
     """G: three weights to the m + 2 factors at the points, (m + 2, 3) in float64."""
@@ -103,8 +106,12 @@ def weight_matrix(m: int) -> np.ndarray:
 def transform_weights(weights: np.ndarray, m: int) -> np.ndarray:
     """(…, 3, 3) to (…, (m + 2)²): G g Gᵀ in float64, rounded once to the type of the weights."""
     factors = weight_matrix(m)
-    exact = np.einsum("ik,...kl,jl->...ij", factors, weights.astype(np.float64), factors)
-    return exact.reshape(*weights.shape[:-2], -1).astype(weights.dtype)
+    both = np.kron(factors, factors).T
+    windows = weights.reshape(-1, TAPS * TAPS)
+    transformed = np.empty((len(windows), both.shape[1]), weights.dtype)
+    for first in range(0, len(windows), _WINDOWS):
+        transformed[first : first + _WINDOWS] = windows[first : first + _WINDOWS].astype(np.float64) @ both
+    return transformed.reshape(*weights.shape[:-2], -1)
 
 
 @cache
