@@ -6,7 +6,7 @@ is evaluated where an element of the contraction lies in a register, and stored.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -62,20 +62,19 @@ class FusedContraction:
         anchor: the contraction.
     """
 
-    def __init__(self, group: Group, packed: dict[int, Sequence[int]] | None = None) -> None:
-        """`packed` gives the shapes of the constant inputs that are stored in another form than their type says."""
+    def __init__(
+        self, group: Group, packed: Mapping[int, Sequence[int]] | None = None, buffers: Sequence[Any] = ()
+    ) -> None:
+        """Make the buffers, or take those of the group's inputs and outputs from `buffers`.
+
+        `packed` gives the shapes of the constant inputs that are stored in another form than their type says.
+        """
         assert group.anchor is not None
         packed = packed or {}
         self.group = group
         self.anchor: Operation = group.anchor
-        self.inputs = [
-            loops.parameter(packed.get(i, value.tensor_type.stored_shape), value.dtype.numpy_name, f"in{i}")
-            for i, value in enumerate(group.body.inputs)
-        ]
-        self.outputs = [
-            loops.parameter(value.tensor_type.stored_shape, value.dtype.numpy_name, f"out{i}")
-            for i, value in enumerate(group.body.outputs)
-        ]
+        self.inputs = list(buffers[: len(group.body.inputs)]) or input_buffers(group, packed)
+        self.outputs = list(buffers[len(group.body.inputs) :]) or output_buffers(group)
         self._maps = _output_maps(group, self.anchor)
         self._accumulated: PrimExpr | None = None
         result = self.anchor.results[0]
@@ -128,6 +127,22 @@ class FusedContraction:
         from tvm import tirx
 
         return tirx.PrimFunc([*self.inputs, *self.outputs, *scratch], body)
+
+
+def input_buffers(group: Group, packed: Mapping[int, Sequence[int]]) -> list[Buffer]:
+    """Parameters for the inputs of a group; `packed` as for FusedContraction."""
+    return [
+        loops.parameter(packed.get(i, value.tensor_type.stored_shape), value.dtype.numpy_name, f"in{i}")
+        for i, value in enumerate(group.body.inputs)
+    ]
+
+
+def output_buffers(group: Group) -> list[Buffer]:
+    """Parameters for the outputs of a group."""
+    return [
+        loops.parameter(value.tensor_type.stored_shape, value.dtype.numpy_name, f"out{i}")
+        for i, value in enumerate(group.body.outputs)
+    ]
 
 
 def _stored(buffer: Buffer, value: Value) -> LogicalTensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from optc.backends.tvm.codegen import load_tvm
@@ -81,10 +82,28 @@ def _nest(extents: list[int], indices: tuple[Any, ...], body: Callable[[tuple[An
     return serial(extents[0], lambda index: _nest(extents[1:], (*indices, index), body), f"i{len(indices)}")
 
 
-def store(buffer: Buffer, value: PrimExpr, indices: Sequence[Index]) -> Stmt:
+@dataclass
+class View:
+    """A buffer that is addressed by other indices than its own.
+
+    Attributes:
+        buffer: what is read and stored to.
+        place: from the indices that are asked for to those of the buffer.
+    """
+
+    buffer: Buffer
+    place: Callable[[Sequence[Index]], tuple[Index, ...]]
+
+    def __getitem__(self, indices: Sequence[Index]) -> PrimExpr:
+        return self.buffer[self.place(indices)]
+
+
+def store(buffer: Buffer | View, value: PrimExpr, indices: Sequence[Index]) -> Stmt:
     """`buffer[indices] = value`."""
     from tvm import tirx
 
+    if isinstance(buffer, View):
+        buffer, indices = buffer.buffer, buffer.place(indices)
     return tirx.BufferStore(buffer, value, [constant(i) if isinstance(i, int) else i for i in indices])
 
 

@@ -6,6 +6,7 @@ shorten the loop over the kernel's rows, and columns outside are left out of the
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +14,11 @@ from optc.backends.tvm import loops
 from optc.backends.tvm.fused import FusedContraction, epilogue_refusal, static_refusal
 from optc.backends.tvm.group import Group
 from optc.backends.tvm.packing import Packing
-from optc.backends.tvm.template import KernelDefinition, Schedule, Template
+from optc.backends.tvm.template import Schedule
 from optc.backends.tvm.templates import epilogue
 from optc.backends.tvm.templates import register_tile as tiles
 from optc.backends.tvm.templates.operand import Operand, data_block
+from optc.backends.tvm.templates.rows import Geometry, Packed, RowNest, RowTemplate
 from optc.backends.tvm.templates.window import row_steps, row_tiles, window_of
 from optc.ir.core import Operation
 
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from optc.targets.target import Target
 
 
-class Conv2d(Template):
+class Conv2d(RowTemplate):
     """1-D and 2-D convolutions of one group with constant weights.
 
     Schedule: `columns` by `vectors` accumulators; `channels_outer` sweeps all rows with one tile of channels (its
@@ -70,23 +72,41 @@ class Conv2d(Template):
         ]
         return sorted(points, key=lambda point: self.estimate(group, point, target))
 
-    def build(self, group: Group, schedule: Schedule, target: Target) -> KernelDefinition:
+    def packed(self, group: Group, schedule: Schedule, target: Target) -> dict[int, Packed]:
+        conv, knobs = _anchor(group), dict(schedule)
+        data, weight = conv.operands[0], conv.operands[1]
+        assert data is not None and weight is not None
+        block, width = data_block(data, target), epilogue.padded_channels(group, target)
+        steps = -(-data.shape[1] // block) * block * math.prod(weight.shape[2:])
+        tile_width = min(tiles.lanes_of(target) * knobs["vectors"], width)
+        packing = pack_weights(tile_width, width, block, bool(knobs["taps_outer"]))
+        return {weight.index: Packed((width * steps,), packing)}
+
+    def geometry(self, group: Group, schedule: Schedule) -> Geometry:
+        window = window_of(_anchor(group))
+        assert window is not None
+        return Geometry(_anchor(group).results[0].shape[:1], window.rows)
+
+    def operand(self, fused: FusedContraction, target: Target) -> Operand:
+        data = fused.anchor.operands[0]
+        assert data is not None
+        return Operand(fused, data, data_block(data, target))
+
+    def nest(self, fused: FusedContraction, data: Operand, schedule: Schedule, target: Target) -> RowNest:
         knobs = dict(schedule)
-        conv = _anchor(group)
+        group, conv = fused.group, fused.anchor
         window = window_of(conv)
-        data_value, weight_value = conv.operands[0], conv.operands[1]
-        assert window is not None and data_value is not None and weight_value is not None
-        batch, channels = data_value.shape[:2]
+        weight_value = conv.operands[1]
+        assert window is not None and weight_value is not None
+        channels = data.value.shape[1]
         lanes = tiles.lanes_of(target)
         width, out_channels = epilogue.padded_channels(group, target), conv.results[0].shape[1]
         tile_width = min(lanes * knobs["vectors"], width)
         full, rest = out_channels // tile_width, width - out_channels // tile_width * tile_width
-        block = data_block(data_value, target)
+        block = data.block
         blocks, taps = -(-channels // block), window.rows.kernel * window.columns.kernel
         steps = blocks * taps * block
-        fused = FusedContraction(group, {weight_value.index: (width * steps,)})
         weights = fused.inputs[weight_value.index]
-        data = Operand(fused, data_value, block)
         bias = fused.optional(conv.operand(2))
         granule = epilogue.granule(group, lanes)
 
@@ -150,19 +170,12 @@ class Conv2d(Template):
                 lambda start, columns, interior: tile(n, channel, size, row, start, columns, interior),
             )
 
-        def task(n: Any, number: Any, row: Any) -> Stmt:
-            return tiles.either(number, full, rest, tile_width, lambda channel, size: row_of(n, channel, size, row))
+        def piece(lead: tuple[Any, ...], number: Any, row: Any) -> Stmt:
+            return tiles.either(
+                number, full, rest, tile_width, lambda channel, size: row_of(lead[0], channel, size, row)
+            )
 
-        count, rows = full + bool(rest), window.rows.out
-        seconds = self.estimate(group, schedule, target)
-        threads = tiles.worth_threads(seconds, target)
-        if knobs["channels_outer"]:
-            nest = loops.outer((batch, count, rows), lambda i: task(i[0], i[1], i[2]), threads=threads)
-        else:
-            nest = loops.outer((batch, rows, count), lambda i: task(i[0], i[2], i[1]), threads=threads)
-        body = loops.sequence([*data.fill(target, seconds), nest])
-        packing = pack_weights(tile_width, width, block, bool(knobs["taps_outer"]))
-        return KernelDefinition(fused.function(body, data.scratches), {weight_value.index: packing}, data.scratch_bytes)
+        return RowNest(full + bool(rest), bool(knobs["channels_outer"]), piece)
 
     def estimate(self, group: Group, schedule: Schedule, target: Target) -> float:
         knobs = dict(schedule)

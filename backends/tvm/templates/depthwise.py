@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from optc.backends.tvm import loops
 from optc.backends.tvm.fused import FusedContraction, epilogue_refusal, static_refusal
 from optc.backends.tvm.group import Group
 from optc.backends.tvm.packing import Packing
-from optc.backends.tvm.template import KernelDefinition, Schedule, Template
+from optc.backends.tvm.template import Schedule
 from optc.backends.tvm.templates import epilogue
 from optc.backends.tvm.templates import register_tile as tiles
 from optc.backends.tvm.templates.operand import Operand, block_of, data_block
+from optc.backends.tvm.templates.rows import Geometry, Packed, RowNest, RowTemplate
 from optc.backends.tvm.templates.window import row_steps, row_tiles, window_of
 from optc.ir.core import Operation
 
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from optc.targets.target import Target
 
 
-class Depthwise(Template):
+class Depthwise(RowTemplate):
     """1-D and 2-D convolutions with one filter for each channel, whose data is blocked by channels.
 
     Schedule: `columns` output columns a tile; `unrolled` writes out the kernel's columns, so that neighbouring outputs
@@ -70,19 +72,33 @@ class Depthwise(Template):
         ]
         return sorted(points, key=lambda point: self.estimate(group, point, target))
 
-    def build(self, group: Group, schedule: Schedule, target: Target) -> KernelDefinition:
+    def packed(self, group: Group, schedule: Schedule, target: Target) -> dict[int, Packed]:
+        data, weight = _anchor(group).operands[0], _anchor(group).operands[1]
+        assert data is not None and weight is not None
+        block = data_block(data, target)
+        packing = Packing((("reshape", (0, -1)), ("block", (0, block)), ("transpose", (0, 2, 1))))
+        shape = (-(-data.shape[1] // block), math.prod(weight.shape[2:]), block)
+        return {weight.index: Packed(shape, packing)}
+
+    def geometry(self, group: Group, schedule: Schedule) -> Geometry:
+        window = window_of(_anchor(group))
+        assert window is not None
+        return Geometry(_anchor(group).results[0].shape[:1], window.rows)
+
+    def operand(self, fused: FusedContraction, target: Target) -> Operand:
+        data = fused.anchor.operands[0]
+        assert data is not None
+        return Operand(fused, data, data_block(data, target))
+
+    def nest(self, fused: FusedContraction, data: Operand, schedule: Schedule, target: Target) -> RowNest:
         knobs = dict(schedule)
-        conv = _anchor(group)
+        group, conv = fused.group, fused.anchor
         window = window_of(conv)
-        data_value, weight_value = conv.operands[0], conv.operands[1]
-        assert window is not None and data_value is not None and weight_value is not None
-        batch, channels = data_value.shape[:2]
-        block = data_block(data_value, target)
-        taps = window.rows.kernel * window.columns.kernel
-        blocks = -(-channels // block)
-        fused = FusedContraction(group, {weight_value.index: (blocks, taps, block)})
+        weight_value = conv.operands[1]
+        assert window is not None and weight_value is not None
+        channels, block = data.value.shape[1], data.block
+        full, rest = divmod(channels, block)
         weights = fused.inputs[weight_value.index]
-        data = Operand(fused, data_value, block)
         bias = fused.optional(conv.operand(2))
         lanes = min(block, tiles.lanes_of(target))
         granule = epilogue.granule(group, lanes)
@@ -126,21 +142,16 @@ class Depthwise(Template):
                 lambda start, columns, interior: tile(n, first, valid, row, start, columns, interior),
             )
 
-        def task(indices: tuple[Any, ...]) -> Stmt:
-            n, number, row = indices
+        def piece(lead: tuple[Any, ...], number: Any, row: Any) -> Stmt:
             from tvm import tirx
 
-            full, rest = divmod(channels, block)
+            (n,) = lead
             if not rest:
                 return row_of(n, number, block, row)
             partial = row_of(n, full * block, rest, row)
             return tirx.IfThenElse(number < full, row_of(n, number, block, row), partial) if full else partial
 
-        seconds = self.estimate(group, schedule, target)
-        nest = loops.outer((batch, blocks, window.rows.out), task, threads=tiles.worth_threads(seconds, target))
-        body = loops.sequence([*data.fill(target, seconds), nest])
-        packing = Packing((("reshape", (0, -1)), ("block", (0, block)), ("transpose", (0, 2, 1))))
-        return KernelDefinition(fused.function(body, data.scratches), {weight_value.index: packing}, data.scratch_bytes)
+        return RowNest(full + bool(rest), True, piece)
 
     def estimate(self, group: Group, schedule: Schedule, target: Target) -> float:
         knobs = dict(schedule)

@@ -10,10 +10,12 @@ from optc.backends.tvm import loops
 from optc.backends.tvm.fused import FusedContraction, epilogue_refusal, static_refusal
 from optc.backends.tvm.group import Group
 from optc.backends.tvm.packing import Packing, Step
-from optc.backends.tvm.template import KernelDefinition, Schedule, Template
+from optc.backends.tvm.template import Schedule
 from optc.backends.tvm.templates import epilogue
 from optc.backends.tvm.templates import register_tile as tiles
 from optc.backends.tvm.templates.operand import Operand
+from optc.backends.tvm.templates.rows import Geometry, Packed, RowNest, RowTemplate
+from optc.backends.tvm.templates.window import Axis
 from optc.ir.core import Operation
 
 if TYPE_CHECKING:
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from optc.targets.target import Target
 
 
-class ConstantGemm(Template):
+class ConstantGemm(RowTemplate):
     """`onnx.MatMul` and `onnx.Gemm` whose right operand is a constant matrix; also with a single row.
 
     Schedule: `columns` rows of the left operand meet `vectors` vectors of the packed matrix in one tile; with
@@ -61,18 +63,37 @@ class ConstantGemm(Template):
         ]
         return sorted(points, key=lambda point: self.estimate(group, point, target))
 
-    def build(self, group: Group, schedule: Schedule, target: Target) -> KernelDefinition:
+    def packed(self, group: Group, schedule: Schedule, target: Target) -> dict[int, Packed]:
+        product = _anchor(group)
+        *_, columns, depth = _extents(group)
+        right = product.operands[1]
+        assert right is not None
+        width = _padded(columns, target)
+        tile_width = min(tiles.lanes_of(target) * dict(schedule)["vectors"], width)
+        packing = pack_matrix(tile_width, width, bool(product.attributes.get("transB", 0)))
+        return {right.index: Packed((width * depth,), packing)}
+
+    def geometry(self, group: Group, schedule: Schedule) -> Geometry:
+        batch, rows, *_ = _extents(group)
+        height = dict(schedule)["columns"]
+        pieces = -(-rows // height)
+        return Geometry(batch, Axis(pieces, pieces, 1), height)
+
+    def operand(self, fused: FusedContraction, target: Target) -> Operand:
+        left = fused.anchor.operands[0]
+        assert left is not None
+        return Operand(fused, left, 1)
+
+    def nest(self, fused: FusedContraction, data: Operand, schedule: Schedule, target: Target) -> RowNest:
         knobs = dict(schedule)
-        product, lanes = _anchor(group), tiles.lanes_of(target)
-        batch, rows, columns, depth = _extents(group)
-        left, right = product.operands[0], product.operands[1]
-        assert left is not None and right is not None
+        group, product, lanes = fused.group, fused.anchor, tiles.lanes_of(target)
+        _, rows, columns, depth = _extents(group)
+        right = product.operands[1]
+        assert right is not None
         width = _padded(columns, target)
         tile_width = min(lanes * knobs["vectors"], width)
         full, rest = columns // tile_width, width - columns // tile_width * tile_width
-        fused = FusedContraction(group, {right.index: (width * depth,)})
         weights = fused.inputs[right.index]
-        data = Operand(fused, left, 1)
         added = fused.optional(product.operand(2))
         alpha, beta = (float(product.attributes.get(name, 1.0)) for name in ("alpha", "beta"))  # type: ignore[arg-type]
         transposed = bool(product.attributes.get("transA", 0))
@@ -108,7 +129,7 @@ class ConstantGemm(Template):
                 reduction, finish, lambda *_: None, valid, granule, staged=epilogue.is_long(group) and count > 1
             )
 
-        def task(lead: tuple[Any, ...], row_tile: Any, column_tile: Any) -> Stmt:
+        def piece(lead: tuple[Any, ...], column_tile: Any, row_tile: Any) -> Stmt:
             return tiles.either(
                 column_tile,
                 full,
@@ -123,16 +144,7 @@ class ConstantGemm(Template):
                 ),
             )
 
-        row_tiles, column_tiles = row_full + bool(row_rest), full + bool(rest)
-        seconds = self.estimate(group, schedule, target)
-        threads = tiles.worth_threads(seconds, target)
-        if knobs["channels_outer"]:
-            nest = loops.outer((*batch, column_tiles, row_tiles), lambda i: task(i[:-2], i[-1], i[-2]), threads=threads)
-        else:
-            nest = loops.outer((*batch, row_tiles, column_tiles), lambda i: task(i[:-2], i[-2], i[-1]), threads=threads)
-        body = loops.sequence([*data.fill(target, seconds), nest])
-        packing = pack_matrix(tile_width, width, bool(product.attributes.get("transB", 0)))
-        return KernelDefinition(fused.function(body, data.scratches), {right.index: packing}, data.scratch_bytes)
+        return RowNest(full + bool(rest), bool(knobs["channels_outer"]), piece)
 
     def estimate(self, group: Group, schedule: Schedule, target: Target) -> float:
         knobs = dict(schedule)
