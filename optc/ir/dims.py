@@ -11,28 +11,41 @@ if TYPE_CHECKING:
     import sympy
 
 
+_NAME = re.compile("[A-Za-z_][A-Za-z0-9_]*")
+
+
 class SymbolicDim:
     """A dimension that is known only when the model runs, as a canonical expression over named symbols.
 
     Two dimensions are equal when their expanded expressions are. Arithmetic with ints and other dimensions
-    gives a plain int where the symbols cancel. The algebra is sympy's; all symbols are positive integers.
+    gives a plain int where the symbols cancel. The algebra is sympy's, which is imported when there is some to do; all
+    symbols are positive integers.
     """
 
-    __slots__ = ("expression",)
+    __slots__ = ("_content",)
 
-    def __init__(self, expression: sympy.Expr) -> None:
-        self.expression = expression
+    def __init__(self, content: sympy.Expr | str) -> None:
+        """From an expanded expression, or from the name of a symbol."""
+        self._content = content
+
+    @property
+    def expression(self) -> sympy.Expr:
+        return _symbol(self._content) if isinstance(self._content, str) else self._content
 
     def __str__(self) -> str:
-        return str(self.expression)
+        return str(self._content)
 
     __repr__ = __str__
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, SymbolicDim) and self.expression == other.expression
+        if not isinstance(other, SymbolicDim):
+            return False
+        if isinstance(self._content, str) and isinstance(other._content, str):
+            return self._content == other._content
+        return bool(self.expression == other.expression)
 
     def __hash__(self) -> int:
-        return hash(self.expression)
+        return hash(str(self))
 
     def __add__(self, other: Dim) -> Dim:
         return _simplified(self.expression + _expression(other))
@@ -62,10 +75,14 @@ class SymbolicDim:
     @property
     def symbols(self) -> tuple[str, ...]:
         """The names of the symbols that occur, sorted."""
+        if isinstance(self._content, str):
+            return (self._content,)
         return tuple(sorted(symbol.name for symbol in self.expression.free_symbols))
 
     def bind(self, values: Mapping[str, int]) -> Dim:
         """Replace symbols by ints; the result is an int when none is left."""
+        if isinstance(self._content, str):
+            return values.get(self._content, self)
         return _simplified(self.expression.subs({_symbol(name): value for name, value in values.items()}))
 
 
@@ -100,7 +117,7 @@ def _simplified(expression: sympy.Expr) -> Dim:
 def symbol(name: str) -> SymbolicDim:
     """The dimension called `name`; characters that the text form cannot hold become underscores."""
     clean = re.sub(r"[^A-Za-z0-9_]", "_", name) or "_"
-    return SymbolicDim(_symbol(clean if clean[0].isalpha() or clean[0] == "_" else f"_{clean}"))
+    return SymbolicDim(clean if clean[0].isalpha() or clean[0] == "_" else f"_{clean}")
 
 
 def parse_dim(text: str) -> Dim:
@@ -109,6 +126,8 @@ def parse_dim(text: str) -> Dim:
     Raises:
         ValueError: the text is no arithmetic expression over names and integers.
     """
+    if _NAME.fullmatch(text):
+        return SymbolicDim(text)
     from optc.ir.dim_parser import parse_expression
 
     dim = _simplified(parse_expression(text, _symbol))

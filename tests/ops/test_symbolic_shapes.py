@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from graph_kit import Builder, shown
@@ -9,6 +12,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from optc.ir.core import Graph, Module
+from optc.ir.dims import parse_dim
 from optc.ir.types import TensorType
 from optc.ops.inference import bind_dims, infer_types
 
@@ -162,3 +166,13 @@ def test_mixed_element_types_are_refused() -> None:
     b = Builder(x="2")
     with pytest.raises(ValueError, match="its inputs have the element types f32 and i64, which must be the same"):
         b("Add", b.input("x"), b.constant([1]))
+
+
+def test_a_plain_name_needs_no_algebra_and_equals_its_expression() -> None:
+    program = "import sys; from optc.ir.dims import parse_dim; d = parse_dim('n'); assert d.bind({'n': 3}) == 3"
+    subprocess.run([sys.executable, "-c", f"{program}; assert 'sympy' not in sys.modules"], check=True)
+    name = parse_dim("n")
+    assert not isinstance(name, int)
+    worked_out = (name + 1) - 1
+    assert name == worked_out and worked_out == name and hash(name) == hash(worked_out)
+    assert name != parse_dim("m") and name.bind({"m": 2}) == worked_out

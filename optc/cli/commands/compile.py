@@ -13,7 +13,7 @@ from optc.cli.output import Progress, emit_facts, emit_json
 from optc.cli.parameters import common, dim_option, shape_option, threads_option, unique
 from optc.cli.summary import artifact_facts, artifact_record
 
-MEASURE_SECONDS = 0.5
+MEASURE_SECONDS = 0.3
 
 
 @click.command("compile")
