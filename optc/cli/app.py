@@ -21,6 +21,7 @@ COMMANDS: dict[str, str] = {
     "profile": "Show the time and efficiency of each step of an artifact.",
     "verify": "Compare an artifact's outputs with those of the source model.",
     "inspect": "Show what a model or an artifact holds and costs.",
+    "memory": "Solve and check memory plans, and draw an artifact's.",
     "opt": "Run passes over a model or IR text and write the IR.",
     "passes": "List the passes and their options.",
     "targets": "List the targets, and measure this machine.",

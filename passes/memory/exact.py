@@ -94,7 +94,7 @@ class _Problem:
         np.add.at(live, self.first, self.size)
         np.subtract.at(live, self.last, self.size)
         live = np.cumsum(live)
-        load = np.array([live[f:l].max() for f, l in zip(self.first, self.last, strict=True)], np.float64)
+        load = np.array([live[a:b].max() for a, b in zip(self.first, self.last, strict=True)], np.float64)
         area = width * self.size
         self._orders = ((load, width, area), (load, area, width), (width, load, area))
 
@@ -105,11 +105,10 @@ class _Problem:
         while True:
             for keys in self._orders:
                 # The first key decides alone where it differs; only the ones that break its ties are disturbed.
-                noise = [1.0, *(np.exp(random.normal(0.0, spread, len(self.size))) for _ in keys[1:])]
+                noise = [np.exp(random.normal(0.0, spread, len(self.size))) for _ in keys[1:]]
+                disturbed = [keys[0], *(key * each for key, each in zip(keys[1:], noise, strict=True))]
                 ranks = np.empty(len(self.size), np.int32)
-                ranks[np.lexsort([-key * each for key, each in zip(keys, noise, strict=True)][::-1])] = np.arange(
-                    len(self.size), dtype=np.int32
-                )
+                ranks[np.lexsort([-key for key in reversed(disturbed)])] = np.arange(len(self.size), dtype=np.int32)
                 yield ranks
             spread = SPREAD
 

@@ -65,16 +65,23 @@ SOLVERS: dict[str, Solver] = {
 
 
 def plan_memory(
-    buffers: Sequence[Buffer], *, alignment: int = ALIGNMENT, exact_nodes: int = EXACT_NODES
+    buffers: Sequence[Buffer],
+    *,
+    alignment: int = ALIGNMENT,
+    capacity: int | None = None,
+    exact_nodes: int = EXACT_NODES,
 ) -> MemoryPlan:
     """Place every buffer so that buffers which live at the same time do not overlap.
 
     Each greedy solver is asked in turn until one meets the lower bound. Where none does, the exact search looks for
-    smaller arenas by bisection between the bound and the best of them.
+    smaller arenas: one that fits the capacity where there is one, else the least, by bisection between the bound and
+    the best of them.
 
     Args:
         buffers: sizes may be 0 (the offset is then 0).
         alignment: every offset is a multiple of it, and every size is rounded up to one.
+        capacity: bytes that are enough; None for as few as possible. Where they are not reached the best plan is
+            returned all the same.
         exact_nodes: placements that the exact search may try in all.
 
     Returns:
@@ -86,8 +93,10 @@ def plan_memory(
     bound = live_peak(problem)
     best = _greedy(problem, bound)
     least = bound
-    if best.height > bound and exact_nodes > 0:
-        best, least = _exact(problem, best, bound, alignment, exact_nodes)
+    enough = bound if capacity is None else max(bound, capacity // alignment * alignment)
+    if best.height > enough:
+        best, ruled_out = _exact(problem, best, enough, alignment, exact_nodes)
+        least = max(least, ruled_out)
     placed = dict(zip(indices, best.offsets, strict=True))
     offsets = tuple(placed.get(index, 0) for index in range(len(buffers)))
     return MemoryPlan(offsets, best.height, bound, best.solver, least)
@@ -113,20 +122,24 @@ def _greedy(problem: Sequence[Buffer], bound: int) -> _Found:
     return best
 
 
-def _exact(problem: Sequence[Buffer], best: _Found, bound: int, alignment: int, nodes: int) -> tuple[_Found, int]:
-    """A smaller plan than `best` if one is found, and the least height that is not ruled out."""
-    least = low = bound
+def _exact(
+    problem: Sequence[Buffer], best: _Found, enough: int, alignment: int, nodes: int
+) -> tuple[_Found, int]:
+    """A smaller plan than `best` if one is found; and the least height that is not ruled out, 0 if none was tried.
+
+    Half of what is left of `nodes` is spent on each height.
+    """
+    least, low = 0, enough
     while low < best.height and nodes > 0:
-        # The bound itself first: most networks reach it.
-        middle = bound if low == bound else (low + best.height) // 2 // alignment * alignment
-        packing = pack(problem, middle, nodes=nodes)
+        height = enough if low == enough else (low + best.height) // 2 // alignment * alignment
+        packing = pack(problem, height, nodes=(nodes + 1) // 2)
         nodes -= max(1, packing.nodes)
         if packing.offsets is not None:
             best = _Found(height_of(problem, packing.offsets), packing.offsets, "exact")
-        else:
-            if packing.proven and low == least:
-                least = middle + alignment
-            low = middle + alignment
+            continue
+        if packing.proven and low == max(least, enough):
+            least = height + alignment
+        low = height + alignment
     return best, least
 
 

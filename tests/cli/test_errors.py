@@ -7,9 +7,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
-from optc.cli.app import COMMANDS, run
+from optc.cli.app import COMMANDS, cli, run
 from optc.errors import InternalError, LimitError, ModelError, OptcError, UsageError, VerificationFailed
 from optc.passes import registry
 
@@ -168,8 +169,19 @@ def test_help_documents_every_exit_code(capsys: Capture) -> None:
     assert all(f"  {name} " in out and text in out for name, text in COMMANDS.items())
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+def commands() -> list[str]:
+    """All that can be run, those of groups with the group's name."""
+    context = click.Context(cli)
+    found = []
+    for name in COMMANDS:
+        command = cli.get_command(context, name)
+        inner = command.list_commands(context) if isinstance(command, click.Group) else None
+        found += [name] if inner is None else [f"{name} {each}" for each in inner]
+    return found
+
+
+@pytest.mark.parametrize("name", commands())
 def test_every_command_has_help_json_and_verbose(name: str, capsys: Capture) -> None:
-    assert run([name, "--help"]) == 0
+    assert run([*name.split(), "--help"]) == 0
     out = capsys.readouterr().out
     assert out.startswith(f"Usage: optc {name}") and "--json" in out and "--verbose" in out
