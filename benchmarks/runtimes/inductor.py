@@ -1,0 +1,67 @@
+"""torch.compile's backend Inductor: weights frozen, compiled ahead of time, so that no Python guard is in the way."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.runtimes.peer import Peer, Run, Subject
+from benchmarks.torch_models import import_timm
+from benchmarks.zoo import ZOO
+
+
+class Inductor(Peer):
+    """The zoo's own PyTorch module where it has one, else the ONNX file through onnx2torch.
+
+    With frozen weights Inductor itself turns convolutions to channels-last.
+    """
+
+    name = "inductor"
+    package = "torch"
+    by_threads = True
+    environment = {"OMP_NUM_THREADS": "{threads}"}  # noqa: RUF012
+
+    def prepare(self, subject: Subject, folder: Path) -> None:
+        import torch
+        import torch._inductor.config
+
+        torch.set_num_threads(subject.threads)
+        example = tuple(map(torch.from_numpy, subject.inputs.values()))
+        torch._inductor.config.freezing = True
+        torch._inductor.config.worker_start_method = "subprocess"
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            program = torch.export.export(_module(subject), example)
+            torch._inductor.aoti_compile_and_package(program, package_path=str(folder / "model.pt2"))
+
+    def load(self, subject: Subject, folder: Path) -> Run:
+        import torch
+
+        torch.set_num_threads(subject.threads)
+        torch.set_grad_enabled(False)
+        compiled = torch._inductor.aoti_load_package(str(folder / "model.pt2"))
+        example = tuple(map(torch.from_numpy, subject.inputs.values()))
+
+        def run() -> list[np.ndarray]:
+            return [each.numpy() for each in _tensors(compiled(*example))]
+
+        return run
+
+
+def _module(subject: Subject) -> Any:
+    import torch
+
+    build = ZOO[subject.name].module
+    if build is not None:
+        return build(subject.packages).eval()
+    import_timm(subject.packages)  # onnx2torch imports torchvision too
+    import onnx2torch
+
+    return onnx2torch.convert(str(subject.model)).eval().to(torch.device("cpu"))
+
+
+def _tensors(result: Any) -> list[Any]:
+    return list(result) if isinstance(result, (list, tuple)) else [result]
