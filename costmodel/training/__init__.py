@@ -1,0 +1,1 @@
+"""The training run: configuration, checkpoints, resumption, early stopping and logs."""
