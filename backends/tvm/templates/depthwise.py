@@ -83,7 +83,7 @@ class Depthwise(RowTemplate):
     def geometry(self, group: Group, schedule: Schedule) -> Geometry:
         window = window_of(_anchor(group))
         assert window is not None
-        return Geometry(_anchor(group).results[0].shape[:1], window.rows)
+        return Geometry(_anchor(group).results[0].shape[:1], window.rows, 2)
 
     def operand(self, fused: FusedContraction, target: Target) -> Operand:
         data = fused.anchor.operands[0]

@@ -77,7 +77,7 @@ class ConstantGemm(RowTemplate):
         batch, rows, *_ = _extents(group)
         height = dict(schedule)["columns"]
         pieces = -(-rows // height)
-        return Geometry(batch, Axis(pieces, pieces, 1), height)
+        return Geometry(batch, Axis(pieces, pieces, 1), len(batch), height)
 
     def operand(self, fused: FusedContraction, target: Target) -> Operand:
         left = fused.anchor.operands[0]

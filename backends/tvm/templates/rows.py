@@ -37,11 +37,13 @@ class Geometry:
     Attributes:
         lead: extents of the axes before the rows.
         rows: the pieces along the rows of the result, and which rows of the data each reads.
+        axis: the axis of the result along which the rows lie; in the data it is the same.
         height: rows of the result, and of the data, in a piece.
     """
 
     lead: tuple[int, ...]
     rows: Axis
+    axis: int
     height: int = 1
 
 
