@@ -5,14 +5,12 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Sequence
-from importlib import import_module
 
 import click
 
 from optc import __version__
 from optc.cli import failures
-from optc.errors import UsageError
-from optc.ir.source import near
+from optc.cli.lazy import LazyGroup
 
 COMMANDS: dict[str, str] = {
     "compile": "Compile a model into a native, verified artifact.",
@@ -24,6 +22,7 @@ COMMANDS: dict[str, str] = {
     "memory": "Solve and check memory plans, and draw an artifact's.",
     "opt": "Run passes over a model or IR text and write the IR.",
     "passes": "List the passes and their options.",
+    "costmodel": "Train, judge, list and use learned predictors of latency.",
     "targets": "List the targets, and measure this machine.",
     "doctor": "Show what optc finds on this machine.",
 }
@@ -39,24 +38,13 @@ Exit codes:
 """
 
 
-class LazyGroup(click.Group):
-    """A group whose commands are imported when they run, not when help lists them."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
-            hint = near(cmd_name, COMMANDS) or "optc --help lists the commands"
-            raise UsageError(f"no command is called '{cmd_name}'", hint=hint)
-        return import_module(f"optc.cli.commands.{cmd_name}").command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
-
-
-@click.group(cls=LazyGroup, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=LazyGroup,
+    catalog=COMMANDS,
+    package="optc.cli.commands",
+    epilog=EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(__version__, message="optc %(version)s")
 def cli() -> None:
     """Compile trained models into fast, verified native code that needs nothing on the device.
