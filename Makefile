@@ -21,9 +21,14 @@ lint: $(VENV)/.test ## style, types, and the direction of imports
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(VENV)/.bench ## optc beside its peers on the model zoo
-	$(BIN)/python benchmarks/zoo.py --build --out build/zoo
-	$(BIN)/python benchmarks/peers.py --zoo build/zoo
+bench: $(VENV)/.bench ## measure everything on the model zoo and write benchmarks/RESULTS.md; leave the machine alone
+	test -f build/zoo/manifest.json || $(BIN)/python benchmarks/zoo.py --build --out build/zoo
+	$(BIN)/python benchmarks/peers.py --zoo build/zoo --prepare
+	$(BIN)/python benchmarks/peers.py --zoo build/zoo --out build/bench/peers --resume
+	$(BIN)/python benchmarks/tune_zero.py --zoo build/zoo --out build/bench/tune_zero --resume
+	$(BIN)/python benchmarks/entry_overhead.py --out build/bench/entry_overhead
+	$(BIN)/python benchmarks/compile_zoo.py --zoo build/zoo --out build/bench/compile_zoo
+	$(BIN)/python benchmarks/report.py --figures build/bench --out benchmarks/RESULTS.md
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -37,7 +42,7 @@ $(VENV)/.test: pyproject.toml constraints.txt | $(BIN)/python
 	touch $@ $(VENV)/.demo
 
 $(VENV)/.bench: pyproject.toml constraints.txt | $(BIN)/python
-	$(PIP) -e '.[torch]'
+	$(PIP) -e '.[bench]'
 	touch $@
 
 clean:

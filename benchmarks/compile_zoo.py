@@ -17,6 +17,12 @@ import tempfile
 import time
 from pathlib import Path
 
+ROOT = Path(__file__).resolve().parent.parent
+if str(ROOT) not in sys.path:
+    sys.path.insert(0, str(ROOT))
+
+from benchmarks.tables import table  # noqa: E402
+
 
 def children(process: int) -> list[int]:
     """A process and all its descendants."""
@@ -82,31 +88,35 @@ def main() -> None:
                 "cold": compile_once(model, shapes, output, cache),
                 "cached": compile_once(model, shapes, output, cache),
             }
-        print(row_text(name, rows[name]), flush=True)
-    if arguments.out:
-        arguments.out.parent.mkdir(parents=True, exist_ok=True)
-        arguments.out.with_suffix(".json").write_text(json.dumps(rows, indent=1))
-        header = (
-            "| model | cold s | cached s | peak MB | of 4× model + 500 MB | native FLOPs | native nodes | error |\n"
-        )
-        lines = [row_text(name, row) for name, row in rows.items()]
-        arguments.out.with_suffix(".md").write_text(header + "|---" * 8 + "|\n" + "\n".join(lines) + "\n")
+        print(" | ".join(cells(name, rows[name])), flush=True)
+        if arguments.out:
+            arguments.out.parent.mkdir(parents=True, exist_ok=True)
+            arguments.out.with_suffix(".json").write_text(json.dumps(rows, indent=1))
+            arguments.out.with_suffix(".md").write_text(markdown(rows))
 
 
-def row_text(name: str, row: dict) -> str:
+def markdown(rows: dict[str, dict]) -> str:
+    """The table."""
+    columns = ("cold s", "cached s", "peak MB", "of 4× model + 500 MB", "native FLOPs", "native nodes", "error")
+    return (
+        "Memory is the peak of the process and its children; its limit is 4 times the model's size and 500 MB.\n\n"
+        + table(["model", *columns], [cells(name, row) for name, row in rows.items()])
+    )
+
+
+def cells(name: str, row: dict) -> list[str]:
     """One line of the table."""
     cold, result = row["cold"], row["cold"]["result"]
     if cold["exit_code"]:
-        return f"| {name} | exit code {cold['exit_code']} |"
+        return [name, f"exit code {cold['exit_code']}"]
     manifest = result.get("manifest", result)
     outputs = (manifest.get("verification") or {}).get("outputs") or []
     error = max((each["relative"] or 0.0 for each in outputs), default=float("nan"))
     limit = 4 * row["model_bytes"] + 500e6
     cost = manifest["cost"]
-    return (
-        f"| {name} | {cold['seconds']:.1f} | {row['cached']['seconds']:.1f} | {cold['peak_bytes'] / 1e6:.0f} "
-        f"| {cold['peak_bytes'] / limit:.0%} | {cost['native_flops']:.1%} | {cost['native_nodes']:.1%} | {error:.1e} |"
-    )
+    seconds = [f"{row[kind]['seconds']:.1f}" for kind in ("cold", "cached")]
+    peak = [f"{cold['peak_bytes'] / 1e6:.0f}", f"{cold['peak_bytes'] / limit:.0%}"]
+    return [name, *seconds, *peak, f"{cost['native_flops']:.1%}", f"{cost['native_nodes']:.1%}", f"{error:.1e}"]
 
 
 if __name__ == "__main__":

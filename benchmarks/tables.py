@@ -32,12 +32,9 @@ def relative_error(ours: np.ndarray, reference: np.ndarray) -> float:
         return float(np.mean(ours != reference))
     if not np.array_equal(np.isfinite(ours), np.isfinite(reference)):
         return math.inf
-    finite = np.isfinite(reference)
-    if not finite.any():
-        return 0.0
-    return float(np.max(np.abs(ours - reference), where=finite, initial=0.0)) / (
-        float(np.max(np.abs(reference), where=finite, initial=0.0)) or 1.0
-    )
+    ours, reference = (each[np.isfinite(reference)] for each in (ours, reference))
+    scale = float(np.max(np.abs(reference), initial=0.0)) or 1.0
+    return float(np.max(np.abs(ours - reference), initial=0.0)) / scale
 
 
 def best_peer(row: Mapping[str, Any], peers: Sequence[str]) -> tuple[str, float] | None:

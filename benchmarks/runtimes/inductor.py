@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.runtimes.peer import Peer, Run, Subject
+from benchmarks.runtimes.peer import Peer, Run, Subject, bound
 from benchmarks.torch_models import import_timm
 from benchmarks.zoo import ZOO
 
 
 class Inductor(Peer):
-    """The zoo's own PyTorch module where it has one, else the ONNX file through onnx2torch.
+    """The zoo's own PyTorch module where it has one, else the ONNX file, folded, through onnx2torch.
 
     With frozen weights Inductor itself turns convolutions to channels-last.
     """
@@ -34,7 +34,7 @@ class Inductor(Peer):
         torch._inductor.config.worker_start_method = "subprocess"
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            program = torch.export.export(_module(subject), example)
+            program = torch.export.export(_module(subject, folder), example)
             torch._inductor.aoti_compile_and_package(program, package_path=str(folder / "model.pt2"))
 
     def load(self, subject: Subject, folder: Path) -> Run:
@@ -51,16 +51,17 @@ class Inductor(Peer):
         return run
 
 
-def _module(subject: Subject) -> Any:
-    import torch
-
+def _module(subject: Subject, folder: Path) -> Any:
     build = ZOO[subject.name].module
     if build is not None:
         return build(subject.packages).eval()
     import_timm(subject.packages)  # onnx2torch imports torchvision too
     import onnx2torch
 
-    return onnx2torch.convert(str(subject.model)).eval().to(torch.device("cpu"))
+    bound(subject, folder / "bound.onnx")
+    module = onnx2torch.convert(str(folder / "bound.onnx")).eval()
+    (folder / "bound.onnx").unlink()
+    return module
 
 
 def _tensors(result: Any) -> list[Any]:

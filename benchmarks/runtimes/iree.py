@@ -6,9 +6,8 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import onnx
 
-from benchmarks.runtimes.peer import Peer, Run, Subject, call
+from benchmarks.runtimes.peer import Peer, Run, Subject, bound, call
 
 
 class Iree(Peer):
@@ -17,12 +16,7 @@ class Iree(Peer):
     optional = True
 
     def prepare(self, subject: Subject, folder: Path) -> None:
-        model = onnx.load(str(subject.model))
-        for value in model.graph.input:
-            if value.name in subject.inputs:
-                for dim, extent in zip(value.type.tensor_type.shape.dim, subject.inputs[value.name].shape, strict=True):
-                    dim.dim_value = extent
-        onnx.save(model, str(folder / "bound.onnx"))
+        bound(subject, folder / "bound.onnx")
         tools = Path(sys.executable).parent
         call([str(tools / "iree-import-onnx"), "bound.onnx", "-o", "model.mlir", "--opset-version", "17"], folder)
         flags = ["--iree-hal-target-device=local", "--iree-hal-local-target-device-backends=llvm-cpu"]
