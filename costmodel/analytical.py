@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from optc.costmodel.blocks import bandwidth, block_seconds, stage_cost, stages_of
 from optc.costmodel.interface import Candidate, Estimate
 from optc.ir.core import Operation, Value
 from optc.ir.types import TensorType
@@ -94,21 +95,37 @@ class _Batch:
     def estimate(self, candidate: Candidate) -> Estimate:
         """A kernel's estimate: its loop nests one after the other, and the launch."""
         seconds = self.target.launch_seconds
-        nests = _nests(candidate)
+        stages = stages_of(candidate)
+        if stages is not None:
+            seconds += self._block_seconds(stages, candidate)
+        nests = _nests(candidate) if stages is None else []
         for nest in nests:
             seconds += self._nest_seconds(nest)
-        seconds += self.target.launch_seconds * (len(nests) - 1)
+        seconds += self.target.launch_seconds * max(0, len(nests) - 1)
         flops = sum(self._operation(operation)[0] for operation in candidate.operations)
         moved = sum(map(self._bytes_of, candidate.inputs)) + sum(map(self._bytes_of, candidate.outputs))
         return Estimate(seconds, seconds / _RELATIVE_ERROR, seconds * _RELATIVE_ERROR, moved, flops, "roofline")
 
     def _nest_seconds(self, nest: Candidate) -> float:
-        target = self.target
-        times = _evaluations(nest.operations)
-        arithmetic = sum(self._operation(operation)[1] * times[operation] for operation in nest.operations)
+        arithmetic = self._arithmetic(nest)
         moved = sum(map(self._bytes_of, nest.inputs)) + sum(map(self._bytes_of, nest.outputs))
-        memory = moved / _bandwidth(moved, target)
-        one_core = max(arithmetic, memory) + _OVERLAP_LOSS * min(arithmetic, memory)
+        memory = moved / bandwidth(moved, self.target)
+        return self._on_threads(max(arithmetic, memory) + _OVERLAP_LOSS * min(arithmetic, memory), moved)
+
+    def _block_seconds(self, stages: Sequence[Candidate], block: Candidate) -> float:
+        """A block's stages, one tile after the other."""
+        costs = [stage_cost(stage, block, self._arithmetic(stage)) for stage in stages]
+        moved = sum(map(self._bytes_of, block.inputs)) + sum(map(self._bytes_of, block.outputs))
+        return self._on_threads(block_seconds(costs, self.target, self.threads, _OVERLAP_LOSS), moved)
+
+    def _arithmetic(self, nest: Candidate) -> float:
+        """Seconds of one core for what a nest computes."""
+        times = _evaluations(nest.operations)
+        return sum(self._operation(operation)[1] * times[operation] for operation in nest.operations)
+
+    def _on_threads(self, one_core: float, moved: int) -> float:
+        """The time of what takes one core `one_core` seconds, where threads share it if that pays."""
+        target = self.target
         if self.threads == 1:
             return one_core
         beyond = not target.caches or moved > target.caches[-1].bytes
@@ -227,17 +244,6 @@ def _fills_registers(operation: Operation, kind: Kind, target: Target) -> bool:
     if kind is Kind.WINDOW or is_depthwise(operation):
         values += operation.present_operands[:1]
     return all(value.tensor_type.layout.blocks for value in values)
-
-
-def _bandwidth(working_set: int, target: Target) -> float:
-    """Bytes a second of one core for a working set: that of the smallest cache that holds it.
-
-    L1 is left out: what a kernel reads was written by another one and has usually left L1.
-    """
-    for cache in target.caches[1:]:
-        if working_set <= cache.bytes:
-            return cache.bandwidth
-    return target.memory_bandwidth or 1e9
 
 
 def _scatters(operation: Operation) -> bool:

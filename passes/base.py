@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -45,6 +45,14 @@ def accepted_by_all(group: Operation) -> str | None:
     return None
 
 
+Race = Callable[[Sequence[tuple[Operation, Sequence[Operation]]]], list[tuple[float, float] | None]]
+
+
+def timed_by_nobody(rivals: Sequence[tuple[Operation, Sequence[Operation]]]) -> list[tuple[float, float] | None]:
+    """The `race` of a context that measures nothing."""
+    return [None] * len(rivals)
+
+
 @dataclass
 class PassContext:
     """What a pass may ask of the world around it.
@@ -54,6 +62,8 @@ class PassContext:
         cost_model: prices candidates; None as above.
         supports: returns None where native code exists for an operation on the target, else the reason why not.
         accepts: returns None where an `optc.fused` operation can be one kernel on the target, else the reason why not.
+        race: for pairs of an `optc.fused` operation and several that compute the same, the seconds that one and the
+            others together take on the host; None where that is not measured.
         remarks: what the passes so far decided.
     """
 
@@ -61,6 +71,9 @@ class PassContext:
     cost_model: CostModel | None = None
     supports: Callable[[Operation], str | None] = native_by_nobody
     accepts: Callable[[Operation], str | None] = accepted_by_all
+    race: Callable[[Sequence[tuple[Operation, Sequence[Operation]]]], list[tuple[float, float] | None]] = (
+        timed_by_nobody
+    )
     remarks: list[Remark] = field(default_factory=list)
 
 

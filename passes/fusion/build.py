@@ -54,3 +54,33 @@ def fuse(operations: Sequence[Operation]) -> Operation:
     for operation in reversed(operations):
         graph.erase(operation)
     return fused
+
+
+def joined(groups: Sequence[Operation]) -> Operation:
+    """An `optc.fused` in no graph yet that computes what several, in order, compute.
+
+    Only the results of the last one are results: nothing else may read those of the others.
+    """
+    inside = {result for group in groups for result in group.results}
+    read = dict.fromkeys(value for group in groups for value in group.present_operands if value not in inside)
+    body = Graph("body", [(value.name, value.type) for value in read])
+    mapping: dict[Value, Value] = dict(zip(read, body.inputs, strict=True))
+    for group in groups:
+        nested = group.graphs["body"]
+        inner = {own: mapping[value] for own, value in zip(nested.inputs, group.present_operands, strict=True)}
+        for operation in nested:
+            body.append(clone_operation(operation, inner))
+        mapping.update((value, inner[own]) for value, own in zip(group.results, nested.outputs, strict=True))
+    last = groups[-1]
+    body.set_outputs([mapping[value] for value in last.results], [value.name for value in last.results])
+    location = UNKNOWN
+    for group in groups:
+        location = location + group.location
+    return Operation(
+        FUSED,
+        list(read),
+        [value.type for value in last.results],
+        result_names=[value.name for value in last.results],
+        graphs={"body": body},
+        location=location,
+    )

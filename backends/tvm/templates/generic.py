@@ -12,7 +12,7 @@ from optc.backends.tvm.group import Group
 from optc.backends.tvm.lowering import LOWERINGS
 from optc.backends.tvm.template import KernelDefinition, Schedule, Template
 from optc.ir.core import CONSTANT
-from optc.ops.declaration import declaration_of
+from optc.ops.declaration import Kind, declaration_of
 
 if TYPE_CHECKING:
     from optc.targets.target import Target
@@ -26,6 +26,8 @@ def group_refusal(group: Group) -> str | None:
             reason = "it needs a template of its own"
         if reason is not None:
             return f"{operation.name}: {reason}"
+    if sum(declaration_of(operation.name).kind is Kind.CONTRACTION for operation in group.body) > 1:
+        return "several contractions"
     return None
 
 
