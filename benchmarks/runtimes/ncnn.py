@@ -1,16 +1,17 @@
-"""ncnn, converted by pnnx, f32."""
+"""ncnn, converted by pnnx from ONNX or, where that fails, from the zoo's own PyTorch module; f32."""
 
 from __future__ import annotations
 
 import shutil
 import sys
+import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from benchmarks.runtimes.peer import Peer, Run, Subject, call
-
-_TYPES = {"float32": "f32", "int64": "i64", "int32": "i32"}
+from benchmarks.zoo import ZOO
 
 
 class Ncnn(Peer):
@@ -22,19 +23,18 @@ class Ncnn(Peer):
     def prepare(self, subject: Subject, folder: Path) -> None:
         copy = folder / "model.onnx"  # pnnx writes beside its input
         shutil.copy(subject.model, copy)
-        shapes = ",".join(
-            f"[{','.join(map(str, array.shape))}]{_TYPES[array.dtype.name]}" for array in subject.inputs.values()
-        )
-        converter = Path(sys.executable).with_name("pnnx")
-        call([str(converter), str(copy), f"inputshape={shapes}", "fp16=0"], folder)
-        copy.unlink()
-        param = folder / "model.ncnn.param"
-        if not param.exists():
-            raise RuntimeError("pnnx wrote no ncnn model")
-        kinds = [line.split()[0] for line in param.read_text().splitlines()[2:] if line.strip()]
-        foreign = sorted({kind for kind in kinds if "." in kind or "::" in kind})
-        if foreign:
-            raise RuntimeError(f"pnnx leaves operations that ncnn lacks: {', '.join(foreign[:4])}")
+        try:
+            _convert(subject, copy)
+        except RuntimeError:
+            build = ZOO[subject.name].module
+            if build is None:
+                raise
+            traced = folder / "model.pt"
+            _trace(build(subject.packages), subject, traced)
+            _convert(subject, traced)
+        for each in folder.glob("model.*"):
+            if each.name not in ("model.ncnn.param", "model.ncnn.bin"):
+                each.unlink()
 
     def load(self, subject: Subject, folder: Path) -> Run:
         import ncnn
@@ -64,3 +64,25 @@ class Ncnn(Peer):
             return results
 
         return run
+
+
+def _convert(subject: Subject, source: Path) -> None:
+    files = [f"input{number}.npy" for number in range(len(subject.inputs))]
+    for file, array in zip(files, subject.inputs.values(), strict=True):
+        np.save(source.parent / file, array)
+    converter = Path(sys.executable).with_name("pnnx")
+    call([str(converter), source.name, f"input={','.join(files)}", "fp16=0"], source.parent)
+    param = source.with_name("model.ncnn.param")
+    if not param.exists():
+        raise RuntimeError("pnnx wrote no ncnn model")
+    kinds = [line.split()[0] for line in param.read_text().splitlines()[2:] if line.strip()]
+    if foreign := sorted({kind for kind in kinds if "." in kind or "::" in kind}):
+        raise RuntimeError(f"pnnx leaves operations that ncnn lacks: {', '.join(foreign[:4])}")
+
+
+def _trace(module: Any, subject: Subject, path: Path) -> None:
+    import torch
+
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.trace(module.eval(), tuple(map(torch.from_numpy, subject.inputs.values()))).save(str(path))

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from benchmarks.runtimes.peer import Peer, Run, Subject
+from benchmarks.runtimes.peer import Peer, Run, Subject, bound
 
 
 class StockTvm(Peer):
@@ -25,8 +25,9 @@ class StockTvm(Peer):
 
         from optc import targets
 
-        shapes = {name: list(array.shape) for name, array in subject.inputs.items()}
-        module = from_onnx(onnx.load(str(subject.model)), shape_dict=shapes, keep_params_in_input=False)
+        bound(subject, folder / "bound.onnx")
+        module = from_onnx(onnx.load(str(folder / "bound.onnx")), keep_params_in_input=False)
+        (folder / "bound.onnx").unlink()
         module = relax.transform.DecomposeOpsForInference()(module)
         executable = tvm.compile(module, tvm.target.Target({"kind": "llvm", **_cpu(targets.load("cpu").llvm)}))
         executable.export_library(str(folder / "model.so"))
