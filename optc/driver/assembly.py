@@ -58,6 +58,27 @@ class Weights:
         return location
 
 
+@dataclass(frozen=True)
+class ArenaBuffer:
+    """A range of the arena, and when it is in use.
+
+    Attributes:
+        name: of the value whose bytes it holds, or of the kernel whose scratch it is.
+        kind: `value` or `scratch`.
+        start: the first step that uses it, counted as `flatten` lists them.
+        end: the step after the last that does.
+        offset: bytes from the start of the arena.
+        bytes: its extent.
+    """
+
+    name: str
+    kind: str
+    start: int
+    end: int
+    offset: int
+    bytes: int
+
+
 @dataclass
 class Assembly:
     """Everything the artifact needs of a drafted graph.
@@ -69,11 +90,15 @@ class Assembly:
         kernels: one entry for each kernel call, in the order of the program text.
         regions: the same for each fallback call.
         names: of the values that enter and leave regions.
+        buffers: what the plan placed.
+        moments: the names of the steps as the plan counts them.
     """
 
     program: program.Program
     weights: Weights
     plan: MemoryPlan
+    buffers: list[ArenaBuffer]
+    moments: list[str]
     kernels: list[KernelDraft]
     regions: list[RegionDraft]
     names: dict[Value, str]
@@ -104,6 +129,8 @@ class _Assembler:
         self.regions: list[RegionDraft] = []
         self.addresses: dict[object, program.Location] = {}
         self.names = _unique_names(graph, drafts)
+        self.buffers: list[ArenaBuffer] = []
+        self.moments = [_label(step) for step in flatten(drafts)]
         shares = [step.operation for step in flatten(drafts) if isinstance(step, ShareDraft)]
         self.storage = share_storage(shares)
 
@@ -116,7 +143,7 @@ class _Assembler:
             tensor_info(value, name) for value, name in zip(self.graph.outputs, self.graph.output_names, strict=True)
         )
         result = program.Program(inputs, outputs, plan.arena_bytes, self.weights.size, steps)
-        return Assembly(result, self.weights, plan, self.kernels, self.regions, self.names)
+        return Assembly(result, self.weights, plan, self.buffers, self.moments, self.kernels, self.regions, self.names)
 
     def _root(self, value: Value) -> Value:
         """The value in whose storage `value` lies."""
@@ -149,6 +176,7 @@ class _Assembler:
         first: dict[object, int] = {}
         last: dict[object, int] = {}
         sizes: dict[object, int] = {}
+        owners: dict[object, str] = {}
 
         def touch(key: object, size: int, time: int) -> None:
             sizes[key] = size
@@ -164,6 +192,7 @@ class _Assembler:
             if isinstance(step, KernelDraft):
                 for position, size in enumerate(step.kernel.scratch_bytes):
                     touch((id(step), position), size, time)
+                    owners[(id(step), position)] = ", ".join(step.operation.location.nodes)
         for value in self.graph.outputs:
             if self._root(value) in sizes:
                 touch(self._root(value), sizes[self._root(value)], end)
@@ -172,6 +201,8 @@ class _Assembler:
         plan = plan_memory(buffers, alignment=ALIGNMENT)
         for key, offset in zip(keys, plan.offsets, strict=True):
             self.addresses[key] = program.Location("arena", offset, sizes[key])
+            name, kind = (key.name, "value") if isinstance(key, Value) else (owners[key], "scratch")
+            self.buffers.append(ArenaBuffer(name, kind, first[key], last[key] + 1, offset, sizes[key]))
         return plan
 
     def _address(self, value: Value) -> program.Location:
@@ -269,6 +300,14 @@ def _unique_names(graph: Graph, drafts: Sequence[Draft]) -> dict[Value, str]:
                     names[value] = name
                     taken.add(name)
     return names
+
+
+def _label(step: Draft) -> str:
+    """The user's names of what a step executes."""
+    if isinstance(step, CopyDraft):
+        return step.destination.name
+    operations = step.region.operations if isinstance(step, RegionDraft) else [step.operation]
+    return ", ".join(str(operation.location) for operation in operations)
 
 
 def _reads(step: KernelDraft | RegionDraft | CopyDraft | BranchDraft) -> list[Value]:
