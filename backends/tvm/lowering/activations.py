@@ -10,9 +10,11 @@ from optc.backends.tvm.math.functions import (
     const_like,
     erf,
     exp,
+    gelu,
     maximum,
     minimum,
     sigmoid,
+    silu,
     softplus,
     tanh,
 )
@@ -95,16 +97,17 @@ def _hard_swish(_: Operation, x: PrimExpr) -> PrimExpr:
 
 @elementwise("onnx.Swish")
 def _swish(operation: Operation, x: PrimExpr) -> PrimExpr:
-    return x * sigmoid(x * const_like(x, _attribute(operation, "alpha", 1.0)))
+    alpha = _attribute(operation, "alpha", 1.0)
+    return silu(x) if alpha == 1.0 else x * sigmoid(x * const_like(x, alpha))
 
 
 @elementwise("onnx.Gelu")
 def _gelu(operation: Operation, x: PrimExpr) -> PrimExpr:
-    half, one = const_like(x, 0.5), const_like(x, 1)
-    if operation.attributes.get("approximate", "none") == "tanh":
-        cubic = x + const_like(x, 0.044715) * x * x * x
-        return half * x * (one + tanh(const_like(x, 0.7978845608028654) * cubic))
-    return half * x * (one + erf(x * const_like(x, 0.7071067811865476)))
+    if operation.attributes.get("approximate", "none") != "tanh":
+        return gelu(x)
+    # (1 + tanh y) / 2 = 1 / (1 + e^-2y)
+    cubic = x + const_like(x, 0.044715) * x * x * x
+    return x * sigmoid(const_like(x, 1.5957691216057308) * cubic)
 
 
 @elementwise("onnx.Shrink")

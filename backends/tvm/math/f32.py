@@ -14,7 +14,8 @@ from optc.backends.tvm.lowering.binding import bind
 if TYPE_CHECKING:
     from tvm.tirx import PrimExpr
 
-MAX_ULP = {"exp": 1.5, "log": 1.5, "tanh": 6.0, "erf": 6.0, "sigmoid": 3.5}
+MAX_ULP = {"exp": 1.5, "log": 1.5, "tanh": 6.0, "erf": 6.0, "sigmoid": 5.0, "silu": 6.0}
+MAX_GELU_ERROR = 2.0**-22  # relative to the argument: where GELU tends to zero it is a difference of two halves
 
 _EXP = (0.499999934484921, 0.16666520643269184, 0.04166838792970409, 0.008368715412087594, 0.0013814599871319287)
 _LOG = (
@@ -36,6 +37,13 @@ _ERF = (
     (1.128379145354173, 0.19078434199272798, 0.05279035403419723, 0.003779630663833758, 0.00028480898201588566,
      2.0419658191728492e-06),
     (1.0, 0.5024109403602058, 0.11425773374059112, 0.014997481214225141, 0.0011652176747998647, 3.8004042673357026e-05),
+)  # fmt: skip
+_COTH = (2.0000000132693145, 0.16666580106649725, -0.0027636432820315983)
+_PHI = (
+    (0.3989422453648016, 0.03337227316128473, 0.00465085427739308, 0.00016432219549473295, 6.360027592025982e-06,
+     2.3386729753567526e-08),
+    (1.0, 0.2503179724166402, 0.028378713881963856, 0.0018589843146485567, 7.240036708381194e-05,
+     1.2165914010791838e-06),
 )  # fmt: skip
 
 
@@ -61,10 +69,16 @@ def _polynomial(x: PrimExpr, coefficients: Sequence[float]) -> PrimExpr:
 
 def clamp(x: PrimExpr, low: float, high: float) -> PrimExpr:
     """Limit to [low, high]; NaN stays NaN."""
+    return _raised_and_limited(x, low, high)[1]
+
+
+def _raised_and_limited(x: PrimExpr, low: float, high: float) -> tuple[PrimExpr, PrimExpr]:
+    """x limited from below only, and from both sides; NaN stays NaN."""
     from tvm import tirx
 
+    x = bind(x)
     raised = bind(tirx.Select(x < _const(low), _const(low), x))
-    return bind(tirx.Select(raised > _const(high), _const(high), raised))
+    return raised, bind(tirx.Select(raised > _const(high), _const(high), raised))
 
 
 def exp(x: PrimExpr) -> PrimExpr:
@@ -125,6 +139,37 @@ def erf(x: PrimExpr) -> PrimExpr:
     return clamp(bind(_odd_rational(x, 3.93, _ERF)), -1.0, 1.0)
 
 
+def _exp_of_negative(x: PrimExpr) -> tuple[PrimExpr, PrimExpr]:
+    """e^-x as (numerator, denominator) for x in [-87, 87], so that a quotient around it shares the division.
+
+    e^-x = 2^n (q - r) / (q + r) with r = x + n ln 2 and q = r coth(r / 2). Without a fused multiply-add r loses
+    |x| / 2 ULP.
+    """
+    from tvm import tirx
+
+    shifted = bind(x * _const(-1.4426950408889634) + _const(12582912.0))
+    n = bind(shifted - _const(12582912.0))
+    r = bind(x + n * _const(0.6931471805599453))
+    q = bind(_polynomial(bind(r * r), _COTH))
+    power = tirx.shift_left(tirx.reinterpret("int32", shifted), _int(23))
+    return tirx.reinterpret("float32", tirx.reinterpret("int32", q - r) + power), bind(q + r)
+
+
 def sigmoid(x: PrimExpr) -> PrimExpr:
-    """1 / (1 + e^-x); results below the smallest normal number become zero."""
-    return _const(1.0) / (_const(1.0) + exp(_const(0.0) - x))
+    """1 / (1 + e^-x); below -87 the result stays at e^-87."""
+    numerator, denominator = _exp_of_negative(clamp(x, -87.0, 87.0))
+    return denominator / (denominator + numerator)
+
+
+def silu(x: PrimExpr) -> PrimExpr:
+    """x / (1 + e^-x); below -87 the result stays at -87 e^-87."""
+    raised, limited = _raised_and_limited(x, -87.0, 87.0)
+    numerator, denominator = _exp_of_negative(limited)
+    return raised * (denominator / (denominator + numerator))
+
+
+def gelu(x: PrimExpr) -> PrimExpr:
+    """x Phi(x), where Phi(x) - 1/2 is an odd rational function of degree 11/10; below -5.4 the result stays there."""
+    raised, limited = _raised_and_limited(x, -5.4, 5.4)
+    square = bind(limited * limited)
+    return raised * (limited * _polynomial(square, _PHI[0]) / _polynomial(square, _PHI[1]) + _const(0.5))

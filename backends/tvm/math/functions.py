@@ -46,6 +46,18 @@ def sigmoid(x: PrimExpr) -> PrimExpr:
     return f32.sigmoid(x) if _is_single(x) else const_like(x, 1) / (const_like(x, 1) + exp(const_like(x, 0) - x))
 
 
+def silu(x: PrimExpr) -> PrimExpr:
+    x = bind(x)
+    return f32.silu(x) if _is_single(x) else x * sigmoid(x)
+
+
+def gelu(x: PrimExpr) -> PrimExpr:
+    x = bind(x)
+    if _is_single(x):
+        return f32.gelu(x)
+    return const_like(x, 0.5) * x * (const_like(x, 1) + erf(x * const_like(x, 0.7071067811865476)))
+
+
 def sqrt(x: PrimExpr) -> PrimExpr:
     from tvm import tirx
 
