@@ -23,7 +23,6 @@ PASSES: dict[str, str] = {
     "fold-shapes": "optc.passes.simplify.fold_shapes:FoldShapes",
     "fuse": "optc.passes.fusion.fuse:Fuse",
     "fuse-blocks": "optc.passes.fusion.blocks:FuseBlocks",
-    "fuse-blocks": "optc.passes.fusion.blocks:FuseBlocks",
     "inline-loops": "optc.passes.simplify.inline_loops:InlineLoops",
     "layout": "optc.passes.layout.assign:AssignLayouts",
     "order": "optc.passes.memory.order:Order",
