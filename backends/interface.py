@@ -14,12 +14,58 @@ if TYPE_CHECKING:
     from optc.backends.tvm.group import Group
     from optc.targets.target import Target
 
-Progress = Callable[[str, int, int], None]
-"""Called with what is being done, how many steps are done, and how many there are."""
+
+class Progress(Protocol):
+    """Called with what is being done, how many steps are done, how many there are, and how it stands."""
+
+    def __call__(self, what: str, done: int, total: int, detail: str = "", /) -> None: ...
 
 
-def silent(what: str, done: int, total: int) -> None:
+def silent(what: str, done: int, total: int, detail: str = "", /) -> None:
     """The Progress that shows nothing."""
+
+
+@dataclass(frozen=True)
+class Option:
+    """A way to make a kernel.
+
+    Attributes:
+        template: name of the schedule template.
+        schedule: a point of its space.
+        predicted: seconds on one core by the template's model.
+        measured: seconds on one core of this host; None when it was not timed.
+    """
+
+    template: str
+    schedule: tuple[tuple[str, int], ...]
+    predicted: float
+    measured: float | None = None
+
+    @property
+    def seconds(self) -> float:
+        """The best that is known."""
+        return self.predicted if self.measured is None else self.measured
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What was chosen for a kernel, and why.
+
+    Attributes:
+        chosen: what the kernel is made by.
+        runner_up: the next best that works.
+        untuned: what would have been chosen without measuring.
+        points: how many ways there were.
+        timed: how many of them were timed.
+        reason: for people.
+    """
+
+    chosen: Option
+    runner_up: Option | None
+    untuned: Option
+    points: int
+    timed: int
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -31,22 +77,19 @@ class Kernel:
         object_code: a relocatable object file that defines the symbol; equal kernels share one.
         pack: by input position, how a constant input is stored for this kernel, with a key that names the packing.
         scratch_bytes: extents of the scratch parameters.
-        template: name of the schedule template, for reports.
-        schedule: the chosen point of its space.
-        predicted: seconds on one core by the template's model.
-        measured: seconds on this host, when the candidates were timed.
-        candidates: how many points the space has, and how many of them were timed.
+        selection: the template and the point of its space.
     """
 
     symbol: str
     object_code: bytes
+    selection: Selection
     pack: Mapping[int, tuple[str, Callable[[np.ndarray], np.ndarray]]] = field(default_factory=dict)
     scratch_bytes: tuple[int, ...] = ()
-    template: str = ""
-    schedule: tuple[tuple[str, int], ...] = ()
-    predicted: float = 0.0
-    measured: float | None = None
-    candidates: tuple[int, int] = (1, 0)
+
+    @property
+    def template(self) -> str:
+        """The name of the schedule template."""
+        return self.selection.chosen.template
 
 
 class KernelBackend(Protocol):
@@ -61,7 +104,14 @@ class KernelBackend(Protocol):
         """None where some template can make the group one kernel, else the reason why none can."""
 
     def kernels(
-        self, groups: Sequence[Group], target: Target, *, budget: float, threads: int, progress: Progress = silent
+        self,
+        groups: Sequence[Group],
+        target: Target,
+        *,
+        budget: float,
+        threads: int,
+        progress: Progress = silent,
+        remeasure: bool = False,
     ) -> list[Kernel | str]:
         """Compile each group, in order; the reason where no template makes its kernel.
 
@@ -71,4 +121,13 @@ class KernelBackend(Protocol):
             budget: seconds that may go into measuring schedules on this host (0: none).
             threads: that the kernels will most likely run on.
             progress: shown to the user.
+            remeasure: also measure for groups that an earlier budget did not reach.
+        """
+
+    def tune(
+        self, groups: Sequence[Group], target: Target, *, budget: float, threads: int, progress: Progress = silent
+    ) -> list[Selection | str]:
+        """Measure schedules and keep them for later compiles, those that an earlier budget did not reach included.
+
+        Arguments as for `kernels`. Returns what is chosen now for each group, or why no template makes its kernel.
         """

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 _DIGEST_BYTES = hashlib.sha256().digest_size
@@ -22,7 +23,17 @@ def cache_folder() -> Path:
 
 def get(kind: str, key: str | bytes) -> bytes | None:
     """What was put under `kind` and `key`; None when there is nothing, or when the entry is damaged (it is removed)."""
-    path = _entry(kind, key)
+    return _read(_entry(kind, key))
+
+
+def entries(kind: str) -> Iterator[bytes]:
+    """The values of all undamaged entries of a kind, in an order that depends only on their keys."""
+    for path in sorted((cache_folder() / kind).glob("??/*")):
+        if not path.name.startswith(".") and (value := _read(path)) is not None:
+            yield value
+
+
+def _read(path: Path) -> bytes | None:
     try:
         stored = path.read_bytes()
     except OSError:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from typing import TypeVar
 
-from optc.backends.interface import Kernel, Progress, silent
+from optc.backends.interface import Kernel, Progress, Selection, silent
 from optc.backends.tvm import capability, kernel_cache
 from optc.backends.tvm import templates as _templates  # noqa: F401  (registers the templates)
 from optc.backends.tvm.acceptance import accepting_templates
 from optc.backends.tvm.compilation import Job, compile_jobs
 from optc.backends.tvm.group import Group
-from optc.backends.tvm.template import Choice
 from optc.backends.tvm.tuning import choose
+from optc.backends.tvm.tuning.decision import Decision, selection_of
 from optc.backends.tvm.workload import Workload, kernel_key, workload_key
 from optc.ir.core import Operation
 from optc.targets.target import Target
@@ -32,28 +34,65 @@ class TvmBackend:
         return found if isinstance(found, str) else None
 
     def kernels(
-        self, groups: Sequence[Group], target: Target, *, budget: float, threads: int, progress: Progress = silent
+        self,
+        groups: Sequence[Group],
+        target: Target,
+        *,
+        budget: float,
+        threads: int,
+        progress: Progress = silent,
+        remeasure: bool = False,
     ) -> list[Kernel | str]:
         """See KernelBackend.kernels. A compile whose kernels are all in the cache does not import TVM."""
-        keys = [workload_key(group, target) for group in groups]
-        workloads: dict[str, Workload] = {}
-        refusals: dict[str, str] = {}
-        for key, group in zip(keys, groups, strict=True):
-            if key not in workloads and key not in refusals:
-                found = accepting_templates(key, group, target)
-                if isinstance(found, str):
-                    refusals[key] = found
-                else:
-                    workloads[key] = Workload(key, group, found)
-        choices = choose(list(workloads.values()), target, budget, threads, progress)
-        kernels = compile_workloads(list(workloads.values()), choices, target, progress)
-        return [kernels[key] if key in kernels else refusals[key] for key in keys]
+        found = _Workloads(groups, target)
+        decisions = choose(found.workloads, target, budget, threads, progress, remeasure=remeasure)
+        return found.by_group(compile_workloads(found.workloads, decisions, target, progress))
+
+    def tune(
+        self, groups: Sequence[Group], target: Target, *, budget: float, threads: int, progress: Progress = silent
+    ) -> list[Selection | str]:
+        """See KernelBackend.tune."""
+        found = _Workloads(groups, target)
+        decisions = choose(found.workloads, target, budget, threads, progress, remeasure=True)
+        return found.by_group([selection_of(decision) for decision in decisions])
+
+
+T = TypeVar("T")
+
+
+class _Workloads:
+    """The distinct workloads of some groups, and why the other groups are none.
+
+    Attributes:
+        workloads: in the order in which their first groups come.
+    """
+
+    def __init__(self, groups: Sequence[Group], target: Target) -> None:
+        self._keys = [workload_key(group, target) for group in groups]
+        self._refusals: dict[str, str] = {}
+        self.workloads: list[Workload] = []
+        calls = Counter(self._keys)
+        first: dict[str, Group] = {}
+        for key, group in zip(self._keys, groups, strict=True):
+            first.setdefault(key, group)
+        for key, group in first.items():
+            found = accepting_templates(key, group, target)
+            if isinstance(found, str):
+                self._refusals[key] = found
+            else:
+                self.workloads.append(Workload(key, group, found, calls[key]))
+
+    def by_group(self, made: Sequence[T]) -> list[T | str]:
+        """For each group what was made of its workload, given in their order, or why it is none."""
+        known = {workload.key: each for workload, each in zip(self.workloads, made, strict=True)}
+        return [known[key] if key in known else self._refusals[key] for key in self._keys]
 
 
 def compile_workloads(
-    workloads: Sequence[Workload], choices: Sequence[Choice], target: Target, progress: Progress
-) -> dict[str, Kernel]:
-    """The kernels by workload key; those that the cache lacks are compiled and stored there."""
+    workloads: Sequence[Workload], decisions: Sequence[Decision], target: Target, progress: Progress
+) -> list[Kernel]:
+    """The kernels in order; those that the cache lacks are compiled and stored there."""
+    choices = [decision.chosen.choice for decision in decisions]
     symbols = {
         workload.key: kernel_key(workload.key, choice) for workload, choice in zip(workloads, choices, strict=True)
     }
@@ -68,12 +107,10 @@ def compile_workloads(
         progress("compiling kernels", done + 1, len(missing))
         kernel_cache.store(symbols[key], entry)
         entries[key] = entry
-    return {
-        workload.key: kernel_cache.decode(
-            entries[workload.key] or b"", symbol_name(symbols[workload.key]), choice.template.name, choice.schedule
-        )
-        for workload, choice in zip(workloads, choices, strict=True)
-    }
+    return [
+        kernel_cache.decode(entries[workload.key] or b"", symbol_name(symbols[workload.key]), selection_of(decision))
+        for workload, decision in zip(workloads, decisions, strict=True)
+    ]
 
 
 def symbol_name(key: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from optc import cache
-from optc.backends.interface import Kernel
+from optc.backends.interface import Kernel, Selection
 from optc.backends.tvm.packing import Packing
 from optc.backends.tvm.template import KernelDefinition
 
@@ -19,7 +19,7 @@ def encode(definition: KernelDefinition, object_code: bytes) -> bytes:
     return header.encode() + b"\n" + object_code
 
 
-def decode(entry: bytes, symbol: str, template: str, schedule: tuple[tuple[str, int], ...]) -> Kernel:
+def decode(entry: bytes, symbol: str, selection: Selection) -> Kernel:
     """The kernel of one cache entry."""
     header, _, object_code = entry.partition(b"\n")
     fields = json.loads(header)
@@ -30,10 +30,9 @@ def decode(entry: bytes, symbol: str, template: str, schedule: tuple[tuple[str, 
     return Kernel(
         symbol=symbol,
         object_code=object_code,
+        selection=selection,
         pack={position: (packing.key, packing.pack) for position, packing in packings.items()},
         scratch_bytes=tuple(fields["scratch_bytes"]),
-        template=template,
-        schedule=schedule,
     )
 
 

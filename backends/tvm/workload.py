@@ -17,42 +17,56 @@ from optc.version import __version__
 
 @dataclass(frozen=True)
 class Workload:
-    """A distinct group with the templates that compete for its kernel."""
+    """A distinct group with the templates that compete for its kernel.
+
+    Attributes:
+        key: its `workload_key`.
+        group: one of the equal groups.
+        templates: in no particular order.
+        calls: how often the model runs the kernel.
+    """
 
     key: str
     group: Group
     templates: tuple[Template, ...]
+    calls: int = 1
+
+
+def group_digest(group: Group) -> str:
+    """A hash that is equal for groups that compute the same with the same types."""
+    return digest(canonical_text(group.body), sorted(group.constants))
 
 
 def workload_key(group: Group, target: Target) -> str:
     """A hash that is equal for groups that compute the same with the same types on the same target."""
-    return _digest(canonical_text(group.body), sorted(group.constants), _facts(target), _code_version())
+    return digest(group_digest(group), _facts(target), code_version())
 
 
 def kernel_key(workload: str, choice: Choice) -> str:
     """A hash of everything that a kernel's code depends on."""
-    return _digest(workload, choice.template.name, choice.schedule)
+    return digest(workload, choice.template.name, choice.schedule)
 
 
 def _facts(target: Target) -> list[tuple[str, object]]:
     """What templates may ask of a target: cores and caches decide about threads and tiles."""
-    described = ("name", "description", "backends", "figures")
+    described = ("name", "description", "backends", "figures", "energy")
     return [(each.name, getattr(target, each.name)) for each in fields(target) if each.name not in described]
 
 
-def _digest(*parts: object) -> str:
+def digest(*parts: object) -> str:
+    """A hash of plain data."""
     return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()
 
 
 @lru_cache(maxsize=1)
-def _code_version() -> str:
+def code_version() -> str:
     """A hash of this backend's own sources, so that no kernel outlives the code that made it."""
-    digest = hashlib.sha256(__version__.encode())
+    sources = hashlib.sha256(__version__.encode())
     folders = [resources.files("optc.backends.tvm")]
     while folders:
         for entry in sorted(folders.pop().iterdir(), key=lambda each: each.name):
             if entry.is_dir():
                 folders.append(entry)
             elif entry.name.endswith(".py"):
-                digest.update(entry.read_bytes())
-    return digest.hexdigest()
+                sources.update(entry.read_bytes())
+    return sources.hexdigest()

@@ -14,6 +14,7 @@ from optc.cli.lazy import LazyGroup
 
 COMMANDS: dict[str, str] = {
     "compile": "Compile a model into a native, verified artifact.",
+    "tune": "Measure schedules on this machine; export and import them.",
     "run": "Run an artifact on given or random inputs.",
     "bench": "Measure the latency of an artifact.",
     "profile": "Show the time and efficiency of each step of an artifact.",

@@ -5,14 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from optc.ir.core import Module
 from optc.passes.base import PassContext
-
-if TYPE_CHECKING:
-    from optc.backends.interface import KernelBackend
-    from optc.targets.target import Target
 
 STANDARD_INPUT = "-"
 IR_SUFFIX = ".mlir"
@@ -56,16 +51,8 @@ def pass_context(name: str | None) -> PassContext:
     if name is None:
         return PassContext()
     from optc import targets
-    from optc.costmodel.analytical import AnalyticalCostModel
+    from optc.backends import kernel_backend
+    from optc.driver.context import pass_context as context_of
 
     target = targets.load(name)
-    context = PassContext(target=target, cost_model=AnalyticalCostModel())
-    if (backend := _backend(target)) is not None:
-        context.supports = lambda operation: backend.supports(operation, target)
-    return context
-
-
-def _backend(target: Target) -> KernelBackend | None:
-    from optc.backends import kernel_backend
-
-    return kernel_backend(target.backends[0]) if target.backends else None
+    return context_of(target, kernel_backend(target.backends[0]) if target.backends else None)

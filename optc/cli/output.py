@@ -87,7 +87,7 @@ def count_text(count: float) -> str:
 class Progress:
     """Progress on standard error: a live line on a terminal, one plain line a phase elsewhere, nothing if it is quick.
 
-    Use it as a context manager and call it with (what, done, total).
+    Use it as a context manager and call it with (what, done, total, detail).
     """
 
     def __init__(self) -> None:
@@ -105,23 +105,24 @@ class Progress:
         if self._live is not None:
             self._live.stop()
 
-    def __call__(self, what: str, done: int = 0, total: int = 0) -> None:
+    def __call__(self, what: str, done: int = 0, total: int = 0, detail: str = "", /) -> None:
         if time.monotonic() - self._start < PATIENCE:
             return
         if sys.stderr.isatty():
-            self._show(what, done, total)
+            self._show(what, done, total, detail)
         elif what != self._what:
             click.echo(f"optc: {what}", err=True)
         self._what = what
 
-    def _show(self, what: str, done: int, total: int) -> None:
+    def _show(self, what: str, done: int, total: int, detail: str) -> None:
         if self._live is None:
             from rich.console import Console
             from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
             from rich.progress import Progress as Bar
 
             columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-            self._live = Bar(*columns, TimeElapsedColumn(), console=Console(stderr=True), transient=True)
-            self._task = self._live.add_task(what, total=total or None)
+            rest = (TimeElapsedColumn(), TextColumn("{task.fields[detail]}"))
+            self._live = Bar(*columns, *rest, console=Console(stderr=True), transient=True)
+            self._task = self._live.add_task(what, total=total or None, detail=detail)
             self._live.start()
-        self._live.update(self._task, description=what, completed=done, total=total or None)
+        self._live.update(self._task, description=what, completed=done, total=total or None, detail=detail)

@@ -15,11 +15,12 @@ from optc.backends import kernel_backend
 from optc.backends.host.entry import emit_entry
 from optc.backends.host.link import HEADER, link, runtime_sources
 from optc.backends.interface import KernelBackend, Progress, silent
-from optc.costmodel.analytical import AnalyticalCostModel
+from optc.driver.context import pass_context
 from optc.driver.fallbacks import emit_regions
-from optc.driver.lowering import Lowered, group_of, lower
+from optc.driver.lowering import Lowered, lower
 from optc.driver.options import CompileOptions, check_threads, parse_budget
 from optc.driver.pipeline import PIPELINE, SIMPLIFY
+from optc.driver.races import Races
 from optc.driver.records import cost, decisions
 from optc.driver.step_facts import kernel_estimates
 from optc.driver.verification import compared_constants, verified
@@ -75,7 +76,7 @@ def compile(
         verify_each: check the IR after every pass.
         dump_ir: a folder that gets the IR after every pass.
         command: what the user typed, for the manifest.
-        progress: called with (what, done, total).
+        progress: called with (what, done, total, detail).
 
     Returns:
         the loaded artifact: `artifact.run({name: array}) -> {name: array}`.
@@ -117,8 +118,8 @@ def compile(
 def write_artifact(model: Any, options: CompileOptions, folder: Path, example_inputs: Any = None) -> None:
     """Compile a model into `folder`; nothing is left there when it fails. Arguments as for `compile`."""
     options.progress("importing", 0, 1)
-    target = _with_threads(targets.load(options.target), options.threads)
-    backend = _backend(target, options)
+    target = with_threads(targets.load(options.target), options.threads)
+    backend = kernel_maker(target, options)
     loaded = load_model(model, options.shapes or None, options.dims or None, example_inputs)
     module = loaded.module
     probes = compared_constants(module)
@@ -134,12 +135,12 @@ def write_artifact(model: Any, options: CompileOptions, folder: Path, example_in
         staging.commit()
 
 
-def _with_threads(target: Target, threads: int | None) -> Target:
+def with_threads(target: Target, threads: int | None) -> Target:
     """The target with at least as many cores as the user wants threads: this process may be pinned to fewer."""
     return replace(target, cores=max(target.cores, threads or 1))
 
 
-def _backend(target: Target, options: CompileOptions) -> KernelBackend | None:
+def kernel_maker(target: Target, options: CompileOptions) -> KernelBackend | None:
     """The backend that makes kernels, or None where all runs in onnxruntime.
 
     Raises:
@@ -161,10 +162,9 @@ def _backend(target: Target, options: CompileOptions) -> KernelBackend | None:
 
 def plan(module: Module, backend: KernelBackend | None, target: Target, options: CompileOptions) -> PassContext:
     """Run the passes over a module in place; returns the context with their remarks."""
-    context = PassContext(target=target, cost_model=AnalyticalCostModel(options.threads or target.cores))
+    context = pass_context(target, backend, options.threads)
     if backend is not None:
-        context.supports = lambda operation: backend.supports(operation, target)
-        context.accepts = lambda fused: backend.refuses(group_of(fused), target)
+        context.race = Races(backend, target, options)
     text = options.passes if options.passes is not None else (PIPELINE if backend is not None else SIMPLIFY)
     passes = parse_pipeline(text)
     run_pipeline(

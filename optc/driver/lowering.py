@@ -82,7 +82,14 @@ def _make_kernels(
     groups = [group_of(operation) for operation in fused]
     budget = AUTOMATIC_BUDGET if options.budget is None else options.budget
     threads = options.threads or target.cores
-    made = backend.kernels(groups, target, budget=budget, threads=threads, progress=options.progress)
+    made = backend.kernels(
+        groups,
+        target,
+        budget=budget,
+        threads=threads,
+        progress=options.progress,
+        remeasure=options.budget is not None,
+    )
     kernels: dict[Operation, Kernel] = {}
     refusals: dict[Operation, str] = {}
     for operation, kernel in zip(fused, made, strict=True):

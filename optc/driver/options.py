@@ -50,7 +50,7 @@ def parse_budget(tune: str | float | int) -> float | None:
         return None
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)", str(tune).strip())
     if match is None:
-        raise UsageError(f"'{tune}' is no tuning budget", hint="give seconds (--tune 30s), 0 for none, or auto")
+        raise UsageError(f"'{tune}' is no tuning budget", hint="give seconds (30s, 5m), 0 for none, or auto")
     return float(match[1]) * _UNITS[match[2]]
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from optc.backends.interface import Option
 from optc.costmodel.interface import Estimate
 from optc.driver.lowering import Lowered
+from optc.driver.memory_record import memory_record
 from optc.driver.step_facts import step_facts
 from optc.passes.base import PassContext
 
@@ -35,14 +37,26 @@ def decisions(context: PassContext, lowered: Lowered, estimates: Sequence[Estima
         "kernels": [
             {
                 "symbol": kernel.symbol,
-                "template": kernel.template,
-                "schedule": dict(kernel.schedule),
-                "candidates": kernel.candidates[0],
+                **_option(kernel.selection.chosen),
+                "runner_up": None if kernel.selection.runner_up is None else _option(kernel.selection.runner_up),
+                "candidates": kernel.selection.points,
+                "timed": kernel.selection.timed,
+                "reason": kernel.selection.reason,
             }
             for kernel in lowered.kernels
         ],
         "threads": threads,
+        "memory": memory_record(lowered.assembly),
         "steps": step_facts(lowered.assembly, estimates),
+    }
+
+
+def _option(option: Option) -> dict[str, Any]:
+    return {
+        "template": option.template,
+        "schedule": dict(option.schedule),
+        "predicted_seconds": option.predicted,
+        "measured_seconds": option.measured,
     }
 
 

@@ -139,7 +139,7 @@ def test_a_failed_compile_leaves_the_previous_artifact_alone(capsys: Capture) ->
         ),
         (
             ["--tune", "fast"],
-            "error: 'fast' is no tuning budget\n  hint: give seconds (--tune 30s), 0 for none, or auto\n",
+            "error: 'fast' is no tuning budget\n  hint: give seconds (30s, 5m), 0 for none, or auto\n",
         ),
         (
             ["--backend", "cuda"],

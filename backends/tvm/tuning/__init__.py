@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 
 from optc.backends.interface import Progress
 from optc.backends.tvm.codegen import load_tvm
-from optc.backends.tvm.template import Choice
 from optc.backends.tvm.tuning import database
 from optc.backends.tvm.tuning.candidates import diverse, ranked
+from optc.backends.tvm.tuning.decision import Decision, Rated
 from optc.backends.tvm.tuning.measure import measure
 from optc.backends.tvm.tuning.workers import Task, run_isolated
 from optc.backends.tvm.workload import Workload
@@ -22,52 +24,134 @@ CANDIDATES = 4
 """Points measured of each workload: the estimate puts the best one, or one as good, among the first few."""
 
 TASK_SECONDS = 20.0
-"""After this long a candidate is taken to hang."""
+"""After this long the candidates of a workload, measured together, are taken to hang."""
+
+CANDIDATE_SECONDS = 10.0
+"""The same for one candidate."""
 
 
 def choose(
-    workloads: Sequence[Workload], target: Target, budget: float, threads: int, progress: Progress
-) -> list[Choice]:
-    """One choice for each workload.
+    workloads: Sequence[Workload],
+    target: Target,
+    budget: float,
+    threads: int,
+    progress: Progress,
+    *,
+    remeasure: bool = False,
+) -> list[Decision]:
+    """One decision for each workload.
 
-    With a budget, and on this host, choices come from the schedule database; for workloads that it lacks, the longest
-    first, the best few points by estimate are measured until `budget` seconds are over, and all choices are kept. Any
-    other time the point with the least estimated time is taken.
+    With a budget, and on this host, decisions come from the schedule database. For workloads that it lacks, those that
+    the model spends most time in first, the best few points by estimate are measured until `budget` seconds are over,
+    and all decisions are kept with what they rest on. Any other time the point with the least estimated time is taken.
+
+    Args:
+        workloads: distinct ones.
+        target: what for.
+        budget: seconds.
+        threads: that the kernels will most likely run on.
+        progress: shown to the user.
+        remeasure: count workloads that an earlier budget did not reach among those that the database lacks.
     """
-    if budget <= 0 or not _is_host(target) or not hasattr(os, "fork"):
-        return [ranked(each.templates, each.group, target)[0][1] for each in workloads]
-    chosen = [database.find(each.key) for each in workloads]
-    missing = [number for number, choice in enumerate(chosen) if choice is None]
+    if budget <= 0 or not is_host(target) or not hasattr(os, "fork"):
+        return [_Measurement(each, target).decision() for each in workloads]
+    decisions = [database.find(each, target) for each in workloads]
+    missing = [n for n, known in enumerate(decisions) if known is None or (remeasure and not known.settled)]
     if missing:
-        for number, choice in zip(missing, _measured(workloads, missing, target, budget, progress), strict=True):
-            chosen[number] = choice
-            database.store(workloads[number].key, choice)
-    return [choice for choice in chosen if choice is not None]
+        measurements = [_Measurement(workloads[n], target, decisions[n]) for n in missing]
+        others = [(workloads[n], known) for n, known in enumerate(decisions) if known is not None and n not in missing]
+        seconds = sum(workload.calls * known.chosen.seconds for workload, known in others)
+        _measure(measurements, target, budget, progress, seconds)
+        for n, measurement in zip(missing, measurements, strict=True):
+            decisions[n] = decision = measurement.decision()
+            database.store(database.record_of(workloads[n], target, decision))
+    return [decision for decision in decisions if decision is not None]
 
 
-def _is_host(target: Target) -> bool:
+def is_host(target: Target) -> bool:
+    """Whether kernels for a target can be timed in this process."""
     return bool(target.llvm) and dict(target.llvm) == dict(load("cpu").llvm)
 
 
-def _measured(
-    workloads: Sequence[Workload], numbers: Sequence[int], target: Target, budget: float, progress: Progress
-) -> list[Choice]:
-    points = {n: ranked(workloads[n].templates, workloads[n].group, target) for n in numbers}
-    candidates = {n: diverse(points[n], CANDIDATES) for n in numbers}
-    best = {n: points[n][0][1] for n in numbers}
-    order = sorted((n for n in numbers if len(candidates[n]) > 1), key=lambda n: -points[n][0][0])
-    if order:
-        load_tvm()  # once, for all children
+class _Measurement:
+    """The candidates of one workload, and what is known of them by now."""
 
-    def tasks() -> Iterator[tuple[int, Task]]:
-        for n in order:
-            yield n, partial(measure, workloads[n].group, candidates[n], target)
+    def __init__(self, workload: Workload, target: Target, known: Decision | None = None) -> None:
+        self.workload = workload
+        self._known = known
+        group = workload.group
+        self._points = ranked(workload.templates, group, target)
+        candidates = diverse(self._points, CANDIDATES)
+        if known is not None and known.chosen.choice not in candidates:
+            candidates.append(known.chosen.choice)
+        self.rated = [Rated(choice, choice.template.estimate(group, choice.schedule, target)) for choice in candidates]
 
+    @property
+    def predicted_seconds(self) -> float:
+        """One core's time in one run of the model with the point that is best by estimate, measured if it was."""
+        return self.workload.calls * self.rated[0].seconds
+
+    @property
+    def seconds(self) -> float:
+        """The same with the best point that is known by now."""
+        return self.workload.calls * self.decision().chosen.seconds
+
+    def task(self, target: Target, number: int | None = None) -> Task:
+        """Measures all candidates in turn, or only one."""
+        choices = [each.choice for each in self.rated]
+        return partial(measure, self.workload.group, choices if number is None else [choices[number]], target)
+
+    def note(self, number: int, seconds: float | None) -> None:
+        """Keep a candidate's time; None: it failed."""
+        self.rated[number] = replace(self.rated[number], measured=seconds, failed=seconds is None)
+
+    def decision(self) -> Decision:
+        """What follows; where all candidates fail, the best point by estimate that was not among them."""
+        rated = list(self.rated)
+        if self._known is not None and not any(each.tried for each in rated):
+            return self._known
+        if all(each.failed for each in rated):
+            tried = [each.choice for each in rated]
+            rated += [Rated(choice, seconds) for seconds, choice in self._points if choice not in tried][:1]
+        return Decision.of(rated, len(self._points))
+
+
+def _measure(
+    measurements: Sequence[_Measurement], target: Target, budget: float, progress: Progress, known: float
+) -> None:
+    """Measure until the budget is over, the candidates of a workload together; where that fails, each by itself.
+
+    Args:
+        measurements: take the times.
+        target: this host.
+        budget: seconds.
+        progress: shown to the user, with the model's time on one core.
+        known: seconds that the other workloads take.
+    """
+    order = sorted((each for each in measurements if len(each.rated) > 1), key=lambda each: -each.predicted_seconds)
+    if not order:
+        return
+    load_tvm()  # once, for all children
     processes = min(2, os.cpu_count() or 1)
-    for done, (n, seconds) in enumerate(
-        run_isolated(tasks(), processes, TASK_SECONDS, time.monotonic() + budget), start=1
-    ):
-        if seconds is not None:
-            best[n] = candidates[n][seconds.index(min(seconds))]
-        progress("measuring schedules", done, len(order))
-    return [best[n] for n in numbers]
+    failed: list[_Measurement] = []
+    groups = ((number, each.task(target)) for number, each in enumerate(order))
+    deadline = time.monotonic() + budget
+    for done, (number, seconds) in enumerate(run_isolated(groups, processes, TASK_SECONDS, deadline), start=1):
+        if seconds is None:
+            failed.append(order[number])
+        else:
+            for candidate, each in enumerate(seconds):
+                order[number].note(candidate, each)
+        before = known + sum(each.predicted_seconds for each in measurements)
+        now = known + sum(each.seconds for each in measurements)
+        progress("measuring schedules", done, len(order), f"{before * 1e3:.4g} → {now * 1e3:.4g} ms on one core")
+    # Whatever the budget: a candidate that crashes here would crash the model, so its kind must not be chosen unseen.
+    single = [(each, candidate) for each in failed for candidate in range(len(each.rated))]
+
+    def singles() -> Iterator[tuple[int, Task]]:
+        for number, (each, candidate) in enumerate(single):
+            yield number, each.task(target, candidate)
+
+    for number, seconds in run_isolated(singles(), processes, CANDIDATE_SECONDS, math.inf):
+        each, candidate = single[number]
+        each.note(candidate, None if seconds is None else seconds[0])

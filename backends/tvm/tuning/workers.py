@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import multiprocessing
 import time
 from collections.abc import Callable, Iterator
@@ -66,6 +67,7 @@ def run_isolated(
 
 
 def _report(task: Task, sender: Connection) -> None:
+    faulthandler.disable()  # a crash is an answer here, not a fault to show
     try:
         sender.send(task())
     except Exception:  # whatever went wrong costs this task only
