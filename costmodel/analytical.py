@@ -7,12 +7,14 @@ cache level that holds the working set ("hierarchical roofline").
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from optc.costmodel.blocks import bandwidth, block_seconds, stage_cost, stages_of
+from optc.costmodel.energy import joules
 from optc.costmodel.interface import Candidate, Estimate
 from optc.ir.core import Operation, Value
 from optc.ir.types import TensorType
+from optc.ops.attention import READS_IN_PLACE
 from optc.ops.declaration import Kind, declaration_of
 from optc.ops.views import is_view
 from optc.targets.target import Target
@@ -104,7 +106,9 @@ class _Batch:
         seconds += self.target.launch_seconds * max(0, len(nests) - 1)
         flops = sum(self._operation(operation)[0] for operation in candidate.operations)
         moved = sum(map(self._bytes_of, candidate.inputs)) + sum(map(self._bytes_of, candidate.outputs))
-        return Estimate(seconds, seconds / _RELATIVE_ERROR, seconds * _RELATIVE_ERROR, moved, flops, "roofline")
+        low, high = seconds / _RELATIVE_ERROR, seconds * _RELATIVE_ERROR
+        estimate = Estimate(seconds, low, high, moved, flops, "roofline")
+        return replace(estimate, joules=joules(estimate, self.target))
 
     def _nest_seconds(self, nest: Candidate) -> float:
         arithmetic = self._arithmetic(nest)
@@ -121,7 +125,7 @@ class _Batch:
     def _arithmetic(self, nest: Candidate) -> float:
         """Seconds of one core for what a nest computes."""
         times = _evaluations(nest.operations)
-        return sum(self._operation(operation)[1] * times[operation] for operation in nest.operations)
+        return sum(self._operation(operation)[1] * times[operation] for operation in _computed(nest.operations))
 
     def _on_threads(self, one_core: float, moved: int) -> float:
         """The time of what takes one core `one_core` seconds, where threads share it if that pays."""
@@ -155,7 +159,7 @@ def _arithmetic_seconds(operation: Operation, flops: int, target: Target) -> flo
     if not isinstance(result.type, TensorType):
         return 0.0
     peak = _peak(operation, target)
-    if _scatters(operation):
+    if scatters(operation):
         return sum(map(_elements, operation.results)) * _SCATTERED_FLOPS / peak
     efficiency = EFFICIENCY.get(kind, _DEFAULT_EFFICIENCY)
     if is_depthwise(operation):
@@ -165,15 +169,20 @@ def _arithmetic_seconds(operation: Operation, flops: int, target: Target) -> flo
     if kind is Kind.CONTRACTION:
         work *= _rounding(operation)
     else:
-        work = max(work, result.type.elements * _INSTRUCTIONS.get(operation.name, 1.0))
+        work = max(work, result.type.elements * instructions_of(operation.name))
     return work / (peak * share)
+
+
+def instructions_of(name: str) -> float:
+    """Vector instructions for each element of an element-wise operation."""
+    return _INSTRUCTIONS.get(name, 1.0)
 
 
 def _nests(candidate: Candidate) -> list[Candidate]:
     """The loop nests of a kernel: what stands before a contraction fills a scratch buffer first."""
     operations = candidate.operations
     root = next((each for each in operations if declaration_of(each.name).kind is Kind.CONTRACTION), None)
-    if root is None or len(operations) == 1:
+    if root is None or len(operations) == 1 or root.name in READS_IN_PLACE:
         return [candidate]
     needed = set(root.present_operands)
     before: list[Operation] = []
@@ -186,6 +195,13 @@ def _nests(candidate: Candidate) -> list[Candidate]:
     inside = set(before)
     rest = [operation for operation in operations if operation not in inside]
     return [Candidate.of_operations(before), Candidate.of_operations(rest)]
+
+
+def _computed(operations: Sequence[Operation]) -> Sequence[Operation]:
+    """The operations of a nest that cost anything: movements do not before a root that reads through them."""
+    if not any(operation.name in READS_IN_PLACE for operation in operations):
+        return operations
+    return [operation for operation in operations if declaration_of(operation.name).kind is not Kind.MOVEMENT]
 
 
 def _evaluations(operations: Sequence[Operation]) -> dict[Operation, float]:
@@ -238,7 +254,7 @@ def _fills_registers(operation: Operation, kind: Kind, target: Target) -> bool:
     if target.channel_block <= 1:
         return True
     spatial = kind in (Kind.CONTRACTION, Kind.WINDOW) and operation.results[0].tensor_type.rank in (4, 5)
-    if not spatial or operation.name == "onnx.MatMul":
+    if not spatial or operation.name in ("onnx.MatMul", "onnx.Attention"):
         return True
     values = [operation.results[0]]
     if kind is Kind.WINDOW or is_depthwise(operation):
@@ -246,7 +262,7 @@ def _fills_registers(operation: Operation, kind: Kind, target: Target) -> bool:
     return all(value.tensor_type.layout.blocks for value in values)
 
 
-def _scatters(operation: Operation) -> bool:
+def scatters(operation: Operation) -> bool:
     """Whether neighbours in the result are no neighbours in the operand."""
     if is_view(operation):
         return False

@@ -22,11 +22,17 @@ class Candidate:
         operations: in an order in which they can be executed, without constants.
         inputs: values read from memory, large constants included.
         outputs: values written to memory.
+        constants: inputs that are constants although their graph does not say so: a group's body has them as inputs.
     """
 
     operations: tuple[Operation, ...]
     inputs: tuple[Value, ...]
     outputs: tuple[Value, ...]
+    constants: frozenset[Value] = frozenset()
+
+    def is_constant(self, value: Value) -> bool:
+        """Whether an input is known at compile time."""
+        return value.is_constant or value in self.constants
 
     @staticmethod
     def of_operations(operations: Sequence[Operation], outside: Iterable[Value] | None = None) -> Candidate:
@@ -41,10 +47,11 @@ class Candidate:
         return Candidate(tuple(operations), tuple(value for value in read if value not in produced), written)
 
     @staticmethod
-    def of_graph(graph: Graph) -> Candidate:
-        """The kernel of a fused group's body."""
+    def of_graph(graph: Graph, constants: Iterable[int] = ()) -> Candidate:
+        """The kernel of a fused group's body; `constants` are the positions of its constant inputs."""
         operations = tuple(operation for operation in graph if operation.name != CONSTANT)
-        return Candidate(operations, tuple(graph.inputs), tuple(dict.fromkeys(graph.outputs)))
+        known = frozenset(graph.inputs[position] for position in constants)
+        return Candidate(operations, tuple(graph.inputs), tuple(dict.fromkeys(graph.outputs)), known)
 
 
 @dataclass(frozen=True)
@@ -58,6 +65,7 @@ class Estimate:
         bytes: read from and written to memory outside the kernel.
         flops: floating-point operations.
         basis: what the figure rests on, for people (`roofline`, `measured`, `learned: 412 kernels` …).
+        joules: the energy of one execution; None where the target states no coefficients.
     """
 
     seconds: float
@@ -66,6 +74,7 @@ class Estimate:
     bytes: int
     flops: int
     basis: str
+    joules: float | None = None
 
 
 class CostModel(Protocol):

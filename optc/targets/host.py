@@ -14,6 +14,11 @@ from optc.targets import calibration
 from optc.targets.target import Cache, Target
 
 _DEFAULT_HZ = 2.5e9
+_ARM_ENERGY = {"flop": 6.0e-12, "byte": 1.0e-10, "watts": 0.8}
+_ENERGY_SOURCE = (
+    "physics, not measured: Horowitz, Computing's energy problem, ISSCC 2014, arithmetic at a quarter of its 45 nm; "
+    "leakage and clock of a core assumed"
+)
 _CACHE_BYTES_PER_CYCLE = (64.0, 32.0, 10.0)  # L1, L2, L3 of Zen 2..4 and Intel Haswell onwards, one core, reading
 
 
@@ -150,7 +155,9 @@ def target_of(facts: CpuFacts) -> Target:
         memory_bandwidth_all=1.0e10 * min(facts.cores, 4),
         launch_seconds=2.0e-7,
         parallel_seconds=5.0e-6,
+        energy={"flop": 8.0e-12, "byte": 1.2e-10, "watts": 2.0} if facts.architecture == "x86_64" else _ARM_ENERGY,
         figures={
+            "energy": _ENERGY_SOURCE,
             "cores": "the processors this process may run on",
             "vector_bytes": "instruction set extensions that the operating system reports",
             "vector_registers": "instruction set extensions that the operating system reports",

@@ -18,7 +18,7 @@ Resolve = Callable[[str], Table]
 _FIELDS = {field.name: field for field in dataclasses.fields(Target)}
 _INTEGERS = ("cores", "vector_bytes", "vector_registers", "channel_block", "memory_bytes")
 _NUMBERS = ("memory_bandwidth", "memory_bandwidth_all", "launch_seconds", "parallel_seconds")
-_TABLES = ("llvm", "peak_flops", "figures")
+_TABLES = ("llvm", "peak_flops", "energy", "figures")
 _OPTIONAL = {"base"}
 
 
@@ -123,6 +123,13 @@ def _peaks(key: str, value: object, where: str) -> dict[str, float]:
     return {dtype: _number(f"{key}.{dtype}", peak, where) for dtype, peak in _table(key, value, where).items()}
 
 
+def _energy(key: str, value: object, where: str) -> dict[str, float]:
+    table = _table(key, value, where)
+    if set(table) != {"flop", "byte", "watts"}:
+        raise _wrong(key, value, "a table with the keys flop, byte and watts", where)
+    return {name: _number(f"{key}.{name}", each, where) for name, each in table.items()}
+
+
 def _caches(key: str, value: object, where: str) -> tuple[Cache, ...]:
     if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
         raise _wrong(key, value, "a list of tables", where)
@@ -151,6 +158,7 @@ _CHECKS: dict[str, Callable[[str, object, str], object]] = {
     "llvm": _table,
     "peak_flops": _peaks,
     "caches": _caches,
+    "energy": _energy,
     "figures": _figures,
     **dict.fromkeys(_INTEGERS, _integer),
     **dict.fromkeys(_NUMBERS, _number),

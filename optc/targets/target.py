@@ -35,6 +35,7 @@ class Target:
         memory_bandwidth_all: the same for all cores together.
         launch_seconds: the fixed cost of one kernel call.
         parallel_seconds: the cost of waking the threads for one parallel loop.
+        energy: joules of one `flop` and of one `byte` of a kernel's operands, and the `watts` that a core draws beside.
         figures: where each figure comes from (data sheet, measured …), by field name.
     """
 
@@ -53,4 +54,5 @@ class Target:
     memory_bandwidth_all: float = 0.0
     launch_seconds: float = 0.0
     parallel_seconds: float = 0.0
+    energy: Mapping[str, float] = field(default_factory=dict)
     figures: Mapping[str, str] = field(default_factory=dict)

@@ -71,7 +71,7 @@ class _Call:
     def __init__(self, library: ctypes.CDLL, number: int, definition: KernelDefinition, group: Group) -> None:
         self._function: Any = getattr(library, f"candidate{number}")
         shapes = [([int(extent) for extent in each.shape], str(each.dtype)) for each in definition.function.params]
-        buffers = [_buffer(*each) for each in shapes]
+        buffers = [aligned_buffer(*each) for each in shapes]
         self._data = [buffer for position, buffer in enumerate(buffers) if position not in group.constants]
         self._pointers = [ctypes.c_void_p(buffer.ctypes.data) for buffer in buffers]
         self._buffers = buffers  # keeps them alive
@@ -87,7 +87,7 @@ class _Call:
             buffer.view(np.uint8)[::ALIGNMENT].sum()
 
 
-def _buffer(shape: Sequence[int], dtype: str) -> np.ndarray:
+def aligned_buffer(shape: Sequence[int], dtype: str) -> np.ndarray:
     """An aligned array: small numbers for floats, zeros (valid as indices) for the rest."""
     size = math.prod(shape)
     width = {"bool": 1, "bfloat16": 2}.get(dtype) or np.dtype(dtype).itemsize

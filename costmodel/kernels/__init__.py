@@ -1,0 +1,1 @@
+"""The learned cost model of kernels: measured rows, features, predictors, and the model that steers the passes."""

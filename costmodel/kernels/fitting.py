@@ -1,0 +1,175 @@
+"""Fit the two kinds of regressors to residuals; needs CatBoost and PyTorch, which prediction does not."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from optc.costmodel.kernels.perceptron import CLIP, SLOPE, Perceptrons
+from optc.costmodel.kernels.trees import ObliviousTrees
+
+Floats = npt.NDArray[np.float64]
+
+TREES, DEPTH, RATE = 400, 6, 0.08
+RANK_TREES = 160
+MEMBERS, HIDDEN, EPOCHS, BATCH = 4, (64, 48), 160, 256
+CONSTANT = 1e30  # deviation of a column that never changed: nothing was learned of it, so it says nothing
+RANK_WEIGHT = 0.3  # of the pairwise loss beside the regression's
+
+
+def fit_trees(
+    rows: Floats,
+    values: Floats,
+    *,
+    weights: Floats | None = None,
+    seed: int = 0,
+    trees: int = TREES,
+    loss: str = "RMSE",
+) -> ObliviousTrees:
+    """Gradient-boosted oblivious trees (Prokhorenkova et al., "CatBoost", 2018) on one thread.
+
+    Args:
+        rows: shape (n, columns).
+        values: shape (n,).
+        weights: shape (n,), of the rows.
+        seed: equal seeds give equal trees.
+        trees: how many.
+        loss: CatBoost's name of it.
+    """
+    from catboost import CatBoostRegressor
+
+    model = CatBoostRegressor(
+        iterations=trees, depth=DEPTH, learning_rate=RATE, loss_function=loss,
+        random_seed=seed, thread_count=1, verbose=False, allow_writing_files=False, l2_leaf_reg=3.0,
+        random_strength=0.5, bootstrap_type="Bernoulli", subsample=0.8,
+    )  # fmt: skip
+    model.fit(rows.astype(np.float32), values, sample_weight=weights)
+    return _exported(model)
+
+
+def fit_ranking_trees(
+    rows: Floats, seconds: Floats, groups: npt.NDArray[np.str_], *, seed: int = 0, trees: int = RANK_TREES
+) -> ObliviousTrees:
+    """Trees whose sums order the rows of each group: the slower the larger.
+
+    The loss is YetiRank's (Gulin et al., "Winning the transfer learning track of Yahoo!'s learning to rank challenge",
+    2011): pairs are weighted by how near the front they stand and by their difference in time.
+    """
+    from catboost import CatBoost, Pool
+
+    order = np.argsort(groups, kind="stable")
+    names, number = np.unique(groups[order], return_inverse=True)
+    best = np.full(len(names), np.inf)
+    np.minimum.at(best, number, seconds[order])
+    quality = best[number] / seconds[order]  # 1 for the fastest
+    pool = Pool(rows[order].astype(np.float32), label=quality, group_id=number)
+    model = CatBoost({
+        "iterations": trees, "depth": DEPTH, "learning_rate": 0.12, "loss_function": "YetiRank", "random_seed": seed,
+        "thread_count": 1, "verbose": False, "allow_writing_files": False, "l2_leaf_reg": 3.0,
+    })  # fmt: skip
+    model.fit(pool)
+    ranking = _exported(model)
+    return ObliviousTrees(ranking.features, ranking.borders, -ranking.leaves, -ranking.bias, ranking.scale)
+
+
+def _exported(model: Any) -> ObliviousTrees:
+    with tempfile.TemporaryDirectory(prefix="optc-train-") as folder:
+        path = Path(folder) / "model.json"
+        model.save_model(str(path), format="json")
+        return ObliviousTrees.of_catboost(json.loads(path.read_text(encoding="utf-8")))
+
+
+def fit_perceptrons(
+    rows: Floats,
+    values: Floats,
+    groups: npt.NDArray[np.str_],
+    *,
+    seed: int = 0,
+    epochs: int = EPOCHS,
+    progress: Callable[[int, float], None] | None = None,
+) -> Perceptrons:
+    """An ensemble trained with Huber's loss on the values and a pairwise logistic loss within each group.
+
+    The second is RankNet's (Burges et al., "Learning to rank using gradient descent", 2005); it looks at the
+    differences alone, which decide what is chosen.
+
+    Args:
+        rows: shape (n, columns).
+        values: shape (n,).
+        groups: shape (n,); rows of one group are compared with each other.
+        seed: equal seeds give equal members on one thread.
+        epochs: passes over the rows.
+        progress: called with (epoch, loss).
+    """
+    import torch
+
+    torch.manual_seed(seed)
+    generator = np.random.default_rng(seed)
+    mean, deviation = rows.mean(axis=0), rows.std(axis=0)
+    deviation = np.where(deviation < 1e-6, CONSTANT, deviation)
+    scaled = torch.tensor(np.clip((rows - mean) / deviation, -CLIP, CLIP), dtype=torch.float32)
+    truth = torch.tensor(values, dtype=torch.float32)
+    sizes = [rows.shape[1], *HIDDEN, 1]
+    weights = [
+        torch.nn.Parameter(torch.randn(MEMBERS, before, after) * (2.0 / before) ** 0.5 * (0.1 if after == 1 else 1.0))
+        for before, after in itertools.pairwise(sizes)
+    ]
+    biases = [torch.nn.Parameter(torch.zeros(MEMBERS, 1, after)) for after in sizes[1:]]
+    with torch.no_grad():
+        biases[-1] += truth.mean()
+    optimizer = torch.optim.AdamW([*weights, *biases], lr=3e-3, weight_decay=1e-2)
+    order = np.argsort(groups, kind="stable")
+    starts = np.concatenate(([0], np.flatnonzero(groups[order][1:] != groups[order][:-1]) + 1, [len(order)]))
+    blocks = [torch.tensor(order[a:b]) for a, b in itertools.pairwise(starts)]
+    mean_size = max(1.0, len(order) / len(blocks))
+    per_step = max(1, int(BATCH / mean_size))
+    steps = epochs * -(-len(blocks) // per_step)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=steps)
+
+    def forward(inputs: Any) -> Any:
+        hidden = inputs[None]
+        for layer, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
+            hidden = torch.baddbmm(bias, hidden.expand(MEMBERS, -1, -1), weight)
+            if layer < len(weights) - 1:
+                hidden = torch.nn.functional.leaky_relu(hidden, SLOPE)
+        return hidden[..., 0]
+
+    for epoch in range(epochs):
+        shuffled = generator.permutation(len(blocks))
+        total = 0.0
+        for first in range(0, len(blocks), per_step):
+            chosen = [blocks[i] for i in shuffled[first : first + per_step]]
+            index = torch.cat(chosen)
+            number = torch.repeat_interleave(torch.arange(len(chosen)), torch.tensor([len(each) for each in chosen]))
+            output, wanted = forward(scaled[index]), truth[index]
+            loss = torch.nn.functional.huber_loss(output, wanted.expand_as(output), delta=0.1) / 0.1
+            same = number[:, None] == number[None]
+            slower = wanted[:, None] - wanted[None]
+            pairs = same & (slower > 0.01)
+            if bool(pairs.any()):
+                difference = (output[:, :, None] - output[:, None, :])[:, pairs]
+                margin = slower[pairs].clamp(max=0.5)
+                loss = (
+                    loss
+                    + RANK_WEIGHT * (torch.nn.functional.softplus(-12.0 * difference) * margin).mean() / margin.mean()
+                )
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            total += loss.item()
+        if progress is not None:
+            progress(epoch, total)
+    return Perceptrons(
+        mean.astype(np.float32),
+        deviation.astype(np.float32),
+        tuple(weight.detach().numpy() for weight in weights),
+        tuple(bias.detach().numpy() for bias in biases),
+    )

@@ -1,0 +1,198 @@
+"""Train the kernel predictor on measured rows, and say how good it is on classes of workloads that it did not see."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from optc.costmodel.kernels.familiarity import familiarity
+from optc.costmodel.kernels.fitting import EPOCHS, RANK_TREES, TREES, fit_perceptrons, fit_ranking_trees, fit_trees
+from optc.costmodel.kernels.intervals import conformal
+from optc.costmodel.kernels.labels import anchor_labels
+from optc.costmodel.kernels.machine import machine_class
+from optc.costmodel.kernels.predictor import Blend, KernelPredictor
+from optc.costmodel.kernels.table import Floats, KernelTable, folds
+from optc.costmodel.metrics import evaluate, mean_regret
+from optc.targets.target import Target
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How large the models are and how long they train."""
+
+    trees: int = TREES
+    rank_trees: int = RANK_TREES
+    epochs: int = EPOCHS
+    folds: int = 5
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Predictions of rows by models that saw no row of their class; residuals as in `KernelTable.residual`.
+
+    Attributes:
+        table: the rows.
+        point: shape (n,), residuals by trees and perceptrons together.
+        trees: by the trees alone.
+        perceptrons: by the perceptrons alone.
+        ranking: the score that orders the schedules of a workload.
+        best: the fastest row of each workload.
+        group: shape (workloads,), residuals of `best` from its workload features alone.
+    """
+
+    table: KernelTable
+    point: Floats
+    trees: Floats
+    perceptrons: Floats
+    ranking: Floats
+    best: KernelTable
+    group: Floats
+
+
+def cross_validate(table: KernelTable, seed: int, sizes: Sizes, progress: Progress) -> HeldOut:
+    """Train as often as there are folds; classes are never divided between training and test."""
+    fold = folds(table.classes, sizes.folds, seed)
+    best = table.best()
+    best_fold = fold[_first_rows(table, best)]
+    trees, perceptrons, scores = np.zeros(len(table)), np.zeros(len(table)), np.zeros(len(table))
+    group = np.zeros(len(best))
+    for number in range(sizes.folds):
+        progress("cross-validating", number, sizes.folds)
+        train, test = table.take(np.flatnonzero(fold != number)), fold == number
+        point = fit_point(train, seed, sizes)
+        trees[test] = point.parts[0].predict(table.features[test])
+        perceptrons[test] = point.parts[1].predict(table.features[test])
+        scores[test] = fit_ranking(train, point, seed, sizes).predict(table.features[test])
+        apart = best_fold == number
+        group[apart] = fit_group(train.best(), seed, sizes).predict(best.workload[apart])
+    return HeldOut(table, (trees + perceptrons) / 2, trees, perceptrons, scores, best, group)
+
+
+def train(
+    table: KernelTable, reference: Target, seed: int, sizes: Sizes, progress: Progress
+) -> tuple[KernelPredictor, HeldOut]:
+    """The predictor trained on all rows, with intervals from cross-validation."""
+    held = cross_validate(table, seed, sizes, progress)
+    progress("training", 0, 3)
+    point = fit_point(table, seed, sizes)
+    progress("training", 1, 3)
+    ranking = fit_ranking(table, point, seed, sizes)
+    progress("training", 2, 3)
+    best = table.best()
+    group = fit_group(best, seed, sizes)
+    labels = np.array(anchor_labels(best.workload))
+    predictor = KernelPredictor(
+        group,
+        point,
+        ranking,
+        table.vocabulary,
+        conformal(best.residual - held.group, labels),
+        conformal(table.residual - held.point, table.templates),
+        familiarity(best.workload, best.classes, seed),
+        {
+            "*": float(np.median(best.residual)),
+            **{n: float(np.median(best.residual[labels == n])) for n in set(labels.tolist())},
+        },
+        machine_class(reference),
+        reference,
+        len(table),
+    )
+    return predictor, held
+
+
+def fit_point(table: KernelTable, seed: int, sizes: Sizes) -> Blend:
+    """Trees and perceptrons for the time of one schedule."""
+    rows, values = table.features, table.residual
+    return Blend((
+        fit_trees(rows, values, weights=weights_of(table), seed=seed, trees=sizes.trees),
+        fit_perceptrons(rows, values, table.keys, seed=seed, epochs=sizes.epochs),
+    ))  # fmt: skip
+
+
+def fit_ranking(table: KernelTable, point: Blend, seed: int, sizes: Sizes) -> Blend:
+    """What orders schedules: the perceptrons of `point`, which saw pairs, with trees for the ranks."""
+    ranking = fit_ranking_trees(table.features, table.seconds, table.keys, seed=seed, trees=sizes.rank_trees)
+    spread = np.std(ranking.predict(table.features)) or 1.0
+    scaled = type(ranking)(
+        ranking.features, ranking.borders, ranking.leaves, ranking.bias, ranking.scale * RANK_SHARE / float(spread)
+    )
+    return Blend((scaled, point.parts[1]))
+
+
+RANK_SHARE = 0.1  # the standard deviation of the ranks' part, beside residuals in logarithms
+
+
+def fit_group(best: KernelTable, seed: int, sizes: Sizes) -> Blend:
+    """Trees and perceptrons for the time of the best schedule."""
+    rows, values = best.workload, best.residual
+    return Blend((
+        fit_trees(rows, values, weights=weights_of(best), seed=seed, trees=sizes.trees),
+        fit_perceptrons(rows, values, best.keys, seed=seed, epochs=sizes.epochs),
+    ))  # fmt: skip
+
+
+def weights_of(table: KernelTable) -> Floats:
+    """Rows count by how surely they were measured."""
+    return 1.0 / (1.0 + (np.minimum(table.noise, 1.0) / 0.05) ** 2) ** 0.5
+
+
+def _first_rows(table: KernelTable, best: KernelTable) -> npt.NDArray[np.int64]:
+    """For each row of `best` some row of `table` with the same workload."""
+    first: dict[str, int] = {}
+    for number, key in enumerate(table.keys.tolist()):
+        first.setdefault(key, number)
+    return np.array([first[key] for key in best.keys.tolist()], np.int64)
+
+
+def figures(held: HeldOut, intervals: tuple[Floats, Floats] | None = None) -> dict[str, Any]:
+    """The held-out figures for a card.
+
+    Args:
+        held: of `cross_validate`.
+        intervals: factors to the ends of `point`'s intervals; None leaves the coverage out.
+    """
+    table = held.table
+    seconds, predicted = table.seconds, table.roofline * np.exp(held.point)
+    bounds = (None, None) if intervals is None else (predicted * intervals[0], predicted * intervals[1])
+    choices = {
+        key: rows for key, rows in rows_by_workload(table).items() if len(rows) > 1
+    }  # fmt: skip
+
+    def lost(score: Floats, k: int) -> float:
+        return mean_regret({key: (seconds[rows], score[rows]) for key, rows in choices.items()}, k)
+
+    best = held.best
+    return {
+        "point": evaluate(seconds, predicted, *bounds).to_dict(),
+        "group": evaluate(best.seconds, best.roofline * np.exp(held.group)).to_dict(),
+        "roofline": evaluate(best.seconds, best.roofline).to_dict(),
+        "choice": {
+            "workloads": len(choices),
+            **{f"top{k}": lost(held.ranking, k) for k in (1, 3, 5)},
+            **{f"analytical_top{k}": lost(table.estimate, k) for k in (1, 3, 5)},
+        },
+        "by_template": {
+            name: evaluate(seconds[table.templates == name], predicted[table.templates == name]).to_dict()
+            for name in np.unique(table.templates).tolist()
+        },
+    }
+
+
+def rows_by_workload(table: KernelTable) -> dict[str, npt.NDArray[np.int64]]:
+    """The rows of each workload."""
+    order = np.argsort(table.keys, kind="stable")
+    names, starts = np.unique(table.keys[order], return_index=True)
+    return dict(zip(names.tolist(), np.split(order, starts[1:]), strict=True))
+
+
+def without(table: KernelTable, sources: Collection[str], classes: Collection[str]) -> KernelTable:
+    """The rows that share no class with some models: those of their own, and of `classes`."""
+    own = np.isin(table.sources, list(sources))
+    banned = set(table.classes[own].tolist()) | set(classes)
+    return table.take(np.flatnonzero(~np.isin(table.classes, list(banned))))
