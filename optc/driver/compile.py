@@ -18,8 +18,10 @@ from optc.backends.interface import KernelBackend, Progress, silent
 from optc.driver.context import pass_context
 from optc.driver.fallbacks import emit_regions
 from optc.driver.lowering import Lowered, lower
-from optc.driver.options import CompileOptions, check_threads, parse_budget
+from optc.driver.memory_record import check_limit
+from optc.driver.options import CompileOptions, check_threads, parse_budget, parse_size
 from optc.driver.pipeline import PIPELINE, SIMPLIFY
+from optc.driver.races import Races
 from optc.driver.records import cost, decisions
 from optc.driver.step_facts import kernel_estimates
 from optc.driver.verification import compared_constants, verified
@@ -48,6 +50,7 @@ def compile(
     example_inputs: Any = None,
     threads: int | None = None,
     tune: str | float = "auto",
+    memory_limit: str | int | None = None,
     verify: bool = True,
     inputs: Mapping[str, Any] | None = None,
     passes: str | None = None,
@@ -68,6 +71,7 @@ def compile(
         example_inputs: a tuple of tensors, for a PyTorch module.
         threads: threads that a run uses unless told otherwise at load; None for all cores of the target.
         tune: seconds for measuring schedules on this host (0: predict only), `"30s"`, or `"auto"`.
+        memory_limit: the largest arena, in bytes or as `256K`; None for any.
         verify: run the artifact against the source model in onnxruntime, and fail if they differ.
         inputs: what to verify with; default: random numbers.
         passes: a pipeline text that replaces the standard one.
@@ -83,6 +87,7 @@ def compile(
     Raises:
         ModelError: the model is invalid or cannot be compiled.
         UsageError: an option is wrong.
+        LimitError: the arena is larger than the limit.
         VerificationFailed: the outputs differ from the source model's.
     """
     from optc.runtime import load
@@ -94,6 +99,7 @@ def compile(
         dims=dict(dims or {}),
         threads=check_threads(threads),
         budget=parse_budget(tune),
+        memory_limit=parse_size(memory_limit),
         verify=verify,
         inputs=inputs,
         passes=passes,
@@ -126,6 +132,7 @@ def write_artifact(model: Any, options: CompileOptions, folder: Path, example_in
     with artifact.stage(folder) as staging:
         context = plan(module, backend, target, options)
         lowered = lower(module, backend, target, options)
+        check_limit(lowered.assembly, options.memory_limit)
         options.progress("linking", 0, 1)
         staging.fill(_contents(loaded.name, module, lowered, context, target, options))
         if options.verify and _runs_here(target):
@@ -162,6 +169,8 @@ def kernel_maker(target: Target, options: CompileOptions) -> KernelBackend | Non
 def plan(module: Module, backend: KernelBackend | None, target: Target, options: CompileOptions) -> PassContext:
     """Run the passes over a module in place; returns the context with their remarks."""
     context = pass_context(target, backend, options.threads)
+    if backend is not None:
+        context.race = Races(backend, target, options)
     text = options.passes if options.passes is not None else (PIPELINE if backend is not None else SIMPLIFY)
     passes = parse_pipeline(text)
     run_pipeline(

@@ -14,6 +14,7 @@ from optc.errors import UsageError
 AUTOMATIC_BUDGET = 10.0
 """Seconds that `tune="auto"` may spend on measuring schedules."""
 
+_SIZES = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 _UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -30,6 +31,7 @@ class CompileOptions:
     dims: Mapping[str, int] = field(default_factory=dict)
     threads: int | None = None
     budget: float | None = None
+    memory_limit: int | None = None
     verify: bool = True
     inputs: Mapping[str, Any] | None = None
     passes: str | None = None
@@ -52,6 +54,20 @@ def parse_budget(tune: str | float | int) -> float | None:
     if match is None:
         raise UsageError(f"'{tune}' is no tuning budget", hint="give seconds (30s, 5m), 0 for none, or auto")
     return float(match[1]) * _UNITS[match[2]]
+
+
+def parse_size(size: str | int | None) -> int | None:
+    """Bytes from a number or text such as `256K`, `1.5M` or `2G` (powers of 1024); None stays None.
+
+    Raises:
+        UsageError: anything else.
+    """
+    if size is None:
+        return None
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmg]?)(?:i?b)?", str(size).strip().lower())
+    if match is None:
+        raise UsageError(f"'{size}' is no size", hint="give bytes (262144), or 256K, 1.5M, 2G")
+    return int(float(match[1]) * _SIZES[match[2]])
 
 
 def check_threads(threads: int | None) -> int | None:

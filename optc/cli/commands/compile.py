@@ -24,6 +24,7 @@ MEASURE_SECONDS = 0.3
 @dim_option
 @threads_option
 @click.option("--tune", default="auto", show_default=True, help="Time for measuring schedules: 0, 30s, 5m or auto.")
+@click.option("--memory-limit", metavar="SIZE", help="The largest arena: 262144, 256K, 1.5M (default: any).")
 @click.option("--verify/--no-verify", default=True, help="Compare with the source model in onnxruntime.")
 @click.option("--passes", help="A pipeline in place of the standard one.")
 @click.option("--backend", help="Use only this backend of the target, for instance onnx.")
@@ -38,6 +39,7 @@ def command(
     dims: tuple[tuple[str, int], ...],
     threads: int | None,
     tune: str,
+    memory_limit: str | None,
     verify: bool,
     passes: str | None,
     backend: str | None,
@@ -58,6 +60,7 @@ def command(
             dims=unique(dims, "--dim"),
             threads=threads,
             tune=tune,
+            memory_limit=memory_limit,
             verify=verify,
             passes=passes,
             backend=backend,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from optc.cli.output import emit_facts, emit_json, size_text
+from optc.cli.output import emit_facts, emit_json, emit_table, size_text
 from optc.cli.parameters import common
 from optc.errors import LimitError, OptcError, UsageError
 
@@ -98,3 +98,52 @@ def check(solution: Path, capacity: int | None, as_json: bool) -> None:
             ("live at once", f"{bound} bytes"),
         ]
     )
+
+
+@command.command("show")
+@click.argument("artifact")
+@click.option("--plot", type=_file, help="Write the memory map: lifetimes and addresses (.svg).")
+@click.option("--top", type=click.IntRange(min=1), default=12, show_default=True, help="Show the N largest buffers.")
+@common
+def show(artifact: str, plot: Path | None, top: int, as_json: bool) -> None:
+    """Show what lies where in the arena of ARTIFACT, and when."""
+    from optc.artifact import read
+    from optc.report.memory_map import memory_plot, worst_step
+
+    files = read(artifact, check_host=False)
+    memory = files.decisions.get("memory")
+    if memory is None:
+        raise OptcError("the artifact holds no memory map", where=artifact, hint="compile it again with this optc")
+    if plot is not None:
+        try:
+            plot.write_text(memory_plot(Path(artifact).stem, memory), encoding="utf-8")
+        except OSError as fault:
+            raise OptcError("the file cannot be written", where=str(plot), why=fault.strerror) from fault
+    if as_json:
+        emit_json({**memory, "plot": plot})
+        return
+    worst = worst_step(memory)
+    emit_facts(
+        [
+            ("arena", f"{memory['arena_bytes']} bytes ({size_text(memory['arena_bytes'])})"),
+            ("live at once", f"{memory['lower_bound']} bytes"),
+            ("worst step", "none" if worst is None else f"{worst}: {memory['steps'][worst]}"),
+            ("solver", memory["solver"]),
+        ]
+    )
+    click.echo()
+    largest = sorted(memory["buffers"], key=lambda each: (-each["bytes"], each["start"]))[:top]
+    rows = [
+        [
+            each["name"],
+            each["kind"],
+            size_text(each["bytes"]),
+            str(each["offset"]),
+            f"{each['start']}–{each['end'] - 1}",
+            "" if worst is None or not each["start"] <= worst < each["end"] else "live in the worst step",
+        ]
+        for each in largest
+    ]
+    emit_table(["buffer", "kind", "size", "offset", "steps", ""], rows, right=[2, 3, 4])
+    if plot is not None:
+        click.echo(f"written to {plot}")
