@@ -108,8 +108,8 @@ def peers_markdown(report: Mapping[str, Any]) -> str:
         errors = [row["errors"]["optc"] for row in rows.values() if "optc" in row["errors"]]
         if spreads and errors:
             lines += [
-                f"Spread of rounds over their median: {statistics.median(spreads):.1%} (median), {max(spreads):.1%} "
-                f"(most). Largest error of optc over an output's range: {max(errors):.1e}.",
+                f"Interquartile range of the rounds over their median: {statistics.median(spreads):.1%} (median), "
+                f"{max(spreads):.1%} (most). Largest error of optc over an output's range: {max(errors):.1e}.",
                 "",
             ]
     return "\n".join(lines).rstrip() + "\n"

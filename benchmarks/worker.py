@@ -182,6 +182,7 @@ def _serve(peer: str, cores: int, connection: Connection) -> None:
 
 
 def one_line(error: BaseException) -> str:
-    """The kind of an error and the first telling line of its message."""
+    """The kind of an error and the first line of its message that is more than a place in the source."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0][:160]}" if lines else type(error).__name__
+    telling = [line for line in lines if not line.startswith(("Exception from", "Traceback", "Check '"))] or lines
+    return f"{type(error).__name__}: {telling[0][:160]}" if telling else type(error).__name__

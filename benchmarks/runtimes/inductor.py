@@ -34,7 +34,7 @@ class Inductor(Peer):
         torch._inductor.config.worker_start_method = "subprocess"
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            program = torch.export.export(_module(subject, folder), example)
+            program = _exported(_module(subject, folder), example)
             torch._inductor.aoti_compile_and_package(program, package_path=str(folder / "model.pt2"))
 
     def load(self, subject: Subject, folder: Path) -> Run:
@@ -49,6 +49,22 @@ class Inductor(Peer):
             return [each.numpy() for each in _tensors(compiled(*example))]
 
         return run
+
+
+def _exported(module: Any, example: tuple[Any, ...]) -> Any:
+    """By torch.export or, since that takes shapes that lie among the weights for unknown, through a trace."""
+    import torch
+
+    try:
+        return torch.export.export(module, example)
+    except Exception:
+        from torch._export.converter import TS2EPConverter
+
+        try:
+            traced = torch.jit.trace(module, example, check_trace=False)
+            return TS2EPConverter(traced, example).convert()
+        except Exception as error:
+            raise RuntimeError(f"torch.export fails, and through a trace: {str(error).splitlines()[0]}") from error
 
 
 def _module(subject: Subject, folder: Path) -> Any:
