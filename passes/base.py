@@ -45,12 +45,11 @@ def accepted_by_all(group: Operation) -> str | None:
     return None
 
 
-Race = Callable[[Sequence[tuple[Operation, Sequence[Operation]]]], list[tuple[float, float] | None]]
+Race = Callable[[Sequence[tuple[Operation, Sequence[Operation]]]], list[tuple[float, float] | None] | None]
 
 
-def timed_by_nobody(rivals: Sequence[tuple[Operation, Sequence[Operation]]]) -> list[tuple[float, float] | None]:
+def timed_by_nobody(rivals: Sequence[tuple[Operation, Sequence[Operation]]]) -> None:
     """The `race` of a context that measures nothing."""
-    return [None] * len(rivals)
 
 
 @dataclass
@@ -63,7 +62,7 @@ class PassContext:
         supports: returns None where native code exists for an operation on the target, else the reason why not.
         accepts: returns None where an `optc.fused` operation can be one kernel on the target, else the reason why not.
         race: for pairs of an `optc.fused` operation and several that compute the same, the seconds that one and the
-            others together take on the host; None where that is not measured.
+            others together take on the host; None for a pair that was not timed, or where nothing is measured.
         remarks: what the passes so far decided.
     """
 

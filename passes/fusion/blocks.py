@@ -119,7 +119,7 @@ class FuseBlocks(Pass):
                 alike.setdefault(canonical_text(option.block.graphs["body"]), []).append(option)
         promising = sorted(alike.values(), key=lambda each: -each[0].gain * len(each))[: self.max_measured]
         times = context.race([(each[0].block, each[0].groups) for each in promising])
-        if not any(times):
+        if times is None:
             return
         for option in options:
             if option.gain > 0:
