@@ -49,7 +49,7 @@ def artifact_facts(path: Path, manifest: Manifest, measured: float | None = None
         ("target", manifest.target),
         ("latency", _latency(manifest, measured)),
         ("arena", arena),
-        ("weights", size_text(program["weights_bytes"])),
+        ("weights", _weights(program["weights_bytes"], cost.get("packed_weights", {}))),
         ("program", counts or "no native step"),
         ("native", _native(cost)),
         ("fallbacks", _fallbacks(manifest)),
@@ -67,6 +67,12 @@ def _latency(manifest: Manifest, measured: float | None) -> str:
         parts.append(f"predicted {seconds_text(predicted)}{scope}" + (f" ({basis})" if basis else ""))
     parts.append("not measured" if measured is None else f"measured {seconds_text(measured)}")
     return ", ".join(parts)
+
+
+def _weights(total: int, packed: Mapping[str, int]) -> str:
+    """All bytes, and how many of them are Winograd's transforms, which are larger than what they are made from."""
+    transforms = packed.get("winograd", 0)
+    return size_text(total) + (f", of which {size_text(transforms)} Winograd transforms" if transforms else "")
 
 
 def _native(cost: Mapping[str, Any]) -> str:

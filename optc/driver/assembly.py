@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -26,20 +27,37 @@ _SAMPLED = 64  # bytes of an array, or up to twice as many, that tell it from mo
 
 @dataclass
 class Weights:
-    """The weights file in the making: each distinct array is stored once, 64-byte aligned."""
+    """The weights file in the making: each distinct array is stored once, 64-byte aligned.
+
+    Attributes:
+        chunks: its content.
+        size: bytes so far.
+        packed: bytes of it by the template that asked for an array in a layout of its own.
+    """
 
     chunks: list[memoryview] = field(default_factory=list)
     size: int = 0
+    packed: Counter[str] = field(default_factory=Counter)
     _places: dict[tuple[str, int, bytes], list[tuple[np.ndarray, program.Location]]] = field(default_factory=dict)
     _by_constant: dict[tuple[int, str], program.Location] = field(default_factory=dict)
 
-    def place(self, constant: np.ndarray, key: str = "", pack: object = None) -> program.Location:
-        """Store an array (packed by `pack` when given, whose identity is `key`) and return where it lies."""
+    def place(self, constant: np.ndarray, key: str = "", pack: object = None, template: str = "") -> program.Location:
+        """Store an array and return where it lies.
+
+        Args:
+            constant: the array.
+            key: the identity of `pack`.
+            pack: rearranges the array, if that is needed.
+            template: that needs it.
+        """
         known = self._by_constant.get((id(constant), key))
         if known is not None:
             return known
         stored = np.ascontiguousarray(pack(constant) if callable(pack) else constant)
+        size = self.size
         location = self._store(stored.reshape(-1).view(np.uint8), str(stored.dtype))
+        if key:
+            self.packed[template] += self.size - size
         self._by_constant[(id(constant), key)] = location
         return location
 
@@ -265,7 +283,7 @@ class _Assembler:
             assert operand is not None
             if operand.constant is not None and position in draft.kernel.pack:
                 key, pack = draft.kernel.pack[position]
-                arguments.append(self.weights.place(operand.constant, key, pack))
+                arguments.append(self.weights.place(operand.constant, key, pack, draft.kernel.template))
             else:
                 arguments.append(self._address(operand))
         arguments += [self._address(result) for result in draft.operation.results]

@@ -61,12 +61,13 @@ def _option(option: Option) -> dict[str, Any]:
 
 
 def cost(lowered: Lowered, estimates: Sequence[Estimate]) -> dict[str, Any]:
-    """Predicted latency in seconds, the arena and its lower bound in bytes, and the share that runs natively."""
+    """Predicted latency in seconds, the arena and its lower bound, packed weights by template, and the native share."""
     return {
         "predicted_seconds": sum(estimate.seconds for estimate in estimates),
         "basis": sorted({estimate.basis for estimate in estimates}),
         "arena_bytes": lowered.assembly.plan.arena_bytes,
         "arena_lower_bound": lowered.assembly.plan.lower_bound,
+        "packed_weights": dict(lowered.assembly.weights.packed),
         "native_flops": lowered.native.flops,
         "native_nodes": lowered.native.nodes,
     }

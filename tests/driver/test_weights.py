@@ -41,3 +41,15 @@ def test_packed_and_plain_have_places_of_their_own() -> None:
     plain, packed = weights.place(constant), weights.place(constant, "transpose", lambda array: array.T)
     assert plain.offset != packed.offset
     assert weights.place(constant, "transpose", lambda array: array.T) == packed
+
+
+def test_packed_bytes_are_counted_once_and_by_template() -> None:
+    weights = Weights()
+    constant = np.ones((4, 16), np.float32)
+    weights.place(constant)
+    for _ in range(2):
+        weights.place(constant, "twice", lambda array: np.concatenate([array, array]), "winograd")
+    weights.place(constant, "panels", lambda array: 2 * array, "gemm")
+    weights.place(constant, "same", lambda array: array, "conv2d")
+    assert weights.packed == {"winograd": 512, "gemm": 256, "conv2d": 0}
+    assert weights.size == 1024
