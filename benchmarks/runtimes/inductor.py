@@ -12,6 +12,8 @@ from benchmarks.runtimes.peer import Peer, Run, Subject, bound
 from benchmarks.torch_models import import_timm
 from benchmarks.zoo import ZOO
 
+_FROZEN = {"freezing": True}
+
 
 class Inductor(Peer):
     """The zoo's own PyTorch module where it has one, else the ONNX file, folded, through onnx2torch.
@@ -26,16 +28,19 @@ class Inductor(Peer):
 
     def prepare(self, subject: Subject, folder: Path) -> None:
         import torch
-        import torch._inductor.config
+        import torch._inductor.exc
 
         torch.set_num_threads(subject.threads)
         example = tuple(map(torch.from_numpy, subject.inputs.values()))
-        torch._inductor.config.freezing = True
         torch._inductor.config.worker_start_method = "subprocess"
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             program = _exported(_module(subject, folder), example)
-            torch._inductor.aoti_compile_and_package(program, package_path=str(folder / "model.pt2"))
+            package = str(folder / "model.pt2")
+            try:
+                torch._inductor.aoti_compile_and_package(program, package_path=package, inductor_configs=_FROZEN)
+            except torch._inductor.exc.InductorError:  # some models only compile with weights that may change
+                torch._inductor.aoti_compile_and_package(program, package_path=package)
 
     def load(self, subject: Subject, folder: Path) -> Run:
         import torch
