@@ -22,7 +22,6 @@ from optc.driver.memory_record import check_limit
 from optc.driver.options import CompileOptions, check_threads, parse_budget, parse_size
 from optc.driver.pipeline import PIPELINE, SIMPLIFY
 from optc.driver.races import Races
-from optc.driver.races import Races
 from optc.driver.records import cost, decisions
 from optc.driver.step_facts import kernel_estimates
 from optc.driver.verification import compared_constants, verified
@@ -170,8 +169,6 @@ def kernel_maker(target: Target, options: CompileOptions) -> KernelBackend | Non
 def plan(module: Module, backend: KernelBackend | None, target: Target, options: CompileOptions) -> PassContext:
     """Run the passes over a module in place; returns the context with their remarks."""
     context = pass_context(target, backend, options.threads)
-    if backend is not None:
-        context.race = Races(backend, target, options)
     if backend is not None:
         context.race = Races(backend, target, options)
     text = options.passes if options.passes is not None else (PIPELINE if backend is not None else SIMPLIFY)
