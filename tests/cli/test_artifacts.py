@@ -137,20 +137,21 @@ def measured_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("measured_machine")
 def test_profile_shows_each_step_and_writes_files(folder: Path, capsys: Capture, tmp_path: Path) -> None:
-    trace, plot = tmp_path / "out.json", tmp_path / "out.svg"
-    argv = ["profile", str(folder / "small.optc"), "--runs", "3", "--trace", str(trace), "--plot", str(plot)]
-    assert run([*argv, "--order", "source"]) == 0
+    trace, plot, html = (tmp_path / f"out.{suffix}" for suffix in ("json", "svg", "html"))
+    files = ["--trace", str(trace), "--plot", str(plot), "--html", str(html)]
+    assert run(["profile", str(folder / "small.optc"), "--runs", "3", *files, "--order", "source"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split()[:4] == ["#", "step", "template", "ms"]
     assert lines[0].split()[-2:] == ["GB/s", "predicted/measured"]
     blank = lines.index("")
-    steps, facts = lines[1 : blank - 1], dict(line.split("  ", 1) for line in lines[blank + 1 : -2])
+    steps, facts = lines[1 : blank - 1], dict(line.split("  ", 1) for line in lines[blank + 1 : -3])
     assert any("add" in line and "pointwise" in line for line in steps)
     assert any("det" in line and "onnxruntime" in line for line in steps)
     assert lines[blank - 1].split()[:2] == [str(len(steps)), "steps"]
     assert list(facts) == ["latency", "steps", "efficiency", "peak"]
     assert facts["peak"].strip().startswith("50.0 GFLOP/s on 1 thread: f32 measured on this machine (2026-01-02)")
-    assert lines[-2:] == [f"written to {trace}", f"written to {plot}"]
+    assert lines[-3:] == [f"written to {trace}", f"written to {plot}", f"written to {html}"]
+    assert "least predicted time of " in html.read_text()
     events = [event for event in json.loads(trace.read_text())["traceEvents"] if event["ph"] == "X"]
     assert len(events) == len(steps)
     assert plot.read_text().count('<g class="step">') >= len(steps)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -31,6 +32,7 @@ _WIDTH = 140  # characters, where the output is no terminal
 @click.option("--top", type=click.IntRange(min=1), metavar="N", help="Show N steps (default: all).")
 @click.option("--trace", type=_PATH, help="Write a Chrome trace (.json), for chrome://tracing or Perfetto.")
 @click.option("--plot", type=_PATH, help="Write the waterline and efficiency-gap plots (.svg).")
+@click.option("--html", type=_PATH, help="Write a page with the plots, the steps and the plan (.html).")
 @common
 def command(
     artifact: str,
@@ -41,6 +43,7 @@ def command(
     top: int | None,
     trace: Path | None,
     plot: Path | None,
+    html: Path | None,
     as_json: bool,
 ) -> None:
     """Show the time, efficiency, FLOPs and bytes of each step of ARTIFACT; inputs that are not given are random.
@@ -48,15 +51,17 @@ def command(
     Efficiency is the time that the FLOPs would take at the peak of this machine over the time that they take. The peak
     is that of `optc targets --calibrate`, or measured first (about 2 s).
     """
-    profile = _measure(artifact, inputs, threads, runs)
+    profile, decisions = _measure(artifact, inputs, threads, runs)
+    from optc.report.page import html_page
     from optc.report.plot import efficiency_plot
     from optc.report.trace import chrome_trace
 
-    for path, render in ((trace, chrome_trace), (plot, efficiency_plot)):
+    pages = ((trace, chrome_trace), (plot, efficiency_plot), (html, partial(html_page, decisions=decisions)))
+    for path, render in pages:
         if path is not None:
             _write(path, render, profile)
     if as_json:
-        emit_json({**profile.to_dict(), "trace": trace, "plot": plot})
+        emit_json({**profile.to_dict(), "trace": trace, "plot": plot, "html": html})
         return
     from optc.report.table import HEADER, RIGHT_COLUMNS, rows, summary
 
@@ -64,11 +69,14 @@ def command(
     emit_table(HEADER, rows(profile, order=order, top=top, width=width), right=RIGHT_COLUMNS)
     click.echo()
     emit_facts(summary(profile))
-    for path in filter(None, (trace, plot)):
+    for path in filter(None, (trace, plot, html)):
         click.echo(f"written to {path}")
 
 
-def _measure(artifact: str, inputs: tuple[str, ...], threads: int | None, runs: int | None) -> Profile:
+def _measure(
+    artifact: str, inputs: tuple[str, ...], threads: int | None, runs: int | None
+) -> tuple[Profile, Mapping[str, Any]]:
+    """The profile, and what the compiler decided."""
     from optc.report.profile import measure
     from optc.runtime import load
     from optc.runtime.random_inputs import random_inputs
@@ -79,7 +87,7 @@ def _measure(artifact: str, inputs: tuple[str, ...], threads: int | None, runs: 
         progress("measuring the peak of this machine")
         target = _this_machine()
         progress("measuring the steps")
-        return measure(loaded, values, target, runs)
+        return measure(loaded, values, target, runs), loaded.decisions
 
 
 def _this_machine() -> Target:

@@ -1,0 +1,150 @@
+"""A profile as one HTML page that needs nothing else: the plots, the steps, and what was chosen for them and why."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+from xml.etree import ElementTree
+
+from optc.report.plot import efficiency_plot
+from optc.report.profile import Profile, Step
+from optc.report.svg import Element, add
+from optc.report.table import HEADER, RIGHT_COLUMNS, rows, summary
+
+PLAN_HEADER = ("step", "operations", "chosen", "predicted", "measured", "runner-up", "its time", "why")
+PLAN_RIGHT = (3, 4, 6)
+REMARK_HEADER = ("pass", "what", "nodes", "predicted", "why")
+_MICROSECONDS = 1e6
+_MOST_NAMES = 6
+
+# The colours are those of the plots, whose variables stand in the page's root.
+_STYLE = """
+:root { color-scheme: light dark; }
+body { margin: 0 auto; max-width: 1100px; padding: 24px; background: var(--surface); color: var(--ink);
+  font: 14px/1.45 system-ui, sans-serif; }
+h1 { font-size: 22px; margin: 0 0 12px; }
+h2 { font-size: 16px; margin: 32px 0 8px; }
+p, dt, caption { color: var(--muted); }
+dl { display: grid; grid-template-columns: max-content 1fr; gap: 2px 16px; margin: 0 0 20px; }
+dd { margin: 0; }
+.wide { overflow-x: auto; }
+.wide svg { max-width: 100%; height: auto; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 13px; width: 100%; }
+th { text-align: left; color: var(--muted); font-weight: 600; position: sticky; top: 0; background: var(--surface); }
+th, td { padding: 4px 8px; border-bottom: 1px solid var(--grid); vertical-align: top; }
+td { overflow-wrap: anywhere; }
+.right { text-align: right; white-space: nowrap; overflow-wrap: normal; }
+.all td { border-top: 2px solid var(--muted); font-weight: 600; }
+summary { cursor: pointer; font-size: 16px; font-weight: 600; margin: 32px 0 8px; }
+"""
+
+
+def html_page(profile: Profile, decisions: Mapping[str, Any]) -> str:
+    """The text of the page.
+
+    Args:
+        profile: of an artifact.
+        decisions: what the compiler wrote about the same artifact.
+    """
+    root = ElementTree.Element("html", {"lang": "en"})
+    head = add(root, "head")
+    add(head, "meta", charset="utf-8")
+    add(head, "meta", name="viewport", content="width=device-width, initial-scale=1")
+    add(head, "title", text=f"{profile.name}: profile")
+    add(head, "style", text=_STYLE)
+    body = add(root, "body")
+    add(body, "h1", text=profile.name)
+    facts = add(body, "dl")
+    for name, value in summary(profile):
+        add(facts, "dt", text=name)
+        add(facts, "dd", text=value)
+    add(body, "div", kind="wide").append(ElementTree.fromstring(_without_namespace(efficiency_plot(profile))))
+    add(body, "h2", text="Steps")
+    steps = _table(body, HEADER, rows(profile, order="time", width=_UNLIMITED), RIGHT_COLUMNS, "steps")
+    steps[-1].set("class", "all")
+    add(body, "h2", text="Plan")
+    about = "What each step is made by, with the times on one core that decided: predicted, or measured while tuning."
+    add(body, "p", text=about)
+    _table(body, PLAN_HEADER, plan_rows(profile, decisions), PLAN_RIGHT, "plan")
+    details = add(body, "details")
+    remarks = remark_rows(decisions)
+    add(details, "summary", text=f"Decisions of the passes ({len(remarks)})")
+    _table(details, REMARK_HEADER, remarks, (3,), "remarks")
+    return "<!doctype html>\n" + ElementTree.tostring(root, encoding="unicode", method="html") + "\n"
+
+
+_UNLIMITED = 10_000  # characters of a label: the browser breaks lines
+
+
+def _without_namespace(picture: str) -> str:
+    """HTML knows where svg elements belong; ElementTree would write prefixes."""
+    return picture.replace(' xmlns="http://www.w3.org/2000/svg"', "", 1)
+
+
+def _table(
+    parent: Element, header: Sequence[str], cells: Sequence[Sequence[str]], right: Sequence[int], kind: str
+) -> list[Element]:
+    """Append a table and return its rows, the header left out."""
+    table = add(add(parent, "div", kind="wide"), "table", kind=kind)
+    _row(add(table, "thead"), "th", header, right)
+    body = add(table, "tbody")
+    return [_row(body, "td", row, right) for row in cells]
+
+
+def _row(parent: Element, tag: str, cells: Sequence[str], right: Sequence[int]) -> Element:
+    row = add(parent, "tr")
+    for column, text in enumerate(cells):
+        add(row, tag, kind="right" if column in right else None, text=text)
+    return row
+
+
+def plan_rows(profile: Profile, decisions: Mapping[str, Any]) -> list[list[str]]:
+    """The cells below PLAN_HEADER, one row for each kernel call that ran, slowest first."""
+    kernels = {kernel["symbol"]: kernel for kernel in decisions.get("kernels", ())}
+    steps = [step for step in profile.executed if step.symbol in kernels]
+    return [_plan_row(step, kernels[step.symbol]) for step in sorted(steps, key=lambda step: -step.seconds)]
+
+
+def _plan_row(step: Step, kernel: Mapping[str, Any]) -> list[str]:
+    other = kernel.get("runner_up")
+    counts = dict.fromkeys(name.removeprefix("onnx.") for name in step.operations)
+    return [
+        f"{step.index} {step.label}",
+        ", ".join(counts),
+        _option(kernel),
+        _time(kernel.get("predicted_seconds")),
+        _time(kernel.get("measured_seconds")),
+        _option(other) if other else "",
+        _time(_known(other)) if other else "",
+        kernel.get("reason", ""),
+    ]
+
+
+def _option(option: Mapping[str, Any]) -> str:
+    knobs = ", ".join(f"{name} {value}" for name, value in sorted(option["schedule"].items()))
+    return f"{option['template']} ({knobs})" if knobs else option["template"]
+
+
+def _known(option: Mapping[str, Any]) -> float | None:
+    measured = option.get("measured_seconds")
+    return option.get("predicted_seconds") if measured is None else measured
+
+
+def _time(seconds: float | None) -> str:
+    return "" if seconds is None else f"{seconds * _MICROSECONDS:.4g} µs"
+
+
+def remark_rows(decisions: Mapping[str, Any]) -> list[list[str]]:
+    """The cells below REMARK_HEADER, in the order in which the passes ran."""
+    found = []
+    for remark in decisions.get("remarks", ()):
+        names = remark["nodes"]
+        more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+        predicted = ", ".join(f"{name} {_figure(value)}" for name, value in remark["predicted"].items())
+        what = remark["what"] if remark["status"] == "applied" else f"{remark['what']} ({remark['status']})"
+        found.append([remark["pass"], what, ", ".join(names[:_MOST_NAMES]) + more, predicted, remark["reason"]])
+    return found
+
+
+def _figure(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
