@@ -92,8 +92,14 @@ class FuseBlocks(Pass):
     def _options(
         self, groups: Sequence[Operation], context: PassContext, target: Target, model: CostModel
     ) -> list[_Option]:
-        """The blocks on a path that a backend accepts."""
+        """The blocks on a path that a backend accepts.
+
+        What a block takes of its kernels' time is the roofline's share, whatever prices the kernels: other models know
+        kernels with one contraction only.
+        """
+        roofline = AnalyticalCostModel(getattr(model, "threads", 1))
         prices = [each.seconds for each in model.predict([_candidate(group) for group in groups], target)]
+        bounds = [each.seconds for each in roofline.predict([_candidate(group) for group in groups], target)]
         options = []
         for first in range(len(groups)):
             for end in range(first + 2, min(first + self.max_stages, len(groups)) + 1):
@@ -105,10 +111,10 @@ class FuseBlocks(Pass):
                     context.remarks.append(Remark(self.name, "missed", _rule_name(block), reason, block.location))
                     block.drop_operands()
                     break
-                (estimate,) = model.predict([_candidate(block)], target)
-                options.append(
-                    _Option(tuple(groups[first:end]), first, block, estimate.seconds, sum(prices[first:end]))
-                )
+                (bound,) = roofline.predict([_candidate(block)], target)
+                apart = sum(prices[first:end])
+                share = bound.seconds / sum(bounds[first:end])
+                options.append(_Option(tuple(groups[first:end]), first, block, apart * share, apart))
         return options
 
     def _measure(self, options: Sequence[_Option], context: PassContext) -> None:

@@ -98,8 +98,10 @@ def _link_refusal(before: Stage, after: Stage) -> str | None:
     first, second = before.group.anchor, after.group.anchor
     assert first is not None and second is not None
     value = before.group.body.outputs[0]
-    if value.shape != first.results[0].shape:
-        return f"'{value.name}' is not stored in the shape in which {first.name} makes it"
+    made = list(before.group.body)
+    turned = any(each.name in _TURNING for each in made[made.index(first) :])
+    if turned or value.shape != first.results[0].shape:
+        return f"'{value.name}' is not stored in the order in which {first.name} makes it"
     if second.operands[0] is None or second.operands[0].producer is not None:
         return f"{second.name} does not read what the stage before made as it is"
     if (first.name == "onnx.Conv") != (second.name == "onnx.Conv"):
@@ -113,6 +115,9 @@ def _link_refusal(before: Stage, after: Stage) -> str | None:
     if any(operation.attributes.get("transA", 0) for operation in (first, second)):
         return "the rows of a matrix are its columns"
     return None
+
+
+_TURNING = frozenset({"onnx.Transpose", "onnx.Reshape"})
 
 
 def _points(chain: Chain, target: Target) -> list[tuple[Schedule, ...]]:

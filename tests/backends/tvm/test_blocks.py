@@ -10,6 +10,7 @@ import pytest
 from contraction_cases import Case, Compiled, GroupBuilder, blocked, check, random_arrays
 
 from optc.backends.tvm import templates  # noqa: F401  (registers the templates)
+from optc.backends.tvm.template import Template, templates_for
 from optc.ir.core import Value
 from optc.targets import Target, load
 
@@ -142,6 +143,49 @@ def test_perceptrons(host: Target, tmp_path: Path) -> None:
         perceptron((2, 3, 8, 16), 40, 2),
     ]
     check(cases, host, tmp_path, threads=2)
+
+
+def test_narrow_vectors_and_more_cores_than_rows(host: Target, tmp_path: Path) -> None:
+    target = replace(host, vector_bytes=16, vector_registers=16, cores=4)
+    cases = [
+        inverted((13, 11), 8, 3, 1, point=2),
+        inverted((3, 6), 8, 5, 1, batch=2),
+        separable((5, 9), 16, 24, 3, 2),
+        perceptron((1, 37, 24), 80),
+    ]
+    check(cases, target, tmp_path, threads=3)
+
+
+def test_what_is_no_chain_of_rows_is_refused(host: Target) -> None:
+    def refusal(builder: GroupBuilder, output: Value) -> str | None:
+        return Template.registry["block"].refuses(builder.group(output), host)
+
+    builder = GroupBuilder()
+    single = conv(builder, builder.input((1, 8, 9, 9), blocked(8)), 8, 3)
+    assert refusal(builder, single) == "1 contractions"
+    builder = GroupBuilder()
+    column = conv(builder, builder.input((1, 8, 9, 1), blocked(8)), 8, 3, depthwise=True)
+    assert refusal(builder, conv(builder, column, 8)) == "onnx.Conv has a single row"
+    builder = GroupBuilder()
+    left, right = (conv(builder, builder.input((1, 8, 9, 9), blocked(8)), 8) for _ in range(2))
+    assert refusal(builder, builder.op("onnx.Add", left, right)) == "onnx.Conv does not feed onnx.Conv"
+    builder = GroupBuilder()
+    middle = conv(builder, builder.input((1, 8, 9, 9), blocked(8)), 8, activation=None)
+    last = builder.op("onnx.Add", conv(builder, middle, 8, activation=None), middle)
+    assert refusal(builder, last) == f"'{middle.name}' is read more than once"
+    builder = GroupBuilder()
+    first = builder.op("onnx.MatMul", builder.input((4, 8, 6)), builder.constant(weights(6, 6)))
+    turned = builder.op("onnx.Transpose", first, perm=(0, 2, 1))
+    product = builder.op("onnx.MatMul", turned, builder.constant(weights(8, 8)))
+    assert refusal(builder, product) == f"'{turned.name}' is not stored in the order in which onnx.MatMul makes it"
+
+
+def test_groups_that_no_block_template_takes_have_no_kernel(host: Target) -> None:
+    builder = GroupBuilder()
+    column = conv(builder, builder.input((1, 8, 9, 1), blocked(8)), 8, 3, depthwise=True)
+    found = templates_for(builder.group(conv(builder, column, 8)), host)
+    assert isinstance(found, str)
+    assert "several contractions" in found
 
 
 def test_thread_counts_give_the_same_bits(host: Target, tmp_path: Path) -> None:
