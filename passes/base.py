@@ -70,9 +70,7 @@ class PassContext:
     cost_model: CostModel | None = None
     supports: Callable[[Operation], str | None] = native_by_nobody
     accepts: Callable[[Operation], str | None] = accepted_by_all
-    race: Callable[[Sequence[tuple[Operation, Sequence[Operation]]]], list[tuple[float, float] | None]] = (
-        timed_by_nobody
-    )
+    race: Race = timed_by_nobody
     remarks: list[Remark] = field(default_factory=list)
 
 

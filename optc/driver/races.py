@@ -85,12 +85,11 @@ class Races:
         def tasks() -> Iterator[tuple[int, Task]]:
             for number, (block, parts) in enumerate(pairs):
                 buffers = _Buffers()
-                contestants = [buffers.calls([block], kernels), buffers.calls(parts, kernels)]
-                if all(each is not None for each in contestants):
-                    yield (
-                        number,
-                        partial(race, contestants, buffers.arrays, buffers.data, self._threads, last_cache),
-                    )
+                fused, apart = buffers.calls([block], kernels), buffers.calls(parts, kernels)
+                if fused is not None and apart is not None:
+                    contestants = [fused, apart]
+                    arrays, data = buffers.arrays, buffers.data
+                    yield number, partial(race, contestants, arrays, data, self._threads, last_cache)
 
         deadline = time.monotonic() + budget
         for done, (number, seconds) in enumerate(run_isolated(tasks(), 1, RACE_SECONDS, deadline), start=1):
