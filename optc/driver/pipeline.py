@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from optc.passes.simplify import SIMPLIFY
 
-PIPELINE = f"{SIMPLIFY},widen-elements,expand-conv-transpose,pad-channels,layout,widen-blocks,distribute,fuse"
+PIPELINE = (
+    f"{SIMPLIFY},widen-elements,expand-conv-transpose,pad-channels,layout,widen-blocks,distribute,fuse,fuse-blocks"
+)
 """From an imported module to one whose native operations are fused groups."""
 
 __all__ = ["PIPELINE", "SIMPLIFY"]
