@@ -27,6 +27,7 @@ PASSES: dict[str, str] = {
     "layout": "optc.passes.layout.assign:AssignLayouts",
     "order": "optc.passes.memory.order:Order",
     "recognize": "optc.passes.simplify.recognize:Recognize",
+    "recognize-attention": "optc.passes.simplify.recognize_attention:RecognizeAttention",
     "simplify": "optc.passes.simplify.simplify:Simplify",
     "unroll-recurrent": "optc.passes.simplify.unroll_recurrent:UnrollRecurrent",
     "distribute": "optc.passes.fusion.distribute:Distribute",

@@ -7,11 +7,13 @@ from collections.abc import Callable
 from optc.backends.tvm.lowering import LOWERINGS, resize
 from optc.ir.core import CONSTANT, Operation
 from optc.ir.types import TensorType
+from optc.ops.attention import unusual_form
 from optc.ops.declaration import Kind, declaration_of
 from optc.ops.parameters import PARAMETERS
 
 ELEMENT_TYPES = frozenset({"f32", "f64", "f16", "bf16", "i8", "i16", "i32", "i64", "u8", "u16", "u32", "u64", "bool"})
 _MOST_ELEMENTS = 2**31 - 1  # offsets are 32-bit
+_FEWEST_QUERIES = 4  # of an attention, whose kernel has them in the lanes of a vector
 
 Check = Callable[[Operation], "str | None"]
 CHECKS: dict[str, Check] = {}
@@ -74,6 +76,18 @@ def _cumulative_sum(operation: Operation) -> str | None:
     assert axis is not None and axis.constant is not None
     extent = operation.results[0].shape[int(axis.constant.reshape(-1)[0])]
     return None if extent <= 512 else f"it sums over {extent} elements, more than 512"
+
+
+@checks("onnx.Attention")
+def _attention(operation: Operation) -> str | None:
+    refusal = unusual_form(operation)
+    if refusal is not None:
+        return refusal
+    query = operation.operands[0]
+    assert query is not None
+    if query.dtype.name != "f32":
+        return f"its operands are {query.dtype}"
+    return None if query.shape[2] >= _FEWEST_QUERIES else f"{query.shape[2]} queries do not fill a vector"
 
 
 @checks("onnx.OneHot")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from optc.passes.simplify import SIMPLIFY
 
 PIPELINE = (
-    f"{SIMPLIFY},widen-elements,expand-conv-transpose,pad-channels,layout,widen-blocks,distribute,fuse,fuse-blocks"
+    f"{SIMPLIFY},recognize-attention,"
+    "widen-elements,expand-conv-transpose,pad-channels,layout,widen-blocks,distribute,fuse,fuse-blocks"
 )
 """From an imported module to one whose native operations are fused groups."""
 

@@ -11,6 +11,9 @@ from optc.ops.onnx_defaults import OPSET, join_name
 from optc.ops.onnx_export import make_node
 from optc.ops.onnx_types import UNKNOWN_TYPE, type_to_proto
 
+# Declared, and imported by its body all the same: the form that has native code is recognized again.
+TAKEN_APART = frozenset({"onnx.Attention"})
+
 
 def schema_function(schema: defs.OpSchema, node: SourceNode) -> onnx.FunctionProto | None:
     """The body by which ONNX defines an operation that optc does not declare itself."""

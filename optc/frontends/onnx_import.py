@@ -13,7 +13,7 @@ from onnx import defs
 
 from optc.errors import ModelError
 from optc.frontends.onnx_file import OLDEST_OPSET, ModelFile
-from optc.frontends.onnx_functions import schema_function, without_inputs
+from optc.frontends.onnx_functions import TAKEN_APART, schema_function, without_inputs
 from optc.frontends.onnx_order import ordered_nodes
 from optc.frontends.onnx_weights import WeightReader
 from optc.frontends.opset_upgrade import NewerOperation, SourceNode, changed_since, known_version, upgrade
@@ -212,7 +212,7 @@ class Importer:
             name = join_name(domain, source.op_type)
             body = (
                 None
-                if name in declared() or runtime_operations.knows(name)
+                if (name in declared() and name not in TAKEN_APART) or runtime_operations.knows(name)
                 else schema_function(schema_of(name), source)
             )
             if body is not None:

@@ -1,6 +1,7 @@
 """All declaration files; importing this declares every operation that optc knows by itself."""
 
 from optc.ops import (  # noqa: F401
+    attention,
     contraction,
     control,
     dialect,

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from optc.costmodel.interface import Candidate
 from optc.ir.core import Operation, Value
 from optc.ir.types import TensorType
+from optc.ops.attention import READS_IN_PLACE
 from optc.ops.declaration import Kind, declaration_of
 from optc.ops.parameters import PARAMETERS
 
@@ -144,6 +145,9 @@ class GroupRules:
         """A contraction keeps what stands before it in scratch; a reduction works it out again in each sweep."""
         if kind is Kind.WINDOW:
             return f"{root.name} would evaluate {operation.name} for each position of its window"
+        if root.name in READS_IN_PLACE:
+            moves = self.kind(operation) is Kind.MOVEMENT
+            return None if moves else f"{operation.name} computes what {root.name} reads"
         if kind is Kind.CONTRACTION and not _feeds_only(operation, root, 0):
             return f"{operation.name} computes the weights of {root.name}"
         return None
@@ -175,9 +179,7 @@ class GroupRules:
 
 def _feeds_only(operation: Operation, root: Operation, position: int) -> bool:
     """Whether a root reads an operation's results directly at one position alone."""
-    return all(
-        place == position for result in operation.results for user, place in result.uses if user is root
-    )
+    return all(place == position for result in operation.results for user, place in result.uses if user is root)
 
 
 def _ancestors(root: Operation, operations: Sequence[Operation]) -> list[Operation]:
