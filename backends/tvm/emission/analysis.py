@@ -64,6 +64,13 @@ def analyse(extents: Sequence[int], touch: Touch, ranges: Ranges) -> Analysis:
     return Analysis(tuple(extents), strides, len(stored), tuple(tuple(sorted(c)) for c in cuts), widest)
 
 
+def strides_of(offset: PrimExpr, variables: Sequence[Var]) -> tuple[int | None, ...]:
+    """The step of an offset along each variable; None where it is not affine."""
+    from tvm import sym
+
+    return _strides(sym.Analyzer(), offset, variables)
+
+
 def _strides(analyzer: Any, offset: PrimExpr, variables: Sequence[Var]) -> tuple[int | None, ...]:
     coefficients = _linear(analyzer, offset, variables)
     return tuple(None for _ in variables) if coefficients is None else tuple(coefficients[0])

@@ -21,6 +21,7 @@ from optc.backends.tvm.emission.cover import (
     vector_loop,
 )
 from optc.backends.tvm.emission.reduction import ReductionNest
+from optc.backends.tvm.emission.transposition import mixed_axis, mixed_nest
 from optc.backends.tvm.lowering.binding import scoped_all
 from optc.backends.tvm.lowering.context import Combiner, Elements
 
@@ -78,6 +79,11 @@ class Emitter:
                 return loops.sequence([self._box(part, full, build) for part in parts])
         if self._transposed(found) is not None:
             return self._transpose(found, lambda indices: build(full(indices)))
+        mixed = mixed_axis(found) if self.vector_bytes >= 16 else None
+        if mixed is not None:
+            nest = mixed_nest(found, mixed, lambda indices: build(full(indices)), threads=self.threads)
+            if nest is not None:
+                return nest
         groups = collapse(found)
         found, expand = merged(found, groups)
 

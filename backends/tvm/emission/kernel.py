@@ -19,7 +19,7 @@ from optc.backends.tvm.emission.cover import Store, item_bytes, product
 from optc.backends.tvm.group import Group
 from optc.backends.tvm.lowering import LoweringContext, Stage, choose, lower_operations, scoped, scoped_all
 from optc.backends.tvm.lowering.context import Elements, immediate
-from optc.backends.tvm.lowering.recording import current_analyzer, note_read
+from optc.backends.tvm.lowering.recording import current_analyzer, read
 from optc.backends.tvm.template import KernelDefinition
 from optc.backends.tvm.tensor import LogicalTensor, logical_indices, stored_indices
 from optc.ir.core import Value
@@ -70,6 +70,9 @@ class GroupKernel:
                 count = gcd(count, _outer_extent(output, axis))
             for stage in self.stages:
                 count = gcd(count, stage.shape[axis])
+            for source in self.sources:
+                if len(source.shape) == rank and source.shape[axis] == value.shape[axis]:
+                    count = gcd(count, _outer_extent(source, axis) if _is_whole(source, axis) else count)
             last = axis == rank - 1 and not any(a == axis for a, _ in value.tensor_type.layout.blocks)
             counts.append(1 if last else count)
         while counts and counts[-1] == 1:
@@ -257,9 +260,8 @@ class _TileReader:
             if not self.whole:
                 self._check(local)
             local = [0 if extent == 1 else index for index, extent in zip(local, self.extents, strict=True)]
-            offset = _add(base, _flat_offset(local, self.extents))
-            note_read(offset, dtype.bytes)
-            return loaded(buffer[offset], dtype)
+            offset = joined(_add(base, _flat_offset(local, self.extents)))
+            return loaded(read(buffer, offset, dtype.bytes), dtype)
 
         return element
 
@@ -311,9 +313,8 @@ def read_input(value: Value, buffer: Buffer) -> LogicalTensor:
 
     def element(*indices: Any) -> PrimExpr:
         place = stored_indices(kind.layout, indices)
-        offset = _flat_offset([0 if n == 1 else i for i, n in zip(place, stored, strict=True)], stored)
-        note_read(offset, value.dtype.bytes)
-        return loaded(buffer[offset], value.dtype)
+        offset = joined(_flat_offset([0 if n == 1 else i for i, n in zip(place, stored, strict=True)], stored))
+        return loaded(read(buffer, offset, value.dtype.bytes), value.dtype)
 
     return LogicalTensor(value.shape, value.dtype, element)
 
@@ -343,6 +344,27 @@ def _flat_offset(indices: Sequence[Any], extents: Sequence[int]) -> Any:
     for index, extent in zip(indices, extents, strict=True):
         offset = _add(_times(offset, extent), index)
     return tirx.convert(offset)
+
+
+def joined(offset: PrimExpr) -> PrimExpr:
+    """An offset with `x // n * n + x % n` as `x`: neighbours along merged axes are seen to be neighbours in memory."""
+    from tvm import sym
+
+    return sym.Analyzer().simplify(offset) if _has_remainder(offset) else offset
+
+
+def _has_remainder(offset: Any) -> bool:
+    from tvm import tirx
+
+    if isinstance(offset, tirx.FloorMod):
+        return True
+    return any(_has_remainder(getattr(offset, side)) for side in ("a", "b") if hasattr(offset, side))
+
+
+def _is_whole(value: Value, axis: int) -> bool:
+    return all(
+        value.shape[axis] % factor == 0 for blocked, factor in value.tensor_type.layout.blocks if blocked == axis
+    )
 
 
 def _outer_extent(value: Value, axis: int) -> int:

@@ -38,6 +38,8 @@ class ReductionNest:
         if kept and lanes > 1:
             return self._vector_of_results(kept[-1], lanes)
         last = len(extents) - 1
+        while lanes > 4 and last >= count and extents[last] < 2 * lanes:
+            lanes //= 2
         along = last >= count and extents[last] >= 2 * lanes and lanes > 1 and not self.found.cuts[last]
         if along and all(step in (0, 1) for step in (s[last] for s in self.found.strides)):
             return self._vector_of_terms(lanes)

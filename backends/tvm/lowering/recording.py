@@ -6,14 +6,14 @@ then again for real.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tvm.tirx import PrimExpr
+    from tvm.tirx import Buffer, PrimExpr
 
 
 @dataclass
@@ -45,6 +45,27 @@ def note_read(offset: PrimExpr, item_bytes: int) -> None:
     record = _RECORD.get()
     if record is not None:
         record.reads.append((offset, item_bytes))
+
+
+Fetch = Callable[["Buffer", "PrimExpr"], "PrimExpr"]
+_FETCH: ContextVar[Fetch | None] = ContextVar("fetch", default=None)
+
+
+@contextmanager
+def fetching(fetch: Fetch) -> Iterator[None]:
+    """Reads of buffers built inside are what `fetch(buffer, offset)` makes of them."""
+    token = _FETCH.set(fetch)
+    try:
+        yield
+    finally:
+        _FETCH.reset(token)
+
+
+def read(buffer: Buffer, offset: PrimExpr, item_bytes: int) -> PrimExpr:
+    """An element of a flat buffer."""
+    note_read(offset, item_bytes)
+    fetch = _FETCH.get()
+    return buffer[offset] if fetch is None else fetch(buffer, offset)
 
 
 def note_condition(condition: PrimExpr) -> None:

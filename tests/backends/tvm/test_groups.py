@@ -202,3 +202,38 @@ def test_a_stage_read_beyond_its_tile_gets_larger_tiles(host: Target) -> None:
     padded = np.pad(data, ((0, 0), (0, 0), (2, 2), (2, 2)), constant_values=-np.inf)
     expected = np.lib.stride_tricks.sliding_window_view(padded, shape, axis=(2, 3)).max(axis=(-2, -1))
     np.testing.assert_array_equal(actual, expected)
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(16, 24), (13, 21), (5, 4)])
+def test_operands_that_lie_transposed_meet_others(host: Target, rows: int, columns: int) -> None:
+    x, y, bias = floats(2, columns, rows), floats(2, rows, columns), floats(columns)
+    graph = Graph("group")
+    values = [graph.add_input(name, type_of(array)) for name, array in (("x", x), ("y", y), ("b", bias))]
+    turned = append(graph, "onnx.Transpose", [values[0]], y.shape, perm=(0, 2, 1))
+    total = append(graph, "onnx.Add", [turned, values[1]], y.shape)
+    graph.set_outputs([append(graph, "onnx.Mul", [total, values[2]], y.shape)])
+    prepared = prepare(Group(graph), [x, y, bias], host)
+    (actual,) = run(compile_all({"mixed": prepared}, host), "mixed", prepared)
+    np.testing.assert_allclose(actual, (x.transpose(0, 2, 1) + y) * bias, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("columns", [5, 24, 31])
+def test_rows_shorter_than_two_vectors_are_reduced(host: Target, columns: int) -> None:
+    x = floats(7, columns)
+    graph = Graph("group")
+    value = graph.add_input("x", type_of(x))
+    graph.set_outputs([append(graph, "onnx.ReduceMean", [value], (7, 1), axes=(1,), keepdims=1)])
+    prepared = prepare(Group(graph), [x], host)
+    (actual,) = run(compile_all({"rows": prepared}, host), "rows", prepared)
+    np.testing.assert_allclose(actual, x.mean(axis=1, keepdims=True), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("channels", [16, 12])
+def test_means_over_blocked_maps_into_plain_vectors(host: Target, channels: int) -> None:
+    x = floats(1, channels, 9, 7)
+    graph = Graph("group")
+    value = graph.add_input("x", type_of(x, Layout(blocks=((1, 8),))))
+    graph.set_outputs([append(graph, "onnx.GlobalAveragePool", [value], (1, channels, 1, 1))])
+    prepared = prepare(Group(graph), [x], host)
+    (actual,) = run(compile_all({"mean": prepared}, host), "mean", prepared)
+    np.testing.assert_allclose(actual, x.mean(axis=(2, 3), keepdims=True), rtol=1e-5, atol=1e-6)
