@@ -67,7 +67,7 @@ class FuseBlocks(Pass):
     name: ClassVar[str] = "fuse-blocks"
     max_stages: int = 3
     max_measured: int = 4
-    least_gain: float = 0.02
+    least_gain: float = 0.05
 
     def run(self, module: Module, context: PassContext) -> bool:
         if context.target is None:

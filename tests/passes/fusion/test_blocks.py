@@ -67,7 +67,7 @@ def test_blocks_compute_the_same(module: Module) -> None:
 
 
 def test_without_a_race_predictions_decide() -> None:
-    module = chain_of_convolutions((8, 64, 8), 112)
+    module = chain_of_convolutions((4, 64, 4), 112)
     asked = context()
     (first, second) = [each for each in module.main if each.name == FUSED]
     apart = asked.cost_model.predict([Candidate.of_graph(each.graphs["body"]) for each in (first, second)], TARGET)  # type: ignore[union-attr]
@@ -80,7 +80,7 @@ def test_without_a_race_predictions_decide() -> None:
 
 
 def test_what_loses_the_race_stays_apart() -> None:
-    module = chain_of_convolutions((8, 64, 8), 112)
+    module = chain_of_convolutions((4, 64, 4), 112)
     asked = context(lambda pairs: [(3e-3, 2e-3)] * len(pairs))
     assert not FuseBlocks().run(module, asked)
     assert contractions(module) == [1, 1]
@@ -91,7 +91,7 @@ def test_what_loses_the_race_stays_apart() -> None:
 
 
 def test_of_overlapping_blocks_those_that_gain_most_together_win() -> None:
-    module = chain_of_convolutions((8, 64, 8, 64, 8), 112)
+    module = chain_of_convolutions((4, 64, 4, 64, 4), 112)
     times = {2: (1.0, 1.5), 3: (1.0, 1.8)}
     asked = context(lambda pairs: [times[len(groups)] for _, groups in pairs])
     assert FuseBlocks(max_measured=10).run(module, asked)
@@ -108,14 +108,14 @@ def test_only_the_most_promising_are_measured() -> None:
         seen.append(len(pairs))
         return [(1.0, 1.5)] * len(pairs)
 
-    module = chain_of_convolutions((8, 64, 8, 64, 8), 112)
+    module = chain_of_convolutions((4, 64, 4, 64, 4), 112)
     assert FuseBlocks(max_measured=1).run(module, context(race))
     assert seen == [1]
     assert sum(contractions(module)) == 4
 
 
 def test_a_refusal_is_said() -> None:
-    module = chain_of_convolutions((8, 64, 8), 112)
+    module = chain_of_convolutions((4, 64, 4), 112)
     asked = context(accepts=lambda _: "no template")
     assert not FuseBlocks().run(module, asked)
     assert [(each.status, each.what, each.reason) for each in asked.remarks] == [
@@ -124,6 +124,6 @@ def test_a_refusal_is_said() -> None:
 
 
 def test_constants_and_kernels_are_all_that_is_left() -> None:
-    module = chain_of_convolutions((8, 64, 8, 64, 8), 112)
+    module = chain_of_convolutions((4, 64, 4, 64, 4), 112)
     FuseBlocks().run(module, context())
     assert {operation.name for operation in module.main} == {FUSED, CONSTANT}
