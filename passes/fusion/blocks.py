@@ -76,7 +76,7 @@ class FuseBlocks(Pass):
         paths = [_Path(path) for path in _paths(module.main)]
         for path in paths:
             path.options = self._options(path.groups, context, context.target, model)
-        self._measure([option for path in paths for option in path.options], context)
+        self._measure(paths, context)
         made = []
         for path in paths:
             chosen = _best(path.options, len(path.groups), self.least_gain)
@@ -117,13 +117,19 @@ class FuseBlocks(Pass):
                 options.append(_Option(tuple(groups[first:end]), first, block, apart * share, apart))
         return options
 
-    def _measure(self, options: Sequence[_Option], context: PassContext) -> None:
-        """Put measured times in the place of predictions; what was not measured then gains nothing."""
+    def _measure(self, paths: Sequence[_Path], context: PassContext) -> None:
+        """Put measured times in the place of predictions; what was not measured then gains nothing.
+
+        The blocks that would be made by prediction come first, then their rivals.
+        """
+        options = [option for path in paths for option in path.options]
+        likely = {each for path in paths for each in _best(path.options, len(path.groups), self.least_gain)}
         alike: dict[str, list[_Option]] = {}
         for option in options:
             if option.gain > 0:
                 alike.setdefault(canonical_text(option.block.graphs["body"]), []).append(option)
-        promising = sorted(alike.values(), key=lambda each: -each[0].gain * len(each))[: self.max_measured]
+        ranked = sorted(alike.values(), key=lambda each: (likely.isdisjoint(each), -each[0].gain * len(each)))
+        promising = ranked[: self.max_measured]
         times = context.race([(each[0].block, each[0].groups) for each in promising])
         if times is None:
             return

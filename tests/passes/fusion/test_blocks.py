@@ -114,6 +114,20 @@ def test_only_the_most_promising_are_measured() -> None:
     assert sum(contractions(module)) == 4
 
 
+def test_what_would_be_made_is_measured_before_its_rivals() -> None:
+    """The two blocks of two gain most together, though each block of three gains as much as one of them."""
+    seen: list[int] = []
+
+    def race(pairs: Sequence[tuple[Operation, Sequence[Operation]]]) -> list[tuple[float, float] | None]:
+        seen.extend(len(groups) for _, groups in pairs)
+        return [(1.0, 1.5)] * len(pairs)
+
+    module = chain_of_convolutions((4, 64, 4, 32, 4), 112)
+    assert FuseBlocks(max_measured=2).run(module, context(race))
+    assert seen == [2, 2]
+    assert contractions(module) == [2, 2]
+
+
 def test_a_refusal_is_said() -> None:
     module = chain_of_convolutions((4, 64, 4), 112)
     asked = context(accepts=lambda _: "no template")
