@@ -12,6 +12,7 @@ from contraction_cases import Case, Compiled, GroupBuilder, blocked, check, rand
 from optc.backends.tvm import templates  # noqa: F401  (registers the templates)
 from optc.backends.tvm.template import Template, templates_for
 from optc.ir.core import Value
+from optc.ir.types import PLAIN
 from optc.targets import Target, load
 
 RANDOM = np.random.default_rng(5)
@@ -133,6 +134,30 @@ def test_full_convolutions(host: Target, tmp_path: Path) -> None:
     data = builder.input((1, 8, 21, 15), blocked(8))
     cases.append(case(builder, conv(builder, conv(builder, conv(builder, data, 16, 3, stride=2), 8, 1), 16, 3, pads=0)))
     check(cases, host, tmp_path, threads=2)
+
+
+def test_what_stands_around_the_contractions(host: Target, tmp_path: Path) -> None:
+    builder = GroupBuilder()
+    data = builder.op("onnx.Relu", builder.input((1, 16, 12, 9), blocked(8)))
+    prologue = case(builder, conv(builder, conv(builder, data, 24, layout=16), 8, 3, activation="silu"))
+    builder = GroupBuilder()
+    data = builder.input((1, 16, 19, 11), blocked(16))
+    weight = builder.constant(weights(16, 1, 3, 3))
+    dilated = builder.op("onnx.Conv", data, weight, group=16, pads=(2, 1, 2, 3), dilations=(2, 2))
+    dilated.type = dilated.tensor_type.with_layout(blocked(16))
+    product = conv(builder, dilated, 20, layout=1, activation=None)
+    group = builder.group(product, builder.op("onnx.Relu", product), layouts=[PLAIN, blocked(8)])
+    outputs = Case(builder, group, "block", lambda points: points[1])
+    builder = GroupBuilder()
+    data = builder.input((1, 16, 14, 14), blocked(8))
+    wide = conv(builder, data, 32, layout=8)
+    gate = builder.op("onnx.Sigmoid", builder.input((1, 32, 1, 1), blocked(8)))
+    gated = builder.op("onnx.Mul", wide, gate)
+    gated.type = gated.tensor_type.with_layout(blocked(8))
+    same = builder.constant(weights(32, 1, 3, 3))
+    strided = builder.op("onnx.Conv", gated, same, group=32, auto_pad="SAME_UPPER", strides=(2, 2))
+    strided.type = strided.tensor_type.with_layout(blocked(8))
+    check([prologue, outputs, case(builder, strided)], host, tmp_path, threads=2)
 
 
 def test_perceptrons(host: Target, tmp_path: Path) -> None:

@@ -358,6 +358,10 @@ def test_refusals_say_why(host: Target) -> None:
     assert Template.registry["conv2d"].refuses(grouped, host) == "more than one group"
     assert Template.registry["depthwise"].refuses(grouped, host) == "not one filter for each channel"
     assert Template.registry["gemm"].refuses(grouped, host) == "not a matrix product"
+    narrow = single("onnx.Conv", ((1, 4, 5, 5), dtypes.FLOAT32), floats(20, 4, 3, 3)).group
+    narrow.body.outputs[0].type = narrow.body.outputs[0].tensor_type.with_layout(blocked(2))
+    reason = "the blocks of an output are narrower than half a vector"
+    assert Template.registry["conv2d"].refuses(narrow, host) == reason
     builder = GroupBuilder()
     product = builder.op("onnx.MatMul", builder.input((4, 5)), builder.constant(floats(5, 6)))
     group = builder.group(builder.op("onnx.Softmax", product))
