@@ -12,6 +12,7 @@ from optc.ir.core import Operation
 
 if TYPE_CHECKING:
     from optc.backends.tvm.group import Group
+    from optc.costmodel.interface import SchedulePredictor
     from optc.targets.target import Target
 
 
@@ -96,6 +97,8 @@ class KernelBackend(Protocol):
     """A backend that compiles fused groups into plain C functions."""
 
     name: str
+    schedules: SchedulePredictor | None
+    """Ranks schedules before any is measured; None: the backend's own estimates."""
 
     def supports(self, operation: Operation, target: Target) -> str | None:
         """None where the backend has native code for the operation on the target, else the reason why not."""

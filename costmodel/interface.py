@@ -77,6 +77,31 @@ class Estimate:
     joules: float | None = None
 
 
+@dataclass(frozen=True)
+class SchedulePoint:
+    """A point of a schedule template's space.
+
+    Attributes:
+        template: its name.
+        schedule: the parameters by name, sorted.
+        estimate: seconds on one core by the template's own model; 0 where it has none.
+    """
+
+    template: str
+    schedule: tuple[tuple[str, int], ...]
+    estimate: float
+
+
+class SchedulePredictor(Protocol):
+    """Predicts what schedules of one kernel take, to rank them."""
+
+    def figures(self, target: Target) -> Target:
+        """The target with the figures that estimates must be worked out from."""
+
+    def predict(self, candidate: Candidate, points: Sequence[SchedulePoint], target: Target) -> list[float]:
+        """Seconds on one core for each point; `target` is one that `figures` gave."""
+
+
 class CostModel(Protocol):
     """Prices kernels. Batches, since a learned model is many times faster on them."""
 

@@ -15,6 +15,7 @@ from optc.backends.tvm.group import Group
 from optc.backends.tvm.tuning import choose
 from optc.backends.tvm.tuning.decision import Decision, selection_of
 from optc.backends.tvm.workload import Workload, kernel_key, workload_key
+from optc.costmodel.interface import SchedulePredictor
 from optc.ir.core import Operation
 from optc.targets.target import Target
 
@@ -23,6 +24,7 @@ class TvmBackend:
     """See KernelBackend."""
 
     name = "tvm"
+    schedules: SchedulePredictor | None = None
 
     def supports(self, operation: Operation, target: Target) -> str | None:
         """None where there is native code for the operation, else the reason why not."""
@@ -45,7 +47,9 @@ class TvmBackend:
     ) -> list[Kernel | str]:
         """See KernelBackend.kernels. A compile whose kernels are all in the cache does not import TVM."""
         found = _Workloads(groups, target)
-        decisions = choose(found.workloads, target, budget, threads, progress, remeasure=remeasure)
+        decisions = choose(
+            found.workloads, target, budget, threads, progress, remeasure=remeasure, schedules=self.schedules
+        )
         return found.by_group(compile_workloads(found.workloads, decisions, target, progress))
 
     def tune(
@@ -53,7 +57,7 @@ class TvmBackend:
     ) -> list[Selection | str]:
         """See KernelBackend.tune."""
         found = _Workloads(groups, target)
-        decisions = choose(found.workloads, target, budget, threads, progress, remeasure=True)
+        decisions = choose(found.workloads, target, budget, threads, progress, remeasure=True, schedules=self.schedules)
         return found.by_group([selection_of(decision) for decision in decisions])
 
 

@@ -46,7 +46,7 @@ class LearnedCostModel:
         several = single if self.threads == 1 else AnalyticalCostModel(self.threads).predict(candidates, figures)
         machine = target_vector(figures)
         rows = np.array([[*vector, *machine] for vector in features.vectors(candidates, single)], np.float64)
-        residuals = self.predictor.group.predict(rows)
+        residuals = self.predictor.group_residuals(rows)
         known = self.predictor.familiarity.known(rows)
         labels = anchor_labels(rows)
         low, high = self.predictor.group_intervals.of(labels)

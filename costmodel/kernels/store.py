@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 SUFFIX = ".parquet"
 _TEMPORARY = ".part-"
+MODELS = "models"  # the folder of what models consist of
 
 
 class RowStore:
@@ -91,6 +93,16 @@ class RowStore:
         """The keys of all rows."""
         return set(self.table(["key"]).column("key").to_pylist())
 
+    def note_model(self, name: str, pipeline: int, workloads: Sequence[tuple[str, str]]) -> None:
+        """Remember of which kernels a model consists under one pipeline: (workload, class) of each, in order."""
+        folder = self.folder / MODELS
+        folder.mkdir(exist_ok=True)
+        temporary = folder / f"{_TEMPORARY}{os.getpid()}-{name}-{pipeline}"
+        temporary.write_text(
+            json.dumps({"model": name, "pipeline": pipeline, "workloads": workloads}), encoding="utf-8"
+        )
+        temporary.replace(folder / f"{name}-{pipeline}.json")
+
     def sweep(self) -> None:
         """Remove what killed writers left behind. Only while no other process writes."""
         for path in self.folder.glob(f"{_TEMPORARY}*"):
@@ -153,6 +165,20 @@ def _unique(table: Any) -> Any:
             seen.add(key)
             keep.append(number)
     return table if len(keep) == table.num_rows else table.take(keep)
+
+
+def models_of(folders: Iterable[str | Path]) -> dict[str, dict[int, list[tuple[str, str]]]]:
+    """What `note_model` kept in some stores: by model and pipeline the (workload, class) of each kernel."""
+    found: dict[str, dict[int, list[tuple[str, str]]]] = {}
+    for folder in folders:
+        for path in sorted((Path(folder) / MODELS).glob("*.json")):
+            try:
+                record = json.loads(path.read_text(encoding="utf-8"))
+                pairs = [(str(workload), str(name)) for workload, name in record["workloads"]]
+                found.setdefault(record["model"], {})[int(record["pipeline"])] = pairs
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                raise OptcError("a model's list of kernels is damaged", where=str(path), why=str(error)) from error
+    return found
 
 
 def merged(folders: Iterable[str | Path]) -> pyarrow.Table:

@@ -16,6 +16,7 @@ from optc.costmodel.kernels.labels import anchor_labels
 from optc.costmodel.kernels.machine import machine_class
 from optc.costmodel.kernels.predictor import Blend, KernelPredictor
 from optc.costmodel.kernels.table import Floats, KernelTable, folds
+from optc.costmodel.kernels.units import Unit, computed
 from optc.costmodel.metrics import evaluate, mean_regret
 from optc.targets.target import Target
 
@@ -55,8 +56,16 @@ class HeldOut:
     group: Floats
 
 
-def cross_validate(table: KernelTable, seed: int, sizes: Sizes, progress: Progress) -> HeldOut:
-    """Train as often as there are folds; classes are never divided between training and test."""
+def cross_validate(table: KernelTable, seed: int, sizes: Sizes, progress: Progress, unit: Unit = computed) -> HeldOut:
+    """Train as often as there are folds; classes are never divided between training and test.
+
+    Args:
+        table: the rows.
+        seed: of the division and the training.
+        sizes: of the models, and how many folds.
+        progress: told (what, done, total).
+        unit: computes a fold's predictions, or knows them from a run that was stopped.
+    """
     fold = folds(table.classes, sizes.folds, seed)
     best = table.best()
     best_fold = fold[_first_rows(table, best)]
@@ -64,41 +73,52 @@ def cross_validate(table: KernelTable, seed: int, sizes: Sizes, progress: Progre
     group = np.zeros(len(best))
     for number in range(sizes.folds):
         progress("cross-validating", number, sizes.folds)
-        train, test = table.take(np.flatnonzero(fold != number)), fold == number
-        point = fit_point(train, seed, sizes)
-        trees[test] = point.parts[0].predict(table.features[test])
-        perceptrons[test] = point.parts[1].predict(table.features[test])
-        scores[test] = fit_ranking(train, point, seed, sizes).predict(table.features[test])
-        apart = best_fold == number
-        group[apart] = fit_group(train.best(), seed, sizes).predict(best.workload[apart])
+        train, test, apart = table.take(np.flatnonzero(fold != number)), fold == number, best_fold == number
+
+        def compute(train: KernelTable = train, test: Any = test, apart: Any = apart) -> dict[str, Any]:
+            point, rows = fit_point(train, seed, sizes), table.features[test]
+            return {
+                "trees": point.parts[0].predict(rows),
+                "perceptrons": point.parts[1].predict(rows),
+                "ranking": fit_ranking(train, point, seed, sizes).predict(rows),
+                "group": fit_group(train.best(), seed, sizes).predict(best.workload[apart]),
+            }
+
+        made = unit(f"fold{number}", compute)
+        trees[test], perceptrons[test], scores[test] = made["trees"], made["perceptrons"], made["ranking"]
+        group[apart] = made["group"]
     return HeldOut(table, (trees + perceptrons) / 2, trees, perceptrons, scores, best, group)
 
 
-def train(
-    table: KernelTable, reference: Target, seed: int, sizes: Sizes, progress: Progress
+def train_predictor(
+    table: KernelTable, reference: Target, seed: int, sizes: Sizes, progress: Progress, unit: Unit = computed
 ) -> tuple[KernelPredictor, HeldOut]:
-    """The predictor trained on all rows, with intervals from cross-validation."""
-    held = cross_validate(table, seed, sizes, progress)
-    progress("training", 0, 3)
-    point = fit_point(table, seed, sizes)
-    progress("training", 1, 3)
-    ranking = fit_ranking(table, point, seed, sizes)
-    progress("training", 2, 3)
+    """The predictor trained on all rows, with intervals from cross-validation; arguments as for `cross_validate`."""
+    held = cross_validate(table, seed, sizes, progress, unit)
     best = table.best()
-    group = fit_group(best, seed, sizes)
     labels = np.array(anchor_labels(best.workload))
+
+    def compute() -> dict[str, Any]:
+        point = fit_point(table, seed, sizes)
+        progress("training", 1, 3)
+        ranking = fit_ranking(table, point, seed, sizes)
+        progress("training", 2, 3)
+        group = fit_group(best, seed, sizes)
+        return {**group.arrays("group"), **point.arrays("point"), **ranking.arrays("ranking")}
+
+    progress("training", 0, 3)
+    arrays = unit("predictor", compute)
+    usual = {name: float(np.median(best.residual[labels == name])) for name in sorted(set(labels.tolist()))}
     predictor = KernelPredictor(
-        group,
-        point,
-        ranking,
+        Blend.of_arrays(arrays, "group"),
+        Blend.of_arrays(arrays, "point"),
+        Blend.of_arrays(arrays, "ranking"),
         table.vocabulary,
         conformal(best.residual - held.group, labels),
         conformal(table.residual - held.point, table.templates),
         familiarity(best.workload, best.classes, seed),
-        {
-            "*": float(np.median(best.residual)),
-            **{n: float(np.median(best.residual[labels == n])) for n in set(labels.tolist())},
-        },
+        {"*": float(np.median(best.residual)), **usual},
+        float(np.quantile(Blend.of_arrays(arrays, "group").opinions(best.workload).std(axis=0), 0.95)),
         machine_class(reference),
         reference,
         len(table),
@@ -150,12 +170,15 @@ def _first_rows(table: KernelTable, best: KernelTable) -> npt.NDArray[np.int64]:
     return np.array([first[key] for key in best.keys.tolist()], np.int64)
 
 
-def figures(held: HeldOut, intervals: tuple[Floats, Floats] | None = None) -> dict[str, Any]:
+def figures(
+    held: HeldOut, intervals: tuple[Floats, Floats] | None = None, text: Floats | None = None
+) -> dict[str, Any]:
     """The held-out figures for a card.
 
     Args:
         held: of `cross_validate`.
         intervals: factors to the ends of `point`'s intervals; None leaves the coverage out.
+        text: log(seconds) by the text predictor, of the same rows; None leaves it out.
     """
     table = held.table
     seconds, predicted = table.seconds, table.roofline * np.exp(held.point)
@@ -168,8 +191,15 @@ def figures(held: HeldOut, intervals: tuple[Floats, Floats] | None = None) -> di
         return mean_regret({key: (seconds[rows], score[rows]) for key, rows in choices.items()}, k)
 
     best = held.best
+    by_text = {}
+    if text is not None:
+        judged = evaluate(seconds, np.exp(text)).to_dict()
+        by_text = {"text": {**judged, **{f"choice_top{k}": lost(text, k) for k in (1, 3, 5)}}}
     return {
         "point": evaluate(seconds, predicted, *bounds).to_dict(),
+        "trees": evaluate(seconds, table.roofline * np.exp(held.trees)).to_dict(),
+        "perceptrons": evaluate(seconds, table.roofline * np.exp(held.perceptrons)).to_dict(),
+        **by_text,
         "group": evaluate(best.seconds, best.roofline * np.exp(held.group)).to_dict(),
         "roofline": evaluate(best.seconds, best.roofline).to_dict(),
         "choice": {
@@ -191,8 +221,6 @@ def rows_by_workload(table: KernelTable) -> dict[str, npt.NDArray[np.int64]]:
     return dict(zip(names.tolist(), np.split(order, starts[1:]), strict=True))
 
 
-def without(table: KernelTable, sources: Collection[str], classes: Collection[str]) -> KernelTable:
-    """The rows that share no class with some models: those of their own, and of `classes`."""
-    own = np.isin(table.sources, list(sources))
-    banned = set(table.classes[own].tolist()) | set(classes)
-    return table.take(np.flatnonzero(~np.isin(table.classes, list(banned))))
+def without(table: KernelTable, classes: Collection[str]) -> KernelTable:
+    """The rows of other classes."""
+    return table.take(np.flatnonzero(~np.isin(table.classes, list(classes))))

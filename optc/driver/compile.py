@@ -16,6 +16,7 @@ from optc.backends.host.entry import emit_entry
 from optc.backends.host.link import HEADER, link, runtime_sources
 from optc.backends.interface import KernelBackend, Progress, silent
 from optc.driver.context import pass_context
+from optc.driver.cost_models import AUTOMATIC, check_cost_model, schedule_predictor
 from optc.driver.fallbacks import emit_regions
 from optc.driver.lowering import Lowered, lower
 from optc.driver.memory_record import check_limit
@@ -50,6 +51,7 @@ def compile(
     example_inputs: Any = None,
     threads: int | None = None,
     tune: str | float = "auto",
+    cost_model: str = AUTOMATIC,
     memory_limit: str | int | None = None,
     verify: bool = True,
     inputs: Mapping[str, Any] | None = None,
@@ -71,6 +73,8 @@ def compile(
         example_inputs: a tuple of tensors, for a PyTorch module.
         threads: threads that a run uses unless told otherwise at load; None for all cores of the target.
         tune: seconds for measuring schedules on this host (0: predict only), `"30s"`, or `"auto"`.
+        cost_model: what the decisions rest on: `"analytical"`, `"learned"`, `"measured"` (minutes), or `"auto"`:
+            learned where kernels of this class of machine were measured.
         memory_limit: the largest arena, in bytes or as `256K`; None for any.
         verify: run the artifact against the source model in onnxruntime, and fail if they differ.
         inputs: what to verify with; default: random numbers.
@@ -99,6 +103,7 @@ def compile(
         dims=dict(dims or {}),
         threads=check_threads(threads),
         budget=parse_budget(tune),
+        cost_model=check_cost_model(cost_model),
         memory_limit=parse_size(memory_limit),
         verify=verify,
         inputs=inputs,
@@ -163,12 +168,15 @@ def kernel_maker(target: Target, options: CompileOptions) -> KernelBackend | Non
         raise UsageError(
             f"'{name}' is no backend of the target '{target.name}'", hint=f"it has: {', '.join(target.backends)}"
         )
-    return kernel_backend(name)
+    backend = kernel_backend(name)
+    if backend is not None:
+        backend.schedules = schedule_predictor(options.cost_model, target)
+    return backend
 
 
 def plan(module: Module, backend: KernelBackend | None, target: Target, options: CompileOptions) -> PassContext:
     """Run the passes over a module in place; returns the context with their remarks."""
-    context = pass_context(target, backend, options.threads)
+    context = pass_context(target, backend, options.threads, options.cost_model)
     if backend is not None:
         context.race = Races(backend, target, options)
     text = options.passes if options.passes is not None else (PIPELINE if backend is not None else SIMPLIFY)

@@ -31,6 +31,7 @@ class CompileOptions:
     dims: Mapping[str, int] = field(default_factory=dict)
     threads: int | None = None
     budget: float | None = None
+    cost_model: str = "auto"
     memory_limit: int | None = None
     verify: bool = True
     inputs: Mapping[str, Any] | None = None

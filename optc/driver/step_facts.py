@@ -8,7 +8,7 @@ from typing import Any
 from optc.costmodel.interface import Candidate, Estimate
 from optc.driver.assembly import Assembly, has_address
 from optc.driver.drafts import KernelDraft, RegionDraft
-from optc.driver.lowering import operations_in, static_flops
+from optc.driver.lowering import group_of, operations_in, static_flops
 from optc.ir.core import Operation
 from optc.ir.types import TensorType
 from optc.passes.base import PassContext
@@ -19,8 +19,8 @@ from optc.targets.target import Target
 def kernel_estimates(assembly: Assembly, context: PassContext, target: Target) -> list[Estimate]:
     """What the cost model says of each kernel call, in the order of the program text."""
     assert context.cost_model is not None
-    bodies = [draft.operation.graphs["body"] for draft in assembly.kernels]
-    return context.cost_model.predict([Candidate.of_graph(body) for body in bodies], target)
+    groups = [group_of(draft.operation) for draft in assembly.kernels]
+    return context.cost_model.predict([Candidate.of_graph(each.body, each.constants) for each in groups], target)
 
 
 def step_facts(assembly: Assembly, estimates: Sequence[Estimate]) -> list[dict[str, Any]]:

@@ -17,6 +17,7 @@ from optc.backends.tvm.tuning.decision import Decision, Rated
 from optc.backends.tvm.tuning.measure import measure
 from optc.backends.tvm.tuning.workers import Task, run_isolated
 from optc.backends.tvm.workload import Workload
+from optc.costmodel.interface import SchedulePredictor
 from optc.targets import load
 from optc.targets.target import Target
 
@@ -38,6 +39,7 @@ def choose(
     progress: Progress,
     *,
     remeasure: bool = False,
+    schedules: SchedulePredictor | None = None,
 ) -> list[Decision]:
     """One decision for each workload.
 
@@ -52,13 +54,14 @@ def choose(
         threads: that the kernels will most likely run on.
         progress: shown to the user.
         remeasure: count workloads that an earlier budget did not reach among those that the database lacks.
+        schedules: estimates the points; None: the templates themselves.
     """
     if budget <= 0 or not is_host(target) or not hasattr(os, "fork"):
-        return [_Measurement(each, target).decision() for each in workloads]
+        return [_Measurement(each, target, schedules).decision() for each in workloads]
     decisions = [database.find(each, target) for each in workloads]
     missing = [n for n, known in enumerate(decisions) if known is None or (remeasure and not known.settled)]
     if missing:
-        measurements = [_Measurement(workloads[n], target, decisions[n]) for n in missing]
+        measurements = [_Measurement(workloads[n], target, schedules, decisions[n]) for n in missing]
         others = [(workloads[n], known) for n, known in enumerate(decisions) if known is not None and n not in missing]
         seconds = sum(workload.calls * known.chosen.seconds for workload, known in others)
         _measure(measurements, target, budget, progress, seconds)
@@ -76,15 +79,20 @@ def is_host(target: Target) -> bool:
 class _Measurement:
     """The candidates of one workload, and what is known of them by now."""
 
-    def __init__(self, workload: Workload, target: Target, known: Decision | None = None) -> None:
+    def __init__(
+        self, workload: Workload, target: Target, schedules: SchedulePredictor | None, known: Decision | None = None
+    ) -> None:
         self.workload = workload
         self._known = known
         group = workload.group
-        self._points = ranked(workload.templates, group, target)
+        self._points = ranked(workload.templates, group, target, schedules)
         candidates = diverse(self._points, CANDIDATES)
         if known is not None and known.chosen.choice not in candidates:
             candidates.append(known.chosen.choice)
-        self.rated = [Rated(choice, choice.template.estimate(group, choice.schedule, target)) for choice in candidates]
+        seconds = {choice: predicted for predicted, choice in self._points}
+        self.rated = [
+            Rated(choice, seconds[choice] if choice in seconds else self._points[-1][0]) for choice in candidates
+        ]
 
     @property
     def predicted_seconds(self) -> float:

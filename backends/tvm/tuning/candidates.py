@@ -6,17 +6,36 @@ from collections.abc import Sequence
 
 from optc.backends.tvm.group import Group
 from optc.backends.tvm.template import Choice, Template
+from optc.costmodel.interface import Candidate, SchedulePoint, SchedulePredictor
 from optc.targets.target import Target
 
 
-def ranked(templates: Sequence[Template], group: Group, target: Target) -> list[tuple[float, Choice]]:
-    """All points of all templates with their estimated seconds, least first; equal ones in the templates' own order."""
+def ranked(
+    templates: Sequence[Template], group: Group, target: Target, schedules: SchedulePredictor | None = None
+) -> list[tuple[float, Choice]]:
+    """All points of all templates with their estimated seconds, least first; equal ones in the templates' own order.
+
+    Args:
+        templates: that compete for the group.
+        group: to be a kernel.
+        target: what for.
+        schedules: predicts the times of points; None, or a space of one point: the templates' own estimates.
+    """
+    choices = [Choice(template, point) for template in templates for point in template.space(group, target)]
+    if schedules is None or len(choices) < 2:
+        seconds = [choice.template.estimate(group, choice.schedule, target) for choice in choices]
+    else:
+        seconds = _predicted(choices, group, target, schedules)
+    return sorted(zip(seconds, choices, strict=True), key=lambda each: each[0])
+
+
+def _predicted(choices: list[Choice], group: Group, target: Target, schedules: SchedulePredictor) -> list[float]:
+    figures = schedules.figures(target)
     points = [
-        (template.estimate(group, point, target), Choice(template, point))
-        for template in templates
-        for point in template.space(group, target)
+        SchedulePoint(each.template.name, each.schedule, each.template.estimate(group, each.schedule, figures))
+        for each in choices
     ]
-    return sorted(points, key=lambda each: each[0])
+    return schedules.predict(Candidate.of_graph(group.body, group.constants), points, figures)
 
 
 def diverse(points: list[tuple[float, Choice]], count: int, slack: float = 1.5) -> list[Choice]:

@@ -25,6 +25,13 @@ MEASURE_SECONDS = 0.3
 @threads_option
 @click.option("--tune", default="auto", show_default=True, help="Time for measuring schedules: 0, 30s, 5m or auto.")
 @click.option("--memory-limit", metavar="SIZE", help="The largest arena: 262144, 256K, 1.5M (default: any).")
+@click.option(
+    "--cost-model",
+    type=click.Choice(["auto", "analytical", "learned", "measured"]),
+    default="auto",
+    show_default=True,
+    help="What decisions rest on; auto: learned where this class of machine was measured.",
+)
 @click.option("--verify/--no-verify", default=True, help="Compare with the source model in onnxruntime.")
 @click.option("--passes", help="A pipeline in place of the standard one.")
 @click.option("--backend", help="Use only this backend of the target, for instance onnx.")
@@ -39,6 +46,7 @@ def command(
     dims: tuple[tuple[str, int], ...],
     threads: int | None,
     tune: str,
+    cost_model: str,
     memory_limit: str | None,
     verify: bool,
     passes: str | None,
@@ -60,6 +68,7 @@ def command(
             dims=unique(dims, "--dim"),
             threads=threads,
             tune=tune,
+            cost_model=cost_model,
             memory_limit=memory_limit,
             verify=verify,
             passes=passes,

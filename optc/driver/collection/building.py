@@ -14,7 +14,7 @@ from pathlib import Path
 from optc.backends.tvm import templates as _templates  # noqa: F401  (registers the templates)
 from optc.backends.tvm.codegen import compile_kernels
 from optc.backends.tvm.group import Group
-from optc.backends.tvm.template import Choice, templates_for
+from optc.backends.tvm.template import Choice, KernelDefinition, templates_for
 from optc.backends.tvm.tuning.candidates import ranked
 from optc.costmodel.interface import Candidate
 from optc.costmodel.kernels.features import WorkloadFeatures
@@ -120,10 +120,7 @@ def prepare(
         symbol, buffers = f"kernel{len(points)}", []
         try:
             definition = choice.template.build(group, choice.schedule, target)
-            buffers = [
-                ([int(extent) for extent in each.shape], str(each.dtype), position in group.constants)
-                for position, each in enumerate(definition.function.params)
-            ]
+            buffers = _buffers(definition, group)
             objects[symbol] = compile_kernels({symbol: definition.function}, target)
         except Exception:  # a point that cannot be built is a fact worth a row, and costs no other one
             symbol = ""
@@ -136,6 +133,36 @@ def prepare(
         _link(objects, Path(library))
     flops = sum(declaration_of(operation.name).flops(operation) for operation in candidate.operations)
     return Prepared(workload, workload_class(group.body), vector, roofline, flops, moved, library, points)
+
+
+def build_best(
+    group: Group, target: Target, count: int, folder: Path
+) -> tuple[str, list[str], list[list[tuple[list[int], str, bool]]]] | None:
+    """A library of the `count` schedules of least estimate: path, symbols and buffers; None where none builds."""
+    found = templates_for(group, target)
+    if isinstance(found, str):
+        return None
+    objects: dict[str, bytes] = {}
+    buffers = []
+    for number, (_, choice) in enumerate(ranked(found, group, target)[:count]):
+        try:
+            definition = choice.template.build(group, choice.schedule, target)
+            objects[f"kernel{number}"] = compile_kernels({f"kernel{number}": definition.function}, target)
+        except Exception:  # another point may do
+            continue
+        buffers.append(_buffers(definition, group))
+    if not objects:
+        return None
+    library = folder / "kernels.so"
+    _link(objects, library)
+    return str(library), list(objects), buffers
+
+
+def _buffers(definition: KernelDefinition, group: Group) -> list[tuple[list[int], str, bool]]:
+    return [
+        ([int(extent) for extent in each.shape], str(each.dtype), position in group.constants)
+        for position, each in enumerate(definition.function.params)
+    ]
 
 
 def _link(objects: dict[str, bytes], library: Path) -> None:

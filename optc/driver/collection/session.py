@@ -25,7 +25,7 @@ from optc.costmodel.kernels.schema import MEASURED, Row, digest
 from optc.costmodel.kernels.store import RowStore
 from optc.driver.collection import timing
 from optc.driver.collection.building import Point, Prepared, prepare, timing_object
-from optc.driver.collection.workloads import KernelWorkload
+from optc.driver.collection.workloads import KernelWorkload, Note, workload_class
 from optc.errors import OptcError
 from optc.targets import load
 from optc.targets.host import measured_host
@@ -34,7 +34,6 @@ from optc.targets.target import Target
 from optc.version import __version__
 
 BUILD_SECONDS = 90.0  # after which building a workload is taken to hang
-NEAR_CACHES = 4  # the near state reads so many times the inner caches
 
 
 @dataclass(frozen=True)
@@ -76,6 +75,16 @@ def machine_of(store: RowStore) -> Target:
         if found == fingerprint:
             return target_from_json(figures)
     return measured_host()
+
+
+def noting(store: RowStore) -> Note:
+    """A `note` for `sample` that keeps in the store of which kernels each model consists."""
+
+    def note(name: str, pipeline: int, workloads: Sequence[KernelWorkload]) -> None:
+        pairs = [(workload.key, workload_class(workload.group().body)) for workload in workloads]
+        store.note_model(name, pipeline, pairs)
+
+    return note
 
 
 def collect(
@@ -153,7 +162,7 @@ def _time_batch(
         if (built := [point for point in each.points if point.symbol])
     ]
     (folder / timing.JOBS).write_text(json.dumps(jobs), encoding="utf-8")
-    inner = NEAR_CACHES * sum(cache.bytes for cache in target.caches if not cache.shared)
+    inner = timing.inner_bytes(target)
     outer = max([inner, *(cache.bytes for cache in target.caches)])
     words = [*settings.before_timing, sys.executable, "-m", timing.__name__, str(folder), str(inner), str(outer)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}

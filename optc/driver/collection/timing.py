@@ -22,9 +22,11 @@ import numpy as np
 
 from optc.backends.tvm.tuning.measure import ALIGNMENT, aligned_buffer
 from optc.backends.tvm.tuning.workers import Task, run_isolated
+from optc.targets.target import Target
 
 JOBS, TIMES = "jobs.json", "times.jsonl"
 MOST_EVICTED = 1 << 26
+NEAR_CACHES = 4  # the near state reads so many times the inner caches
 NEAR_ROUNDS, FAR_ROUNDS, FEWEST = 16, 2, 4  # far ones in each of two turns
 ENOUGH_SECONDS = 0.03  # of one kernel's calls in one state
 SCATTER = 0.06  # of the quarter-point over the least: above it the rounds are repeated
@@ -51,6 +53,11 @@ class Times:
     again: int
     anchor: float
     anchor_memory: float
+
+
+def inner_bytes(target: Target) -> int:
+    """What to read so that weights leave the caches of one core."""
+    return NEAR_CACHES * sum(cache.bytes for cache in target.caches if not cache.shared)
 
 
 def time_all(folder: Path, inner_bytes: int, outer_bytes: int) -> None:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from optc.backends.interface import KernelBackend
 from optc.backends.tvm.group import Group
 from optc.costmodel.kernels.schema import digest
+from optc.driver.collection.exploration import Exploring
 from optc.driver.collection.networks import random_network
-from optc.driver.compile import plan
+from optc.driver.context import pass_context
 from optc.driver.lowering import FUSED, group_of
-from optc.driver.options import CompileOptions
 from optc.driver.pipeline import PIPELINE
 from optc.errors import OptcError
 from optc.frontends import load_model
@@ -22,20 +22,27 @@ from optc.ir.core import CONSTANT, Graph, Module
 from optc.ir.parser import parse_module
 from optc.ir.printer import canonical_text
 from optc.ops.declaration import Kind, declaration_of
+from optc.passes.manager import run_pipeline
+from optc.passes.pipeline import parse_pipeline
 from optc.targets.target import Target
 
 _UNBLOCKED = PIPELINE.replace(",layout,", ",")
 _APART = PIPELINE.replace(",fuse-blocks", "")
-PIPELINES = (
-    PIPELINE,
-    _APART.replace(",fuse,", ",fuse{max-operations=1},"),
-    _UNBLOCKED,
-    _APART,
-    _APART.replace(",fuse,", ",fuse{max-operations=2},"),
-    _UNBLOCKED.replace(",fuse-blocks", "").replace(",fuse,", ",fuse{max-operations=1},"),
-    _APART.replace(",fuse,", ",fuse{max-operations=3},"),
+VARIANTS: tuple[tuple[str, float], ...] = (
+    (PIPELINE, 0.0),
+    (PIPELINE, 0.6),
+    (_APART, 1.2),
+    (_APART.replace(",fuse,", ",fuse{max-operations=1},"), 0.0),
+    (PIPELINE, 1.0),
+    (_UNBLOCKED, 0.6),
+    (_APART, 0.0),
+    (_APART, 0.8),
+    (_UNBLOCKED.replace(",fuse-blocks", "").replace(",fuse,", ",fuse{max-operations=1},"), 0.0),
 )
-"""The standard pipeline first; the others make the groups that passes compare with its own."""
+"""Pipelines, the standard one first, with the spread of the errors that their cost model makes (see `Exploring`).
+
+The others make the groups that passes compare with the standard one's.
+"""
 
 
 @dataclass(frozen=True)
@@ -101,12 +108,27 @@ def workloads_of(module: Module, source: str) -> list[KernelWorkload]:
 
 
 def planned(
-    model: Any, backend: KernelBackend, target: Target, pipeline: str, shapes: Mapping[str, Sequence[int]] | None = None
+    model: Any,
+    backend: KernelBackend,
+    target: Target,
+    pipeline: str,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    exploration: tuple[float, int] = (0.0, 0),
 ) -> Module:
-    """A model after the passes. Raises OptcError where it cannot be read or planned."""
+    """A model after the passes; `exploration` is the spread and the seed of the errors of the cost model they ask.
+
+    Raises:
+        OptcError: the model cannot be read or planned.
+    """
     module = load_model(model, dict(shapes) if shapes else None, None, None).module
-    plan(module, backend, target, CompileOptions(passes=pipeline, threads=1, budget=0.0))
+    context = pass_context(target, backend, 1, "analytical")
+    if exploration[0] and context.cost_model is not None:
+        context.cost_model = Exploring(context.cost_model, *exploration)
+    run_pipeline(module, parse_pipeline(pipeline), context)
     return module
+
+
+Note = Callable[[str, int, Sequence[KernelWorkload]], None]
 
 
 @dataclass(frozen=True)
@@ -119,11 +141,18 @@ class NamedModel:
 
 
 def sample(
-    models: Sequence[NamedModel], backend: KernelBackend, target: Target, seed: int, *, random_networks: bool = True
+    models: Sequence[NamedModel],
+    backend: KernelBackend,
+    target: Target,
+    seed: int,
+    *,
+    random_networks: bool = True,
+    note: Note | None = None,
 ) -> Iterator[KernelWorkload]:
     """Distinct workloads: those of the models, then random ones without end if wanted.
 
     Each model's standard groups come first; afterwards its other groups alternate with those of random networks.
+    `note` is told each model's name, the number of the variant, and the groups in the order of the model.
     """
     seen: set[str] = set()
 
@@ -133,19 +162,24 @@ def sample(
                 seen.add(workload.key)
                 yield workload
 
-    def of(model: NamedModel, pipeline: str) -> list[KernelWorkload]:
+    def of(model: NamedModel, number: int) -> list[KernelWorkload]:
+        pipeline, exploration = VARIANTS[number]
         try:
-            return workloads_of(planned(model.path, backend, target, pipeline, model.shapes), model.name)
+            module = planned(model.path, backend, target, pipeline, model.shapes, (exploration, seed + number))
         except OptcError:
             return []
+        found = workloads_of(module, model.name)
+        if note is not None:
+            note(model.name, number, found)
+        return found
 
     for model in models:
-        yield from new(of(model, PIPELINES[0]))
-    others = [(model, pipeline) for pipeline in PIPELINES[1:] for model in models]
+        yield from new(of(model, 0))
+    others = [(model, number) for number in range(1, len(VARIANTS)) for model in models]
     random.Random(seed).shuffle(others)
     if not random_networks:
-        for model, pipeline in others:
-            yield from new(of(model, pipeline))
+        for model, number in others:
+            yield from new(of(model, number))
         return
     following = iter(others)
     for number in itertools.count():
@@ -154,9 +188,10 @@ def sample(
             yield from new(of(*pair))
             continue
         generator = random.Random(f"{seed}/{number}")
-        pipeline = generator.choices(PIPELINES, (6, 3, 2, 3, 1, 2, 1))[0]
+        pipeline, exploration = generator.choice(VARIANTS)
+        network = random_network(generator.randrange(1 << 40))
         try:
-            module = planned(random_network(generator.randrange(1 << 40)), backend, target, pipeline)
+            module = planned(network, backend, target, pipeline, None, (exploration, number))
         except OptcError:
             continue
         yield from new(workloads_of(module, "random"))

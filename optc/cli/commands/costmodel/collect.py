@@ -52,7 +52,7 @@ def command(
     """
     from optc.backends import kernel_backend
     from optc.costmodel.kernels.store import RowStore
-    from optc.driver.collection.session import Settings, collect, machine_of
+    from optc.driver.collection.session import Settings, collect, machine_of, noting
     from optc.driver.collection.workloads import sample
     from optc.driver.options import parse_budget
     from optc.errors import UsageError
@@ -68,7 +68,9 @@ def command(
     host = machine_of(rows)
     backend = kernel_backend("tvm")
     assert backend is not None
-    workloads = sample(_models(models, zoo, only), backend, host, seed, random_networks=not models_only)
+    workloads = sample(
+        _models(models, zoo, only), backend, host, seed, random_networks=not models_only, note=noting(rows)
+    )
     settings = Settings(seconds, points, batch, processes, tuple(shlex.split(before_timing)))
     with Progress() as progress:
         summary = collect(rows, workloads, host, settings, progress)

@@ -1,0 +1,80 @@
+"""Predicted against measured latency of whole models: what a compile states, and what its artifact then takes.
+
+    python benchmarks/predicted_latency.py --zoo build/zoo --out DIR [--only NAME …] [--cost-model learned]
+
+`--stage build` compiles, `--stage time` measures what was built (one thread), so that the second can run undisturbed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+if str(ROOT) not in sys.path:
+    sys.path.insert(0, str(ROOT))
+
+import optc  # noqa: E402
+from optc.runtime import load  # noqa: E402
+from optc.runtime.bench import bench  # noqa: E402
+
+
+def compile_model(path: Path, shapes: dict[str, list[int]], folder: Path, cost_model: str, tune: str) -> None:
+    """Compile one model for one thread, unless `folder` is there."""
+    if not folder.exists():
+        optc.compile(
+            path, shapes=shapes, output=folder, threads=1, cost_model=cost_model, tune=tune, verify=False
+        )  # fmt: skip
+
+
+def record(folder: Path, seconds: float) -> dict[str, float | str]:
+    """Both latencies in milliseconds, their ratio, and what the prediction rests on."""
+    cost = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["cost"]
+    measured = bench(load(folder, threads=1), seconds=seconds).median
+    predicted = float(cost["predicted_seconds"])
+    basis = "; ".join(cost["basis"])
+    return {
+        "measured_ms": 1e3 * measured,
+        "predicted_ms": 1e3 * predicted,
+        "ratio": predicted / measured,
+        "basis": basis,
+    }
+
+
+def main() -> None:
+    """Write predicted_latency.json and a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--zoo", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--only", nargs="+")
+    parser.add_argument("--cost-model", default="auto")
+    parser.add_argument("--tune", default="auto")
+    parser.add_argument("--seconds", type=float, default=1.0, help="of each measurement")
+    parser.add_argument("--stage", choices=["build", "time", "both"], default="both")
+    arguments = parser.parse_args()
+    manifest = json.loads((arguments.zoo / "manifest.json").read_text(encoding="utf-8"))
+    names = arguments.only or list(manifest)
+    folders = {name: arguments.out / arguments.cost_model / name for name in names}
+    if arguments.stage != "time":
+        for name, folder in folders.items():
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            entry = manifest[name]
+            path = arguments.zoo / entry["file"]
+            compile_model(path, entry["shapes"], folder, arguments.cost_model, arguments.tune)
+            print(f"{name}: built", flush=True)
+    if arguments.stage == "build":
+        return
+    results = {name: record(folder, arguments.seconds) for name, folder in folders.items()}
+    path = arguments.out / f"predicted_latency_{arguments.cost_model}.json"
+    path.write_text(json.dumps(results, indent=1), encoding="utf-8")
+    print("| model | measured, ms | predicted, ms | predicted / measured |\n|---|---|---|---|")
+    for name, each in results.items():
+        print(f"| {name} | {each['measured_ms']:.3f} | {each['predicted_ms']:.3f} | {each['ratio']:.2f} |")
+    close = sum(abs(float(each["ratio"]) - 1.0) <= 0.1 for each in results.values())
+    print(f"\nwithin ±10%: {close} of {len(results)}")
+
+
+if __name__ == "__main__":
+    main()
