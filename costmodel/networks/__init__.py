@@ -1,0 +1,1 @@
+"""Latencies of whole networks on boards, from their ncnn graphs."""
