@@ -108,7 +108,7 @@ def _best_seconds(group: Group, target: Target, points: int) -> float | None:
 
 def _group(candidate: Candidate) -> Group | None:
     """The candidate as a group of its own; None where it is none."""
-    if not candidate.operations or any(operation.graphs for operation in candidate.operations):
+    if not candidate.outputs or any(operation.graphs for operation in candidate.operations):
         return None
     inlined = [value for value in candidate.inputs if is_inlined_constant(value, candidate.operations)]
     read = [value for value in candidate.inputs if value not in set(inlined)]
