@@ -7,14 +7,12 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from optc.costmodel.analytical import AnalyticalCostModel
-from optc.costmodel.interface import CostModel
 from optc.ir.core import CONSTANT, Graph, Module, Operation, Value
 from optc.ir.types import PLAIN, Layout, TensorType
 from optc.passes.base import Pass, PassContext, Remark
 from optc.passes.layout.cut import LabelProblem, Node
 from optc.passes.layout.pricing import RELAYOUT, Question, price, price_relayouts
 from optc.passes.layout.rules import CHANNEL_AXIS, Port, Rule, blockable_type, rule_of
-from optc.targets.target import Target
 
 
 @dataclass(frozen=True)
@@ -32,16 +30,20 @@ class AssignLayouts(Pass):
     block: int = 0
 
     def run(self, module: Module, context: PassContext) -> bool:
-        block = self.block or (context.target.channel_block if context.target else 1)
-        if context.target is None or block <= 1:
-            return False
-        model = context.cost_model or AnalyticalCostModel()
-        return _GraphLayouts(module.main, block, context, context.target, model).run()
+        block = channels_a_block(self.block, context)
+        return block > 1 and _GraphLayouts(module.main, block, context).run()
 
 
-def predicted_seconds(graph: Graph, block: int, context: PassContext, target: Target, model: CostModel) -> float:
+def channels_a_block(wanted: int, context: PassContext) -> int:
+    """`wanted`, or the target's `channel_block` for 0; 1 where there is no target to block for."""
+    if context.target is None:
+        return 1
+    return wanted or context.target.channel_block
+
+
+def predicted_seconds(graph: Graph, block: int, context: PassContext) -> float:
     """What a graph is predicted to cost with the best layouts, conversions included, before fusion."""
-    return _GraphLayouts(graph, block, context, target, model).problem().minimum()
+    return _GraphLayouts(graph, block, context).problem().minimum()
 
 
 def _is_priced(operation: Operation) -> bool:
@@ -53,12 +55,13 @@ def _is_priced(operation: Operation) -> bool:
 class _GraphLayouts:
     """Holds what labelling one graph works out."""
 
-    def __init__(self, graph: Graph, block: int, context: PassContext, target: Target, model: CostModel) -> None:
+    def __init__(self, graph: Graph, block: int, context: PassContext) -> None:
+        assert context.target is not None
         self.graph = graph
         self.block = block
         self.context = context
-        self.target = target
-        self.model = model
+        self.target = context.target
+        self.model = context.cost_model or AnalyticalCostModel()
         self.layout = Layout(blocks=((CHANNEL_AXIS, block),))
         self.operations = [operation for operation in graph if operation.name != CONSTANT]
         self.rules = {operation: self._rule(operation) for operation in self.operations}

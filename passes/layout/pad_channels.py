@@ -8,12 +8,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from optc.costmodel.analytical import AnalyticalCostModel
 from optc.ir.core import CONSTANT, Graph, Module, Operation, Value
 from optc.ir.types import TensorType
 from optc.ops.inference import make_operation
 from optc.passes.base import Pass, PassContext, Remark
-from optc.passes.layout.assign import predicted_seconds
+from optc.passes.layout.assign import channels_a_block, predicted_seconds
 from optc.passes.layout.channels import ChannelClasses, Spread, is_depthwise, is_mixing
 from optc.passes.layout.rules import CHANNEL_AXIS, RANK
 
@@ -35,8 +34,8 @@ class PadChannels(Pass):
     block: int = 0
 
     def run(self, module: Module, context: PassContext) -> bool:
-        block = self.block or (context.target.channel_block if context.target else 1)
-        if context.target is None or block <= 1:
+        block = channels_a_block(self.block, context)
+        if block <= 1:
             return False
         classes = ChannelClasses(module.main)
         spreads = classes.spreads(block)
@@ -44,20 +43,13 @@ class PadChannels(Pass):
         for region in _regions(classes, spreads):
             chosen = {each: spreads[each] for each in region}
             operations = _touched(classes, chosen)
-            before = self._seconds(_Padding(classes, {}), operations, context, block)
-            after = self._seconds(_Padding(classes, chosen), operations, context, block)
+            before = predicted_seconds(_Padding(classes, {}).extracted(operations), block, context)
+            after = predicted_seconds(_Padding(classes, chosen).extracted(operations), block, context)
             better = after < before
             if better:
                 accepted.update(chosen)
             self._remark(operations, before, after, better, context)
         return spread_channels(classes, accepted)
-
-    def _seconds(
-        self, padding: _Padding, operations: Sequence[Operation], context: PassContext, block: int
-    ) -> float:
-        assert context.target is not None
-        graph = padding.extracted(operations)
-        return predicted_seconds(graph, block, context, context.target, context.cost_model or AnalyticalCostModel())
 
     def _remark(
         self, operations: Sequence[Operation], before: float, after: float, better: bool, context: PassContext

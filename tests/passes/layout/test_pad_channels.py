@@ -60,9 +60,9 @@ def test_padding_is_chosen_where_it_is_predicted_to_be_faster(channels: int, fas
     joined = ghost(build, build.input("x"), channels)
     build.graph.set_outputs([conv(build, joined, 16)])
     asked = context()
-    before = predicted_seconds(build.graph, 8, asked, TARGET, MODEL)
+    before = predicted_seconds(build.graph, 8, asked)
     assert PadChannels().run(Module(build.graph), asked) is faster
-    after = predicted_seconds(build.graph, 8, asked, TARGET, MODEL)
+    after = predicted_seconds(build.graph, 8, asked)
     assert after < before if faster else after == before
     assert [remark.status for remark in asked.remarks] == ["applied" if faster else "missed"]
 
