@@ -66,7 +66,7 @@ class FuseBlocks(Pass):
 
     name: ClassVar[str] = "fuse-blocks"
     max_stages: int = 3
-    max_measured: int = 4
+    max_measured: int = 3
     least_gain: float = 0.05
 
     def run(self, module: Module, context: PassContext) -> bool:
@@ -126,7 +126,7 @@ class FuseBlocks(Pass):
         likely = {each for path in paths for each in _best(path.options, len(path.groups), self.least_gain)}
         alike: dict[str, list[_Option]] = {}
         for option in options:
-            if option.gain > 0:
+            if option.gain > self.least_gain * option.apart:
                 alike.setdefault(canonical_text(option.block.graphs["body"]), []).append(option)
         ranked = sorted(alike.values(), key=lambda each: (likely.isdisjoint(each), -each[0].gain * len(each)))
         promising = ranked[: self.max_measured]

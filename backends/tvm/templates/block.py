@@ -54,6 +54,13 @@ class Block(Template):
         return None
 
     def space(self, group: Group, target: Target) -> list[Schedule]:
+        """The best of all points, and the best one with tiles of another height: each takes long to compile."""
+        points = self.points(group, target)
+        best = points[0]
+        return [best, *[point for point in points if dict(point)["rows"] != dict(best)["rows"]][:1]]
+
+    def points(self, group: Group, target: Target) -> list[Schedule]:
+        """Every legal point, the best by estimate first."""
         chain = Chain.of(group, target)
         found = []
         for points in _points(chain, target):

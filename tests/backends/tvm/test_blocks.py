@@ -10,7 +10,8 @@ import pytest
 from contraction_cases import Case, Compiled, GroupBuilder, blocked, check, random_arrays
 
 from optc.backends.tvm import templates  # noqa: F401  (registers the templates)
-from optc.backends.tvm.template import Template, templates_for
+from optc.backends.tvm.template import Schedule, Template, templates_for
+from optc.backends.tvm.templates.block import Block
 from optc.ir.core import Value
 from optc.ir.types import PLAIN
 from optc.targets import Target, load
@@ -55,7 +56,13 @@ def conv(
 
 
 def case(builder: GroupBuilder, output: Value, point: int = 0) -> Case:
-    return Case(builder, builder.group(output), "block", lambda points: points[point % len(points)])
+    group = builder.group(output)
+
+    def chosen(points: list[Schedule]) -> Schedule:
+        points = Block().points(group, replace(load("cpu"), cores=2, parallel_seconds=0.0))
+        return points[point % len(points)]
+
+    return Case(builder, group, "block", chosen)
 
 
 def separable(size: tuple[int, int], channels: int, filters: int, kernel: int, stride: int, point: int = 0) -> Case:
