@@ -12,7 +12,7 @@ import numpy as np
 from optc.runtime.loaded import Artifact
 from optc.runtime.random_inputs import random_inputs
 
-_MIN_RUNS = 10
+_MIN_RUNS = 5
 _WARM_UP_SHARE = 0.2
 
 
@@ -37,7 +37,7 @@ def bench(
     seconds: float = 1.0,
     threads: int | None = None,
 ) -> BenchResult:
-    """Run for about `seconds` after a warm-up of a fifth of that, at least 10 times.
+    """Run for about `seconds` after a warm-up of a fifth of that, at least 5 times.
 
     Args:
         artifact: a loaded artifact; its number of threads is restored afterwards.
