@@ -29,11 +29,11 @@ import numpy as np  # noqa: E402
 
 from optc import artifact, targets  # noqa: E402
 from optc.backends.interface import KernelBackend  # noqa: E402
-from optc.driver import compile as driver  # noqa: E402
-from optc.driver.compile import kernel_maker  # noqa: E402
+from optc.driver.compile import _contents, kernel_maker  # noqa: E402
 from optc.driver.context import pass_context  # noqa: E402
 from optc.driver.cost_models import cost_model, schedule_predictor  # noqa: E402
 from optc.driver.lowering import lower  # noqa: E402
+from optc.driver.measured import MeasuredSchedules  # noqa: E402
 from optc.driver.options import CompileOptions  # noqa: E402
 from optc.driver.pipeline import PIPELINE  # noqa: E402
 from optc.frontends import load_model  # noqa: E402
@@ -47,7 +47,6 @@ from optc.targets.target import Target  # noqa: E402
 MODELS = ("analytical", "learned", "measured")
 LAYOUT_PASSES = ("pad-channels", "layout", "widen-blocks")
 FUSION_PASSES = ("distribute", "fuse", "fuse-blocks", "order")
-EVERYTHING = 3600.0  # seconds: a budget that is never spent
 
 
 def planned(path: str, shapes: Any, target: Target, backend: KernelBackend, models: Mapping[str, str]) -> Module:
@@ -65,26 +64,19 @@ def built(
     name: str, path: str, shapes: Any, target: Target, models: Mapping[str, str], folder: Path, most: int
 ) -> float:
     """Compile one variant into `folder`; returns the seconds that took."""
-    from optc.backends.tvm import tuning
-
     start = time.monotonic()
-    oracle = models["schedule"] == "measured"
-    options = CompileOptions(threads=1, budget=EVERYTHING if oracle else 0.0, cost_model="analytical", verify=False)
+    schedules = models["schedule"]
+    options = CompileOptions(threads=1, budget=0.0, cost_model="analytical", verify=False)
     backend = kernel_maker(target, options)
     assert backend is not None
-    backend.schedules = schedule_predictor("learned" if oracle else models["schedule"], target)
+    oracle = schedules == "measured"
+    backend.schedules = MeasuredSchedules(most) if oracle else schedule_predictor(schedules, target)
     module = planned(path, shapes, target, backend, models)
-    usual = tuning.CANDIDATES
-    try:
-        if oracle:
-            tuning.CANDIDATES = most
-        with artifact.stage(folder) as staging:
-            context = pass_context(target, backend, 1, "analytical")
-            lowered = lower(module, backend, target, options)
-            staging.fill(driver._contents(name, module, lowered, context, target, options))
-            staging.commit()
-    finally:
-        tuning.CANDIDATES = usual
+    with artifact.stage(folder) as staging:
+        context = pass_context(target, backend, 1, "analytical")
+        lowered = lower(module, backend, target, options)
+        staging.fill(_contents(name, module, lowered, context, target, options))
+        staging.commit()
     return time.monotonic() - start
 
 
@@ -141,6 +133,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--kinds", nargs="+", default=["layout", "fusion", "schedule", "all"])
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS), help="build only these variants")
     parser.add_argument("--most", type=int, default=64, help="points of a space that the oracle times")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=0.4, help="of each variant in each round")
@@ -155,7 +148,7 @@ def main() -> None:
         for name in arguments.only:
             path = str(arguments.zoo / manifest[name]["file"])
             for each, models in wanted.items():
-                if not places[name][each].exists():
+                if not places[name][each].exists() and set(models.values()) <= {"analytical", *arguments.models}:
                     took = built(
                         name, path, manifest[name]["shapes"], target, models, places[name][each], arguments.most
                     )

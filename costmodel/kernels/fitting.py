@@ -17,9 +17,9 @@ from optc.costmodel.kernels.trees import ObliviousTrees
 
 Floats = npt.NDArray[np.float64]
 
-TREES, DEPTH, RATE = 400, 6, 0.08
-RANK_TREES = 160
-MEMBERS, HIDDEN, EPOCHS, BATCH = 4, (64, 48), 160, 256
+TREES, DEPTH, RATE = 200, 6, 0.12
+RANK_TREES = 60
+MEMBERS, HIDDEN, EPOCHS, BATCH = 3, (48, 32), 120, 256
 CONSTANT = 1e30  # deviation of a column that never changed: nothing was learned of it, so it says nothing
 RANK_WEIGHT = 0.3  # of the pairwise loss beside the regression's
 
@@ -71,7 +71,7 @@ def fit_ranking_trees(
     quality = best[number] / seconds[order]  # 1 for the fastest
     pool = Pool(rows[order].astype(np.float32), label=quality, group_id=number)
     model = CatBoost({
-        "iterations": trees, "depth": DEPTH, "learning_rate": 0.12, "loss_function": "YetiRank", "random_seed": seed,
+        "iterations": trees, "depth": DEPTH, "learning_rate": 0.2, "loss_function": "YetiRank", "random_seed": seed,
         "thread_count": 1, "verbose": False, "allow_writing_files": False, "l2_leaf_reg": 3.0,
     })  # fmt: skip
     model.fit(pool)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from optc.costmodel.training.run import Run
 
 SPLIT: Mapping[str, Any] = {"folds": 5, "without": ""}
-MODEL: Mapping[str, Any] = {"trees": 400, "rank_trees": 160, "epochs": 160, "text_epochs": 12}
+MODEL: Mapping[str, Any] = {"trees": 200, "rank_trees": 60, "epochs": 120, "text_epochs": 12}
 
 
 def train(run: Run, data: Path) -> list[Card]:

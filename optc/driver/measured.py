@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -13,11 +14,13 @@ from pathlib import Path
 from optc import cache
 from optc.backends.tvm.codegen import load_tvm
 from optc.backends.tvm.group import Group
+from optc.backends.tvm.template import Choice, Template, templates_for
 from optc.backends.tvm.tuning import is_host
+from optc.backends.tvm.tuning.candidates import ranked
 from optc.backends.tvm.tuning.workers import Task, run_isolated
 from optc.backends.tvm.workload import workload_key
-from optc.costmodel.interface import Candidate, CostModel, Estimate
-from optc.driver.collection.building import build_best, timing_object
+from optc.costmodel.interface import Candidate, CostModel, Estimate, SchedulePoint
+from optc.driver.collection.building import build_choices, timing_object
 from optc.driver.collection.timing import Job, inner_bytes, time_library
 from optc.driver.cost_models import cost_model
 from optc.errors import UsageError
@@ -95,15 +98,60 @@ class MeasuredCostModel:
             cache.put(KIND, f"{keys[number]}/{self.points}", json.dumps(seconds).encode())
 
 
+@dataclass
+class MeasuredSchedules:
+    """A SchedulePredictor that builds and times: the oracle of schedules.
+
+    Attributes:
+        most: points of a space that are timed, those with the least estimates; the others are taken to be slower.
+    """
+
+    most: int = 64
+
+    def figures(self, target: Target) -> Target:
+        """See SchedulePredictor."""
+        return target
+
+    def predict(self, candidate: Candidate, points: Sequence[SchedulePoint], target: Target) -> list[float]:
+        """See SchedulePredictor."""
+        group = _group(candidate)
+        order = sorted(range(len(points)), key=lambda number: points[number].estimate)
+        worst = [1e3 + points[number].estimate for number in range(len(points))]
+        if group is None:
+            return worst
+        tried = order[: self.most]
+        choices = [Choice(Template.registry[points[n].template], points[n].schedule) for n in tried]
+        load_tvm()
+        timing_object()
+        tasks = iter([(0, partial(_choice_seconds, group, target, choices))])
+        for _, seconds in run_isolated(tasks, 1, len(choices) * KERNEL_SECONDS, float("inf")):
+            for number, each in zip(tried, seconds or [], strict=False):
+                worst[number] = each
+        return worst
+
+
 def _best_seconds(group: Group, target: Target, points: int) -> float | None:
+    found = templates_for(group, target)
+    if isinstance(found, str):
+        return None
+    choices = [choice for _, choice in ranked(found, group, target)[:points]]
+    least = min(_choice_seconds(group, target, choices))
+    return least if math.isfinite(least) else None
+
+
+def _choice_seconds(group: Group, target: Target, choices: Sequence[Choice]) -> list[float]:
+    """The least seconds of one call of each; infinite for one that does not build."""
+    seconds = [math.inf] * len(choices)
     with tempfile.TemporaryDirectory(prefix="optc-measured-") as folder:
-        built = build_best(group, target, points, Path(folder))
+        built = build_choices(group, target, choices, Path(folder))
         if built is None:
-            return None
-        library, symbols, buffers = built
+            return seconds
+        library, kernels = built
         evicted = inner_bytes(target)
-        times = time_library(Job(library, symbols, buffers), evicted, evicted)
-        return min(min(each.near) for each in times)
+        job = Job(library, [f"kernel{number}" for number in kernels], list(kernels.values()))
+        for number, each in zip(kernels, time_library(job, evicted, evicted), strict=True):
+            seconds[number] = min(each.near)
+    return seconds
 
 
 def _group(candidate: Candidate) -> Group | None:
@@ -120,6 +168,9 @@ def _group(candidate: Candidate) -> Group | None:
         constant = Operation(CONSTANT, (), (value.type,), {"value": array})
         mapping[value] = body.append(constant).result
     for operation in candidate.operations:
+        for value in operation.present_operands:
+            if value not in mapping and value.constant is not None:  # stands inside, not among the inputs
+                mapping[value] = body.append(Operation(CONSTANT, (), (value.type,), {"value": value.constant})).result
         body.append(clone_operation(operation, mapping))
     body.set_outputs([mapping[value] for value in candidate.outputs], [value.name for value in candidate.outputs])
     return Group(body, frozenset(number for number, value in enumerate(read) if candidate.is_constant(value)))

@@ -13,7 +13,7 @@ from graph_kit import Builder
 
 import optc
 from optc.costmodel.analytical import AnalyticalCostModel
-from optc.costmodel.interface import Candidate
+from optc.costmodel.interface import Candidate, SchedulePoint
 from optc.driver.collection.networks import random_network
 from optc.driver.cost_models import check_cost_model, cost_model, schedule_predictor
 from optc.errors import UsageError
@@ -71,3 +71,17 @@ def test_measured_times_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(measured, "_best_seconds", lambda *_: pytest.fail("measured again"))
     again, _ = cost_model("measured", target, kernel_backend("tvm"), 1).predict([candidate, opaque], target)
     assert again == first
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="workers are forked")
+def test_the_oracle_of_schedules_times_the_most_promising_points() -> None:
+    from optc.backends.tvm import templates  # noqa: F401  (registers the templates)
+    from optc.driver.measured import MeasuredSchedules
+
+    target = load("cpu")
+    build = Builder(x="1,16,6,6")
+    result = build("Relu", build.input("x"))
+    candidate = Candidate.of_operations(list(build.graph)[-1:], outside=[result])
+    points = [SchedulePoint("pointwise", (("vectors", count),), 1e-6 * count) for count in (2, 1)]
+    slower, faster = MeasuredSchedules(most=1).predict(candidate, points, target)
+    assert 0 < faster < 1e-3 and slower > 1.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 import tempfile
-from collections.abc import Set
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
@@ -135,27 +135,24 @@ def prepare(
     return Prepared(workload, workload_class(group.body), vector, roofline, flops, moved, library, points)
 
 
-def build_best(
-    group: Group, target: Target, count: int, folder: Path
-) -> tuple[str, list[str], list[list[tuple[list[int], str, bool]]]] | None:
-    """A library of the `count` schedules of least estimate: path, symbols and buffers; None where none builds."""
-    found = templates_for(group, target)
-    if isinstance(found, str):
-        return None
+def build_choices(
+    group: Group, target: Target, choices: Sequence[Choice], folder: Path
+) -> tuple[str, dict[int, list[tuple[list[int], str, bool]]]] | None:
+    """A library of some schedules: its path, and the buffers of `kernel{number}` for those that build."""
     objects: dict[str, bytes] = {}
-    buffers = []
-    for number, (_, choice) in enumerate(ranked(found, group, target)[:count]):
+    buffers = {}
+    for number, choice in enumerate(choices):
         try:
             definition = choice.template.build(group, choice.schedule, target)
             objects[f"kernel{number}"] = compile_kernels({f"kernel{number}": definition.function}, target)
         except Exception:  # another point may do
             continue
-        buffers.append(_buffers(definition, group))
+        buffers[number] = _buffers(definition, group)
     if not objects:
         return None
     library = folder / "kernels.so"
     _link(objects, library)
-    return str(library), list(objects), buffers
+    return str(library), buffers
 
 
 def _buffers(definition: KernelDefinition, group: Group) -> list[tuple[list[int], str, bool]]:
