@@ -36,9 +36,9 @@ def machine_class(target: Target) -> str:
 
 
 def fingerprint_of(target: Target) -> str:
-    """A hash of what stays equal between runs on one machine: measured rates are left out."""
+    """A hash of what stays equal between runs on one machine: neither rates nor the cores that a process may use."""
     capacities = [(cache.bytes, cache.shared) for cache in target.caches]
-    return digest(dict(target.llvm), target.vector_bytes, target.vector_registers, capacities, target.cores)[:16]
+    return digest(target.llvm.get("mcpu"), target.vector_bytes, target.vector_registers, capacities)[:16]
 
 
 def is_measured(target: Target) -> bool:

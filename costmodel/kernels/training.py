@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
@@ -193,25 +194,33 @@ def figures(
     best = held.best
     by_text = {}
     if text is not None:
-        judged = evaluate(seconds, np.exp(text)).to_dict()
+        judged = _judged(seconds, np.exp(text))
         by_text = {"text": {**judged, **{f"choice_top{k}": lost(text, k) for k in (1, 3, 5)}}}
     return {
-        "point": evaluate(seconds, predicted, *bounds).to_dict(),
-        "trees": evaluate(seconds, table.roofline * np.exp(held.trees)).to_dict(),
-        "perceptrons": evaluate(seconds, table.roofline * np.exp(held.perceptrons)).to_dict(),
+        "point": _judged(seconds, predicted, *bounds),
+        "trees": _judged(seconds, table.roofline * np.exp(held.trees)),
+        "perceptrons": _judged(seconds, table.roofline * np.exp(held.perceptrons)),
         **by_text,
-        "group": evaluate(best.seconds, best.roofline * np.exp(held.group)).to_dict(),
-        "roofline": evaluate(best.seconds, best.roofline).to_dict(),
+        "group": _judged(best.seconds, best.roofline * np.exp(held.group)),
+        "roofline": _judged(best.seconds, best.roofline),
         "choice": {
             "workloads": len(choices),
             **{f"top{k}": lost(held.ranking, k) for k in (1, 3, 5)},
             **{f"analytical_top{k}": lost(table.estimate, k) for k in (1, 3, 5)},
         },
         "by_template": {
-            name: evaluate(seconds[table.templates == name], predicted[table.templates == name]).to_dict()
+            name: _judged(seconds[table.templates == name], predicted[table.templates == name])
             for name in np.unique(table.templates).tolist()
         },
     }
+
+
+def _judged(
+    measured: Floats, predicted: Floats, low: Floats | None = None, high: Floats | None = None
+) -> dict[str, Any]:
+    """The figures as JSON, which knows no NaN: a rank correlation of equal times is None."""
+    figures = evaluate(measured, predicted, low, high).to_dict()
+    return {name: None if value is not None and math.isnan(value) else value for name, value in figures.items()}
 
 
 def rows_by_workload(table: KernelTable) -> dict[str, npt.NDArray[np.int64]]:

@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -73,7 +73,7 @@ def machine_of(store: RowStore) -> Target:
     facts = store.table(["fingerprint", "target"])
     for found, figures in zip(facts.column("fingerprint").to_pylist(), facts.column("target").to_pylist(), strict=True):
         if found == fingerprint:
-            return target_from_json(figures)
+            return replace(target_from_json(figures), cores=here.cores, llvm=here.llvm)
     return measured_host()
 
 
