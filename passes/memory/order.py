@@ -43,6 +43,12 @@ class Order(Pass):
         return True
 
 
+def live_bytes(graph: Graph) -> int:
+    """The peak of live bytes in the order that the graph has, counted as `Order` does; all types must be static."""
+    tasks, sizes = _problem(graph, [operation for operation in graph if operation.name != CONSTANT])
+    return peak_of(tasks, sizes, range(len(tasks)))
+
+
 def _movable(operations: Sequence[Operation]) -> bool:
     """Whether all sizes are known."""
     return all(

@@ -10,6 +10,9 @@ COMMANDS: dict[str, str] = {
     "list": "List the predictors with their held-out figures, data and date.",
     "train": "Train predictors on public or own measurements.",
     "eval": "Judge a predictor on measurements.",
+    "predict": "Predict the latency of a model, or of the architectures of a CSV file.",
+    "suggest": "Choose the architectures to measure on a new device.",
+    "adapt": "Make a predictor for a new device from a few measurements.",
     "collect": "Measure kernels of this machine, for predictors to be trained on.",
 }
 

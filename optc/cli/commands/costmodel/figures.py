@@ -38,11 +38,12 @@ def figure_cells(figures: dict[str, Any]) -> list[str]:
     ]
 
 
-def emit_figures(cards: Iterable[Card]) -> None:
-    """Print one row for each target of each predictor."""
+def emit_figures(cards: Iterable[Card], target: str | None = None) -> None:
+    """Print one row for each target of each predictor, or for the one target only."""
     rows = [
-        [card.data_set, target, str(card.rows.get(target, "")), *figure_cells(card.figures.get(target, {})), card.date]
+        [card.data_set, name, str(card.rows.get(name, "")), *figure_cells(card.figures.get(name, {})), card.date]
         for card in cards
-        for target in card.targets
+        for name in card.targets
+        if target in (None, name)
     ]
     emit_table(HEADER, rows, right=RIGHT)

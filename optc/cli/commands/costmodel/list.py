@@ -25,6 +25,6 @@ def command(data_set: str | None, target: str | None, as_json: bool) -> None:
     if as_json:
         emit_json({"predictors": [card_rows(card) for card in found]})
         return
-    emit_figures(found)
+    emit_figures(found, target)
     for card in found:
         click.echo(f"\n{card.data_set}: {card.source} ({card.licence})\n  {card.split}")

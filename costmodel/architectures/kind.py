@@ -1,0 +1,271 @@
+"""The kind `architectures`: training, judging and using predictors of whole networks by their encodings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from optc.costmodel import metrics, predictors
+from optc.costmodel.architectures import adaptation, design
+from optc.costmodel.architectures.adaptation import AdaptedPredictor, Prior
+from optc.costmodel.architectures.measurements import Measurements, measured_column
+from optc.costmodel.architectures.predictor import ArchitecturePredictor, fit
+from optc.costmodel.architectures.space import Codes, Space, load_space
+from optc.costmodel.datasets import dataset
+from optc.costmodel.datasets.dataset import DataSet
+from optc.costmodel.datasets.table import DataError, Table
+from optc.costmodel.kinds import Evaluation, Prediction
+from optc.costmodel.predictors import Card
+from optc.costmodel.training.run import Run
+from optc.errors import UsageError
+
+KIND = "architectures"
+SPLIT = {"held_out": 0.25, "samples": 900}
+MODEL = {"folds": 5}
+_FEWEST = 20
+_FEWEST_SAMPLES = 4
+
+
+def train(run: Run, data: Path) -> list[Card]:
+    """Train one predictor for each target of the set; see Kind.
+
+    `[split]`: `held_out`, the share of groups that judge; `samples` of each target that train (0: all others).
+    `[model]`: `folds` of the cross-validation.
+    """
+    split, model = run.config.options("split", SPLIT), run.config.options("model", MODEL)
+    source = dataset.load(run.config.data_set)
+    measurements: Measurements = source.read(data)
+    if not measurements.latency:
+        raise UsageError(f"the set '{source.name}' has no measurements", where=str(run.config.path))
+    space = load_space(measurements.space)
+    run.bind(measurements.digest())
+    held_out, order = _split(space, measurements.codes, float(split["held_out"]), run.config.seed)
+    arrays: dict[str, npt.NDArray[Any]] = {}
+    rows: dict[str, int] = {}
+    figures: dict[str, dict[str, float | int | None]] = {}
+    styles: dict[str, str] = {}
+    for number, target in enumerate(measurements.latency):
+        run.progress("fitting", number, len(measurements.latency))
+        latency = measurements.latency[target]
+        usable = np.isfinite(latency) & space.regular(measurements.codes)
+        trained = order[usable[order] & ~held_out[order]]
+        trained = trained[: split["samples"] or len(trained)]
+        judged = np.flatnonzero(usable & held_out)
+        if len(trained) < _FEWEST or len(judged) < _FEWEST:
+            raise DataError(
+                f"'{target}' has too few measurements",
+                where=source.name,
+                why=f"{len(trained)} to train and {len(judged)} to judge; {_FEWEST} of each are needed",
+            )
+        is_rate = target in measurements.rates
+
+        def compute(
+            rows: npt.NDArray[np.int64] = trained, values: npt.NDArray[np.float64] = latency, rate: bool = is_rate
+        ) -> dict[str, Any]:
+            times = 1.0 / values[rows] if rate else values[rows]
+            fitted = fit(space, measurements.codes[rows], times, int(model["folds"]), run.config.seed)
+            return {"style": np.array(fitted.style), **fitted.arrays()}
+
+        stored = run.unit(target, compute)
+        styles[target] = str(stored.pop("style"))
+        arrays |= {f"{target}/{name}": value for name, value in stored.items()}
+        predictor = ArchitecturePredictor.of_arrays(space, styles[target], stored)
+        found = _oriented(predictor.predict(measurements.codes[judged]), is_rate)
+        figures[target] = metrics.evaluate(latency[judged], found.value, found.low, found.high).to_dict()
+        rows[target] = len(trained)
+        run.scalars.add("within_10", float(figures[target]["within_10"] or 0.0), number)
+    card = Card(
+        name=run.config.name,
+        kind=KIND,
+        data_set=source.name,
+        targets=tuple(measurements.latency),
+        source=source.upstream,
+        licence=source.licence,
+        rows=rows,
+        date=datetime.now(UTC).date().isoformat(),
+        split=f"{split['held_out']:.0%} of the classes of equal networks judge; none of their networks trains",
+        seed=run.config.seed,
+        figures=figures,
+        details={"space": space.name, "styles": styles, "rates": sorted(measurements.rates)},
+    )
+    folder = predictors.save(run.out, card, arrays)
+    run.finish()
+    return [predictors.read_card(folder)]
+
+
+def predict(card: Card, target: str, table: Table) -> Prediction:
+    """Predict the architectures of a table; see Kind."""
+    space = load_space(card.details["space"])
+    return predict_codes(card, target, space.read(table, dataset.load(card.data_set).id_column))
+
+
+def predict_codes(card: Card, target: str, codes: Codes) -> Prediction:
+    """Predict architectures that are coded already."""
+    return _oriented(load(card, target).predict(codes), target in card.details["rates"])
+
+
+def evaluate(card: Card, target: str, table: Table) -> Evaluation:
+    """Predict the measured architectures of a table; see Kind."""
+    source, space = dataset.load(card.data_set), load_space(card.details["space"])
+    measured = measured_column(table, target)
+    codes = space.read(table, source.id_column)
+    kept = np.flatnonzero(np.isfinite(measured) & space.regular(codes))
+    if not kept.size:
+        raise DataError(f"there is no measurement of '{target}'", where=str(table.path))
+    ids = identifiers(table, source)
+    prediction = predict_codes(card, target, codes[kept])
+    return Evaluation([ids[row] for row in kept.tolist()], measured[kept], prediction)
+
+
+def find(target: str, space: Space, data_set: str | None = None) -> Card:
+    """The predictor of a target for the architectures of a space. Raises UsageError when there is none."""
+    known = [card for card in predictors.cards() if card.kind == KIND and card.details["space"] == space.name]
+    for card in known:
+        if target in card.targets and (data_set or card.data_set) == card.data_set:
+            return card
+    targets = sorted({name for card in known for name in card.targets})
+    what = f"no predictor of '{space.name}' architectures knows the target '{target}'"
+    raise UsageError(what, where="--target", hint=f"one of {', '.join(targets)}")
+
+
+def identifiers(table: Table, source: DataSet) -> Sequence[str]:
+    """What names the rows: the id column, or their numbers where there is none."""
+    return table.columns.get(source.id_column) or [str(number) for number in range(table.rows)]
+
+
+def load(card: Card, target: str) -> ArchitecturePredictor | AdaptedPredictor:
+    """The predictor of a target from its folder."""
+    space = load_space(card.details["space"])
+    if card.details.get("adapted"):
+        return AdaptedPredictor.of_arrays(space, card.arrays())
+    stored = {
+        name.removeprefix(f"{target}/"): value
+        for name, value in card.arrays().items()
+        if name.rpartition("/")[0] == target
+    }
+    return ArchitecturePredictor.of_arrays(space, card.details["styles"][target], stored)
+
+
+def adapt(source: DataSet, target: str, samples: Table, references: Sequence[str], out: Path) -> Card:
+    """Make the predictor of a new device from a few measurements and the shipped predictors of the same space.
+
+    Args:
+        source: the set whose architectures were measured.
+        target: the device's name from now on.
+        samples: a table with the set's id column (or the columns that describe an architecture) and `latency_ms`.
+        references: shipped targets to learn from; all but `target` when empty.
+        out: the folder that gets the predictor's folder.
+
+    Raises:
+        DataError: there are too few samples, or one is no network, or a cell is damaged.
+        UsageError: a reference is unknown.
+    """
+    space, prior = _space_and_prior(source, target, references)
+    latency = samples.numbers("latency_ms", positive=True)
+    codes = space.read(samples, source.id_column)
+    for row in np.flatnonzero(~space.regular(codes))[:1]:
+        raise samples.error(int(row), "this architecture does not connect its input with its output")
+    if len(codes) < _FEWEST_SAMPLES:
+        what = f"{len(codes)} samples are too few; {_FEWEST_SAMPLES} are needed, 10 are good"
+        raise DataError(
+            what, where=str(samples.path), hint=f"optc costmodel suggest --set {source.name} --target {target}"
+        )
+    adapted = adaptation.adapt(space, prior, _typical(space), codes, latency)
+    folder = predictors.save(out, _adapted_card(source, space, target, codes, latency, adapted), adapted.arrays())
+    return predictors.read_card(folder)
+
+
+def _adapted_card(
+    source: DataSet,
+    space: Space,
+    target: str,
+    codes: Codes,
+    latency: npt.NDArray[np.float64],
+    adapted: AdaptedPredictor,
+) -> Card:
+    style = max(space.styles, key=lambda name: sum(adapted.share[[each.style == name for each in adapted.found]]))
+    found = adapted.predict(codes)
+    return Card(
+        name=f"{source.name}-{target}",
+        kind=KIND,
+        data_set=source.name,
+        targets=(target,),
+        source="own measurements",
+        licence="",
+        rows={target: len(codes)},
+        date=datetime.now(UTC).date().isoformat(),
+        split="the figures are those of the samples themselves: they flatter",
+        seed=0,
+        figures={target: metrics.evaluate(latency, found.value, found.low, found.high).to_dict()},
+        details={"space": space.name, "adapted": True, "styles": {target: style}, "rates": []},
+    )
+
+
+def suggest(
+    source: DataSet, target: str, count: int, references: Sequence[str], table: Table | None
+) -> tuple[list[str], list[int], Codes]:
+    """The architectures to measure on a new device, the most telling first.
+
+    Args:
+        source: the set whose space is searched.
+        target: the new device; a shipped predictor of this name is not used.
+        count: how many.
+        references: as for `adapt`.
+        table: candidates; the whole space, or a random part of it, when None.
+
+    Returns:
+        Their names, their rows, and the codes of all candidates.
+    """
+    space, prior = _space_and_prior(source, target, references)
+    codes = space.candidates() if table is None else space.read(table, source.id_column)
+    names = [str(row) for row in range(len(codes))] if table is None else identifiers(table, source)
+    rows = design.suggest(space, prior, codes, count)
+    return [names[row] for row in rows], rows, codes
+
+
+def _space_and_prior(source: DataSet, target: str, references: Sequence[str]) -> tuple[Space, Prior]:
+    """The space of a set, and what the shipped predictors of that space have in common."""
+    cards = [card for card in predictors.cards() if card.kind == KIND and not card.details.get("adapted")]
+    space = next((card.details["space"] for card in cards if card.data_set == source.name), None)
+    if space is None:
+        raise UsageError(f"no predictor was trained on '{source.name}'", where="--set")
+    known = {name: card for card in reversed(cards) if card.details["space"] == space for name in card.targets}
+    for name in references:
+        if name not in known:
+            raise UsageError(f"no predictor knows the target '{name}'", where="--reference", hint=", ".join(known))
+    rates = {name for card in cards for name in card.details["rates"]}
+    wanted = references or [name for name in known if name != target and name not in rates]
+    loaded = [load(known[name], name) for name in wanted if name != target]
+    found = load_space(space)
+    fitted = [each for each in loaded if isinstance(each, ArchitecturePredictor)]
+    return found, adaptation.learn_prior(fitted, _typical(found))
+
+
+def _typical(space: Space) -> Codes:
+    """Networks of the space on which devices are compared."""
+    codes = space.candidates()
+    codes = codes[space.regular(codes)]
+    return codes[:: max(1, len(codes) // 4000)]
+
+
+def _oriented(found: Prediction, is_rate: bool) -> Prediction:
+    """A prediction of times, as rates where the set has rates."""
+    return Prediction(1.0 / found.value, 1.0 / found.high, 1.0 / found.low, found.known) if is_rate else found
+
+
+def _split(
+    space: Space, codes: Codes, held_out: float, seed: int
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.int64]]:
+    """Which rows judge, by groups, and a random order of all rows."""
+    if not 0.0 < held_out < 1.0:
+        raise UsageError(f"held_out = {held_out} in [split] is not between 0 and 1")
+    labels, inverse = np.unique(space.groups(codes), return_inverse=True)
+    generator = np.random.default_rng(seed)
+    chosen = np.zeros(len(labels), bool)
+    chosen[generator.permutation(len(labels))[: max(1, round(held_out * len(labels)))]] = True
+    return chosen[inverse.reshape(-1)], generator.permutation(len(codes))

@@ -1,0 +1,157 @@
+"""What a model will take on a target, without making any code: its kernels, each priced by the cost model."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from optc import targets
+from optc.backends import kernel_backend
+from optc.costmodel.interface import Candidate
+from optc.driver.compile import plan, require_static_inputs
+from optc.driver.options import CompileOptions
+from optc.driver.pipeline import PIPELINE
+from optc.errors import InternalError
+from optc.ir.core import CONSTANT, Module, Operation
+from optc.ops.views import is_view
+from optc.passes.memory.order import live_bytes
+
+FUSED = "optc.fused"
+
+
+@dataclass(frozen=True)
+class KernelPrediction:
+    """One kernel of the planned model.
+
+    Attributes:
+        name: of its first result.
+        operations: what it computes.
+        seconds: expected.
+        low: where the 90% interval begins.
+        high: where it ends.
+        flops: floating-point operations.
+        bytes: read from and written to memory.
+        joules: None where the target states no energy figures.
+        basis: what the figure rests on.
+    """
+
+    name: str
+    operations: tuple[str, ...]
+    seconds: float
+    low: float
+    high: float
+    flops: int
+    bytes: int
+    joules: float | None
+    basis: str
+
+
+@dataclass(frozen=True)
+class ModelPrediction:
+    """A whole model: sums over its kernels; the interval's ends are sums too, as if all kernels erred alike.
+
+    Attributes:
+        target: its name.
+        kernels: in the order of execution.
+        peak_bytes: of intermediate values that live at once.
+    """
+
+    target: str
+    kernels: tuple[KernelPrediction, ...]
+    peak_bytes: int
+
+    @property
+    def seconds(self) -> float:
+        """Expected latency."""
+        return sum(kernel.seconds for kernel in self.kernels)
+
+    @property
+    def low(self) -> float:
+        """Where the 90% interval begins."""
+        return sum(kernel.low for kernel in self.kernels)
+
+    @property
+    def high(self) -> float:
+        """Where it ends."""
+        return sum(kernel.high for kernel in self.kernels)
+
+    @property
+    def joules(self) -> float | None:
+        """Energy of one inference, if it is known for every kernel."""
+        known = [kernel.joules for kernel in self.kernels if kernel.joules is not None]
+        return sum(known) if len(known) == len(self.kernels) else None
+
+    @property
+    def basis(self) -> str:
+        """What the figures rest on, with how many kernels rest on each."""
+        counted = Counter(kernel.basis for kernel in self.kernels)
+        return ", ".join(f"{basis} ({count} kernels)" for basis, count in counted.most_common())
+
+    @property
+    def confidence(self) -> float:
+        """How narrow the interval is: the expected latency over its upper end; 1 is certain."""
+        return self.seconds / self.high if self.high else 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON, with milliseconds and millijoules."""
+        return {
+            "target": self.target,
+            "latency_ms": 1e3 * self.seconds,
+            "p05": 1e3 * self.low,
+            "p95": 1e3 * self.high,
+            "energy_mJ": None if self.joules is None else 1e3 * self.joules,
+            "peak_bytes": self.peak_bytes,
+            "basis": self.basis,
+            "confidence": self.confidence,
+            "kernels": [asdict(kernel) for kernel in self.kernels],
+        }
+
+
+def predict_model(module: Module, target_name: str, cost_model: str = "auto") -> ModelPrediction:
+    """Plan a module for a target (in place) and price its kernels on one thread.
+
+    Args:
+        module: with static shapes.
+        target_name: as `optc targets` lists it, or the path of a target file; it need not be one that code is made for.
+        cost_model: as for `optc.compile`.
+
+    Raises:
+        UsageError: the target is unknown.
+        ModelError: a dimension is dynamic.
+    """
+    require_static_inputs(module)
+    target = targets.load(target_name)
+    backend = kernel_backend(target.backends[0]) if target.backends else None
+    options = CompileOptions(target=target_name, threads=1, cost_model=cost_model, passes=PIPELINE)
+    context = plan(module, backend, target, options)
+    if context.cost_model is None:
+        raise InternalError("the passes have no cost model")
+    operations = [each for each in module.main if each.name != CONSTANT and not is_view(each)]
+    estimates = context.cost_model.predict([_candidate(operation) for operation in operations], target)
+    kernels = tuple(
+        KernelPrediction(
+            name=operation.results[0].name or operation.name,
+            operations=_names(operation),
+            seconds=estimate.seconds,
+            low=estimate.low,
+            high=estimate.high,
+            flops=estimate.flops,
+            bytes=estimate.bytes,
+            joules=estimate.joules,
+            basis=estimate.basis,
+        )
+        for operation, estimate in zip(operations, estimates, strict=True)
+    )
+    return ModelPrediction(target.name, kernels, live_bytes(module.main))
+
+
+def _candidate(operation: Operation) -> Candidate:
+    if operation.name == FUSED:
+        return Candidate.of_graph(next(iter(operation.graphs.values())))
+    return Candidate.of_operations([operation], operation.results)
+
+
+def _names(operation: Operation) -> tuple[str, ...]:
+    inside = next(iter(operation.graphs.values())) if operation.name == FUSED else [operation]
+    return tuple(each.name for each in inside if each.name != CONSTANT)
