@@ -6,8 +6,8 @@ from optc.passes.simplify import SIMPLIFY
 
 PIPELINE = (
     f"{SIMPLIFY},recognize-attention,"
-    "widen-elements,expand-conv-transpose,pad-channels,layout,widen-blocks,distribute,fuse,fuse-blocks"
+    "widen-elements,expand-conv-transpose,pad-channels,layout,widen-blocks,distribute,fuse,fuse-blocks,order"
 )
-"""From an imported module to one whose native operations are fused groups."""
+"""From an imported module to one whose native operations are fused groups, in the order that needs least memory."""
 
 __all__ = ["PIPELINE", "SIMPLIFY"]
