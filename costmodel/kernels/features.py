@@ -12,13 +12,15 @@ from dataclasses import dataclass, field
 
 from optc.costmodel.analytical import AnalyticalCostModel, is_depthwise
 from optc.costmodel.interface import Candidate, Estimate
-from optc.costmodel.kernels.work import OperationWork, work_of
+from optc.costmodel.kernels.work import BUCKETS, OperationWork, work_of
 from optc.ir.core import Operation, Value
 from optc.ir.types import TensorType
 from optc.ops.declaration import Kind
 from optc.targets.target import Target
 
 KINDS = (Kind.CONTRACTION, Kind.WINDOW, Kind.REDUCTION, Kind.ELEMENTWISE, Kind.MOVEMENT)
+
+_DIVISIBILITY = ("power_inner", "power_two", "power_all", "inner", "log_two")
 
 WORKLOAD_FEATURES = (
     "log_roofline", "log_flops", "log_intensity", "log_input_bytes", "log_constant_bytes", "log_output_bytes",
@@ -27,7 +29,9 @@ WORKLOAD_FEATURES = (
     "log_work_depthwise", "log_instructions", "log_scattered", "log_before", "log_repeated", "log_divided",
     "anchor_kind", "log_m", "log_n", "log_k", "log_groups", "taps", "columns_taps", "stride", "dilation", "padded",
     "log_rows", "log_columns", "log_batch", "log_data_block", "log_result_block", "plain_data", "plain_result",
-    "log_result_elements", "log_result_inner", "log_axis", "log_lanes_idle",
+    "log_result_elements", "log_result_inner", "log_axis", "log_lanes_idle", "least_run", "log_smallest_inner",
+    "log_broadcast", *(f"{which}_{what}" for which in ("result", "input") for what in _DIVISIBILITY),
+    *(f"names_{bucket}" for bucket in range(BUCKETS)),
 )  # fmt: skip
 """The names of `workload_vector`'s numbers, in order."""
 
@@ -82,6 +86,9 @@ class WorkloadFeatures:
         )
         elements = max((work.elements for work in works), default=0)
         result = candidate.outputs[0] if candidate.outputs else None
+        names = [0.0] * BUCKETS
+        for work in works:
+            names[work.bucket] += _log(work.elements)
         return [
             math.log(max(roofline, 1e-12)),
             _log(flops), _log(flops / max(1, data + constant + written)),
@@ -96,6 +103,12 @@ class WorkloadFeatures:
             _log(sum(work.divided for work in works)),
             *anchor.shape,
             _log(elements), _log(_inner(result) if result is not None else 0), _log(anchor.axis), anchor.idle,
+            min((work.run for work in works if work.run), default=0.0),
+            _log(min((_inner(value) for value in candidate.inputs if not candidate.is_constant(value)), default=0)),
+            _log(elements / max(1, max((_elements(value) for value in candidate.inputs), default=1))),
+            *_divisible(result),
+            *_divisible(max(candidate.inputs, key=_bytes, default=None)),
+            *names,
         ]  # fmt: skip
 
     def _of(self, operation: Operation) -> OperationWork:
@@ -192,6 +205,24 @@ def _log(value: float) -> float:
 
 def _bytes(value: Value) -> int:
     return value.type.bytes if isinstance(value.type, TensorType) else 0
+
+
+def _divisible(value: Value | None) -> tuple[float, ...]:
+    """Lanes are full where extents are multiples of powers of two: the largest that divide the inner extents."""
+    if value is None or not isinstance(value.type, TensorType) or not value.type.shape:
+        return (0.0,) * len(_DIVISIBILITY)
+    stored = value.type.stored_shape
+    inner, two, total = stored[-1], math.prod(stored[-2:]), math.prod(stored)
+    return (_power(inner), _power(two), _power(total), min(float(inner), 64.0), _log(two))
+
+
+def _power(number: int) -> float:
+    """The exponent of the largest power of two, at most 64, that divides a number."""
+    return float(min(6, (number & -number).bit_length() - 1)) if number else 0.0
+
+
+def _elements(value: Value) -> int:
+    return value.type.elements if isinstance(value.type, TensorType) else 0
 
 
 def _inner(value: Value) -> int:

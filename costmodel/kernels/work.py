@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -32,6 +33,8 @@ class OperationWork:
         shape: the anchor features, in the order of WORKLOAD_FEATURES from `anchor_kind` to `plain_result`.
         axis: extent that a reduction runs over.
         idle: the logarithm of the lanes stored for each element.
+        run: the logarithm of how many elements in a row a movement leaves side by side; 0 for what moves nothing.
+        bucket: of the operation's name: names are too many, and new ones come, so they share a few features.
     """
 
     kind: Kind
@@ -46,6 +49,8 @@ class OperationWork:
     shape: tuple[float, ...]
     axis: int
     idle: float
+    run: float
+    bucket: int
 
 
 def work_of(operation: Operation, target: Target, depthwise: bool) -> OperationWork:
@@ -73,7 +78,37 @@ def work_of(operation: Operation, target: Target, depthwise: bool) -> OperationW
         shape=_shape(operation, kind, depthwise),
         axis=_reduced(operation, elements),
         idle=math.log(type.bytes / max(1, type.elements * type.dtype.bytes)) if type is not None else 0.0,
+        run=_run(operation) if kind is Kind.MOVEMENT else 0.0,
+        bucket=zlib.crc32(operation.name.encode()) % BUCKETS,
     )
+
+
+BUCKETS = 24
+
+
+def _run(operation: Operation) -> float:
+    """Elements of the result that lie side by side in the operand too, as a logarithm."""
+    source = next((v for v in operation.present_operands if isinstance(v.type, TensorType)), None)
+    result = operation.results[0]
+    if source is None or not isinstance(result.type, TensorType) or not result.type.shape:
+        return 0.0
+    stored = result.type.stored_shape
+    if operation.name == "onnx.Transpose":
+        order = operation.attributes.get("perm")
+        if isinstance(order, Sequence) and not isinstance(order, str):
+            kept = 1
+            for place in reversed(range(len(order))):
+                if int(order[place]) != place:  # type: ignore[arg-type]
+                    break
+                kept *= result.type.static_shape[place]
+            return math.log1p(kept)
+        return 0.0
+    if operation.name in ("onnx.Concat", "onnx.Split", "onnx.Slice", "onnx.Gather"):
+        axis = operation.attributes.get("axis", 0)
+        return math.log1p(math.prod(stored[int(axis) :]) if isinstance(axis, int) else stored[-1])
+    if operation.name == "optc.relayout":
+        return math.log1p(min(stored[-1], source.tensor_type.stored_shape[-1]))
+    return math.log1p(stored[-1])
 
 
 def _reduced(operation: Operation, elements: int) -> int:
