@@ -9,7 +9,7 @@ hypotheses are averaged by their evidence: that is how the style of a new device
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,7 @@ NOISES = (0.03, 0.06, 0.12)
 """Relative noise levels that compete."""
 _FREEDOM = 4.0  # of Student's t
 _FLOOR = 0.1  # of the median measurement
-_FEW_SAMPLES = 1.3  # intervals of ten samples are too narrow by about this
+_OWN = 0.05  # how far, in mean latencies, a cost may differ from what the reference devices span
 _BASE = 4  # the features of a space that come first and carry its prior
 
 
@@ -68,7 +68,7 @@ def learn_prior(references: Sequence[ArchitecturePredictor], codes: Codes) -> Pr
         found = np.linalg.lstsq(rows, np.ones(len(rows)), rcond=None)[0]
         costs.append(found / np.exp(np.log(latency).mean()))
     stacked = np.array(costs)
-    covariance = np.cov(stacked.T) + np.diag(0.15 * stacked.var(0) + 1e-4)
+    covariance = np.cov(stacked.T) + np.diag(0.15 * stacked.var(0) + _OWN**2)
     return Prior(stacked.mean(0), covariance)
 
 
@@ -182,18 +182,31 @@ class AdaptedPredictor:
 
 
 def adapt(space: Space, prior: Prior, everything: Codes, codes: Codes, latency: Array) -> AdaptedPredictor:
-    """The predictor for a device of which a few architectures were measured; arguments as for `hypotheses`."""
+    """The predictor for a device of which a few architectures were measured; arguments as for `hypotheses`.
+
+    The interval comes from the errors of leaving each sample out (Barber et al., "Predictive inference with the
+    jackknife+", 2021).
+    """
+    predictor = _average(space, prior, everything, codes, latency)
+    expected = np.exp(predictor.log_latency(everything))
+    median = float(np.median(expected))
+    errors = np.empty(len(codes))
+    for row in range(len(codes)):
+        rest = np.arange(len(codes)) != row
+        other = _average(space, prior, everything, codes[rest], latency[rest])
+        errors[row] = abs(np.log(latency[row]) - other.log_latency(codes[row : row + 1])[0])
+    errors /= relative_noise(np.append(np.exp(predictor.log_latency(codes)), median))[:-1]
+    spread = float(np.quantile(errors, LEVEL))
+    knots = np.quantile(np.log(expected), np.linspace(0.0, 1.0, 9))
+    reach = spread * relative_noise(np.append(np.exp(knots), median))[:-1]
+    return replace(predictor, interval=Interval(knots, -reach, reach))
+
+
+def _average(space: Space, prior: Prior, everything: Codes, codes: Codes, latency: Array) -> AdaptedPredictor:
+    """The hypotheses that matter, without an interval yet."""
     every = hypotheses(space, prior, everything, codes, latency)
     share = shares(every)
     kept = [index for index in np.argsort(-share, kind="stable") if share[index] > 1e-3]
     found = tuple(every[index] for index in kept)
-    weights = share[kept] / share[kept].sum()
-    predictor = AdaptedPredictor(space, found, weights, _FLOOR * float(np.median(latency)), Interval(*np.zeros((3, 1))))
-    log_prediction = predictor.log_latency(codes)
-    expected = np.exp(predictor.log_latency(everything))
-    factor = relative_noise(np.append(np.exp(log_prediction), np.median(expected)))[:-1]
-    errors = np.abs(np.log(latency) - log_prediction) / factor
-    spread = float(np.quantile(errors, min(1.0, LEVEL * (1.0 + 1.0 / len(errors))))) * _FEW_SAMPLES
-    knots = np.quantile(np.log(expected), np.linspace(0.0, 1.0, 9))
-    reach = spread * relative_noise(np.append(np.exp(knots), np.median(expected)))[:-1]
-    return AdaptedPredictor(space, found, weights, predictor.floor, Interval(knots, -reach, reach))
+    floor = _FLOOR * float(np.median(latency))
+    return AdaptedPredictor(space, found, share[kept] / share[kept].sum(), floor, Interval(*np.zeros((3, 1))))
