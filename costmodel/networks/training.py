@@ -1,0 +1,221 @@
+"""Trains the predictor of networks on boards; judges it on left-out families of networks and left-out boards."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from optc.costmodel import metrics
+from optc.costmodel.datasets.dataset import DataSet
+from optc.costmodel.datasets.ncnn_bench import BoardRuns
+from optc.costmodel.networks import posterior
+from optc.costmodel.networks.costs import Costs, Term, terms
+from optc.costmodel.networks.population import Completion, complete, fit_population, most_telling
+from optc.costmodel.networks.posterior import Class
+from optc.costmodel.networks.predictor import (
+    ADAPTED,
+    TRAINED,
+    Networks,
+    Predictor,
+    arrays_of,
+    class_of,
+    details_of,
+    point,
+)
+from optc.costmodel.predictors import Card, read_card, save
+from optc.costmodel.training.run import Run
+
+Array = npt.NDArray[np.float64]
+DEFAULTS: dict[str, Any] = {"board_folds": 20, "anchors": 3}
+ALL, NEW_BOARDS = "all boards, unseen networks", "unseen boards"
+_TAILS = (0.05, 0.95)
+SPLIT = (
+    "Each device: every family of networks (float and int8 together) in turn left out of all boards' data and then "
+    "predicted; '{boards}': in {folds} folds, the boards of a fold left out with all their runs, each run then "
+    "predicted from its {anchors} most telling networks. Intervals of a row rest on the other families or boards."
+)
+
+
+@dataclass
+class _Judged:
+    """Held-out predictions, shape (runs, networks): logarithms' means and variances; NaN where there is none."""
+
+    value: Array
+    variance: Array
+
+    def standardised(self, truth: Array) -> Array:
+        return np.asarray((truth - self.value) / np.sqrt(self.variance))
+
+
+def train(run: Run, data: BoardRuns, data_set: DataSet) -> list[Card]:
+    """Train, judge and save. Returns the card."""
+    options = run.config.options("model", DEFAULTS)
+    run.bind(data.digest)
+    found = {name: terms(network) for name, network in data.networks.items()}
+    coefficients = list(dict.fromkeys(name for each in found.values() for term in each for name in term.weights))
+    truth = np.log(data.latency)
+    measured = [name for index, name in enumerate(found) if not np.isnan(truth[:, index]).all()]
+    labels = sorted({term.label for name in measured for term in found[name]})
+    costs = Costs.of(found, coefficients, labels)
+    classes = [class_of(configuration) for configuration in data.runs]
+    families = np.array([data.families.get(name, "") for name in found])
+    boards = [configuration.device for configuration in data.runs]
+
+    def one_out(family: str) -> Mapping[str, Any]:
+        return _without_family(costs, coefficients, labels, truth, classes, families == family)
+
+    nothing = np.full_like(truth, np.nan)
+    by_network, by_board = _Judged(nothing.copy(), nothing.copy()), _Judged(nothing.copy(), nothing.copy())
+    names = sorted(set(families.tolist()) - {""})
+    fold_of = _folds(boards, options["board_folds"], run.config.seed)
+    steps = len(names) + options["board_folds"]
+    for number, family in enumerate(names):
+        stored = run.unit(f"without {family}", lambda family=family: one_out(family))  # type: ignore[misc]
+        _merge(by_network, stored)
+        run.progress("left out", number + 1, steps)
+    for fold in range(options["board_folds"]):
+
+        def without(fold: int = fold) -> Mapping[str, Any]:
+            return _without_boards(
+                costs, coefficients, found, labels, truth, classes, fold_of == fold, options["anchors"]
+            )
+
+        _merge(by_board, run.unit(f"without boards {fold}", without))
+        run.progress("left out", len(names) + fold + 1, steps)
+    whole = fit_population(costs, coefficients, truth, classes)
+    class_names = np.array(classes)
+    completions = {name: complete(truth[class_names == name]) for name in whole.classes}
+    quantiles = {}
+    for name in whole.classes:
+        own = class_names == name
+        for how, judged in ((TRAINED, by_network), (ADAPTED, by_board)):
+            quantiles[f"{name} {how}"] = _quantiles(judged.standardised(truth)[own])
+    networks = Networks(coefficients, labels, found, costs, whole.classes, completions, quantiles)
+    predictor = Predictor(networks, data.runs, whole.boards, TRAINED)
+    rows = {name: int((~np.isnan(truth[[b == name for b in boards]])).sum()) for name in dict.fromkeys(boards)}
+    card = Card(
+        name=run.config.name,
+        kind=data_set.kind,
+        data_set=data_set.name,
+        targets=tuple(dict.fromkeys(boards)),
+        source=data_set.upstream,
+        licence=data_set.licence,
+        rows=rows,
+        date=datetime.now(UTC).date().isoformat(),
+        split=SPLIT.format(boards=NEW_BOARDS, folds=options["board_folds"], anchors=options["anchors"]),
+        seed=run.config.seed,
+        figures=_figures(truth, by_network, by_board, class_names, np.array(boards), families, fold_of),
+        details=details_of(predictor),
+    )
+    folder = save(run.out, card, arrays_of(predictor))
+    run.finish()
+    return [read_card(folder)]
+
+
+def _merge(into: _Judged, stored: Mapping[str, Array]) -> None:
+    new = ~np.isnan(stored["value"])
+    into.value[new], into.variance[new] = stored["value"][new], stored["variance"][new]
+
+
+def _folds(boards: Sequence[str], folds: int, seed: int) -> npt.NDArray[np.int64]:
+    names = sorted(set(boards))
+    order = np.random.default_rng(seed).permutation(len(names))
+    fold = {names[index]: place % folds for place, index in enumerate(order.tolist())}
+    return np.array([fold[name] for name in boards])
+
+
+def _without_family(
+    costs: Costs, coefficients: Sequence[str], labels: Sequence[str], truth: Array, classes: Sequence[str],
+    out: npt.NDArray[np.bool_],
+) -> Mapping[str, Any]:  # fmt: skip
+    """Predictions of the left-out networks on all boards."""
+    seen = truth.copy()
+    seen[:, out] = np.nan
+    population = fit_population(costs, coefficients, seen, classes)
+    value, variance = np.full_like(truth, np.nan), np.full_like(truth, np.nan)
+    for row, board in enumerate(population.boards):
+        found = posterior.predict(costs, board, population.classes[classes[row]], costs, len(labels))
+        value[row, out], variance[row, out] = found[0][out], found[1][out]
+    return {"value": value, "variance": variance}
+
+
+def _without_boards(
+    costs: Costs, coefficients: Sequence[str], found: Mapping[str, Sequence[Term]], labels: Sequence[str],
+    truth: Array, classes: Sequence[str], out: npt.NDArray[np.bool_], anchors: int,
+) -> Mapping[str, Any]:  # fmt: skip
+    """Predictions of all but the anchors on left-out boards."""
+    class_of_run = np.array(classes)
+    kept = ~out
+    population = fit_population(costs, coefficients, truth[kept], class_of_run[kept].tolist())
+    completions: dict[str, Completion] = {
+        name: complete(truth[kept & (class_of_run == name)]) for name in population.classes
+    }
+    known: dict[str, Class] = population.classes
+    networks = Networks(coefficients, labels, found, costs, known, completions, {})
+    value, variance = np.full_like(truth, np.nan), np.full_like(truth, np.nan)
+    for row in np.flatnonzero(out).tolist():
+        name = classes[row]
+        completion = completions[name]
+        there = np.flatnonzero(~np.isnan(truth[row, completion.networks])).tolist()
+        chosen = completion.networks[most_telling(completion, there, anchors)]
+        given = np.full(truth.shape[1], np.nan)
+        given[chosen] = truth[row, chosen]
+        board = networks.adapt(given, name)
+        value[row], variance[row], _ = posterior.predict(costs, board, known[name], costs, len(labels))
+        value[row, chosen] = np.nan
+    return {"value": value, "variance": variance}
+
+
+def _quantiles(errors: Array) -> list[float]:
+    return [float(q) for q in np.nanquantile(errors, _TAILS)]
+
+
+def _figures(
+    truth: Array, by_network: _Judged, by_board: _Judged, classes: npt.NDArray[np.str_], boards: npt.NDArray[np.str_],
+    families: npt.NDArray[np.str_], fold_of: npt.NDArray[np.int64],
+) -> dict[str, dict[str, Any]]:  # fmt: skip
+    """The figures of each device, of all, and of unseen boards; for each class of boards as well."""
+    groups = np.broadcast_to(families[None], truth.shape)
+    folds = np.broadcast_to(fold_of[:, None], truth.shape)
+    network = _intervals(truth, by_network, classes, groups)
+    board = _intervals(truth, by_board, classes, folds)
+    found = {str(name): _evaluate(truth, network, boards == name) for name in np.unique(boards)}
+    found[ALL] = _evaluate(truth, network, np.ones(len(truth), bool))
+    found[NEW_BOARDS] = _evaluate(truth, board, np.ones(len(truth), bool))
+    for name in np.unique(classes):
+        found[f"{ALL}, {name}"] = _evaluate(truth, network, classes == name)
+        found[f"{NEW_BOARDS}, {name}"] = _evaluate(truth, board, classes == name)
+    return found
+
+
+def _intervals(
+    truth: Array, judged: _Judged, classes: npt.NDArray[np.str_], groups: npt.NDArray[Any]
+) -> tuple[Array, Array, Array]:
+    """Latencies and the ends of their intervals; those of a group rest on the errors of all other groups."""
+    errors, deviation = judged.standardised(truth), np.sqrt(judged.variance)
+    value = point(judged.value, judged.variance)
+    low, high = np.full_like(value, np.nan), np.full_like(value, np.nan)
+    for name in np.unique(classes):
+        own = (classes == name)[:, None]
+        for group in np.unique(groups):
+            inside = own & (groups == group)
+            others = np.where(own & (groups != group), errors, np.nan)
+            if np.isnan(others).all():
+                continue
+            first, last = _quantiles(others)
+            low[inside] = np.exp(judged.value[inside] + first * deviation[inside])
+            high[inside] = np.exp(judged.value[inside] + last * deviation[inside])
+    return value, np.fmin(low, value), np.fmax(high, value)
+
+
+def _evaluate(truth: Array, found: tuple[Array, Array, Array], runs: npt.NDArray[np.bool_]) -> dict[str, Any]:
+    chosen = runs[:, None] & ~np.isnan(truth) & ~np.isnan(found[0])
+    if not chosen.any():
+        return {}
+    figures = metrics.evaluate(np.exp(truth[chosen]), *(part[chosen] for part in found)).to_dict()
+    return {name: None if value != value else value for name, value in figures.items()}
