@@ -22,6 +22,7 @@ Array = npt.NDArray[np.float64]
 
 KINDS: dict[str, str] = {
     "architectures": "optc.costmodel.architectures.kind",
+    "energy": "optc.costmodel.power",
     "networks": "optc.costmodel.networks.kind",
     "gpu_operators": "optc.costmodel.gpu_operators.kind",
     "kernels": "optc.costmodel.kernels.kind",
