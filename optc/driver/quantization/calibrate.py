@@ -1,0 +1,104 @@
+"""Calibration: run the float model on data and watch every activation that may be quantized."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from optc.backends.interface import Progress, silent
+from optc.driver.quantization.data import Data
+from optc.driver.quantization.running import Runner
+from optc.ir.core import Module, Value
+from optc.passes.quantization.formats import IntegerFormat
+from optc.passes.quantization.layers import Layer
+from optc.passes.quantization.observers import MinMax, Observer, observer
+from optc.passes.quantization.sites import sites_of
+
+_ANY = IntegerFormat(8)
+
+CHUNK_BYTES = 256 << 20
+"""Of the activations that one run hands out."""
+
+
+@dataclass
+class Calibration:
+    """What was seen.
+
+    Attributes:
+        observers: of each value that codes may be read from, by the value whose range it has.
+        means: of each channel of the data of each layer, by the layer's name; float64.
+        constant: the names of tensors that never changed.
+        samples: how many ran.
+    """
+
+    observers: dict[Value, Observer] = field(default_factory=dict)
+    means: dict[str, np.ndarray] = field(default_factory=dict)
+    constant: list[str] = field(default_factory=list)
+    samples: int = 0
+
+
+def calibrate(
+    module: Module, layers: Sequence[Layer], data: Data, *, method: str = "mse", progress: Progress = silent
+) -> Calibration:
+    """Run the data through a module.
+
+    Args:
+        module: in float.
+        layers: of its main graph.
+        data: for its inputs.
+        method: of the observers.
+        progress: called with (what, done, total, detail).
+
+    Raises:
+        OptcError: an activation is not finite; says which.
+    """
+    sources = list(dict.fromkeys(sites_of(module.main, layers).sources.values()))
+    found = Calibration({value: observer(method, value.name) for value in sources})
+    extremes = {value: MinMax(value.name) for value in sources}
+    read: dict[Value, list[Layer]] = {}
+    for layer in layers:
+        read.setdefault(layer.data, []).append(layer)
+    watched = list(dict.fromkeys([*sources, *read]))
+    sums: dict[Value, np.ndarray] = {}
+    counts: dict[Value, int] = {}
+    runner = Runner(module, watched)
+    chunks: list[list[Value]] = []
+    for feeds in data.batches():
+        chunks = chunks or _chunks(runner, feeds, watched)
+        for chunk in chunks:
+            for value, array in zip(chunk, runner.run(feeds, chunk), strict=True):
+                if value in found.observers:
+                    found.observers[value].observe(array)
+                    extremes[value].observe(array)
+                if value in read:
+                    axis = read[value][0].channel_axis % array.ndim
+                    others = tuple(each for each in range(array.ndim) if each != axis)
+                    sums[value] = sums.get(value, 0.0) + array.sum(axis=others, dtype=np.float64)
+                    counts[value] = counts.get(value, 0) + array.size // array.shape[axis]
+        found.samples += len(next(iter(feeds.values())))
+        progress("calibrating", found.samples, data.samples)
+    for value, users in read.items():
+        for layer in users:
+            found.means[layer.name] = sums[value] / max(1, counts[value])
+    for value, item in extremes.items():
+        low, high = item.range(_ANY)
+        if float(low) == float(high):
+            found.constant.append(value.name)
+    return found
+
+
+def _chunks(runner: Runner, feeds: dict[str, np.ndarray], values: Sequence[Value]) -> list[list[Value]]:
+    """The values in groups whose arrays together stay within CHUNK_BYTES (or are one array)."""
+    chunks: list[list[Value]] = [[]]
+    room = CHUNK_BYTES
+    for value in values:
+        type = value.tensor_type
+        size = runner.run(feeds, [value])[0].nbytes if not type.is_static else type.bytes
+        if chunks[-1] and size > room:
+            chunks.append([])
+            room = CHUNK_BYTES
+        chunks[-1].append(value)
+        room -= size
+    return [chunk for chunk in chunks if chunk]

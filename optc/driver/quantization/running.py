@@ -1,0 +1,48 @@
+"""Runs a module in onnxruntime and hands out any of its values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from optc.errors import ModelError, OptcError
+from optc.ir.clone import clone_module
+from optc.ir.core import Module, Value
+from optc.ops.onnx_export import to_onnx_model
+from optc.runtime.ort_session import first_line, open_session
+
+
+class Runner:
+    """A session over a module.
+
+    Args:
+        module: not changed, and not read again.
+        values: what `run` may be asked for; None for the outputs.
+        deployed: whether onnxruntime may put its own integer kernels in place of what the module says.
+
+    Raises:
+        ModelError: onnxruntime refuses the model.
+    """
+
+    def __init__(self, module: Module, values: Sequence[Value] | None = None, *, deployed: bool = False) -> None:
+        mapping: dict[Value, Value] = {}
+        copy = clone_module(module, mapping)
+        values = module.main.outputs if values is None else values
+        self._names = {value: f"watched.{number}" for number, value in enumerate(values)}
+        copy.main.set_outputs([mapping[value] for value in self._names], list(self._names.values()))
+        model = to_onnx_model(copy).SerializeToString()
+        try:
+            self._session = open_session(
+                model, purpose="calibration needs", threads=1, optimizations="all" if deployed else "basic"
+            )
+        except OptcError:
+            raise
+        except Exception as fault:  # onnxruntime's exceptions have no common base
+            raise ModelError("onnxruntime cannot run the model", where=module.name, why=first_line(fault)) from fault
+        self._inputs = {node.name for node in self._session.get_inputs()}
+
+    def run(self, feeds: Mapping[str, np.ndarray], values: Sequence[Value] | None = None) -> list[np.ndarray]:
+        """Some of the values (default: all) for one batch."""
+        names = [self._names[value] for value in values] if values is not None else list(self._names.values())
+        return self._session.run(names, {name: array for name, array in feeds.items() if name in self._inputs})
