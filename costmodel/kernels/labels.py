@@ -16,3 +16,23 @@ _NAMES = {4.0: "contraction", 4.5: "depthwise", 3.0: "window", 2.0: "reduction",
 def anchor_labels(rows: npt.NDArray[np.floating[Any]]) -> list[str]:
     """The kind of the operation that shapes each kernel, from workload features of shape (n, features)."""
     return [_NAMES.get(float(value), "other") for value in np.asarray(rows)[:, _ANCHOR]]
+
+
+def patterns(rows: npt.NDArray[np.floating[Any]]) -> list[str]:
+    """How each kernel is put together: its kind, what stands before the anchor, blocks, movements, several anchors.
+
+    Distances say little about combinations that were never made; a kernel of a pattern that was hardly measured is
+    unlike the others however near it is.
+    """
+    columns = np.asarray(rows)[:, _PATTERN] > 0.5
+    return [
+        label + "".join(sign if set_ else "-" for sign, set_ in zip(_SIGNS, flags, strict=True))
+        for label, flags in zip(anchor_labels(rows), columns.tolist(), strict=True)
+    ]
+
+
+_PATTERN = [
+    WORKLOAD_FEATURES.index(name)
+    for name in ("log_before", "plain_data", "plain_result", "log_scattered", "count_reduction", "count_window")
+]
+_SIGNS = "bdrsnw"

@@ -25,8 +25,9 @@ UNFAMILIAR = 2.0
 class LearnedCostModel:
     """Predicts the time of a kernel with its best schedule, before any schedule is chosen.
 
-    A kernel that resembles none of the measured ones gets the roofline times what kernels of its kind usually take
-    over theirs; its basis says so. On several threads the predicted time on one is divided as the roofline's is.
+    A kernel that resembles none of the measured ones gets the roofline, or what kernels of its kind usually take over
+    theirs where that is more: nothing is promised for what is unknown. Its basis says so. On several threads the
+    predicted time on one is divided as the roofline's is.
 
     Attributes:
         predictor: for the target's class of machine; for other machines intervals are widened.
@@ -47,7 +48,7 @@ class LearnedCostModel:
         machine = target_vector(figures)
         rows = np.array([[*vector, *machine] for vector in features.vectors(candidates, single)], np.float64)
         residuals = self.predictor.group_residuals(rows)
-        known = self.predictor.familiarity.known(rows)
+        known = self.predictor.knows(rows)
         labels = anchor_labels(rows)
         low, high = self.predictor.group_intervals.of(labels)
         wider = 1.0 if self.predictor.fits(target) else UNFAMILIAR
@@ -58,7 +59,11 @@ class LearnedCostModel:
                 basis = self._basis
             else:
                 usual = self.predictor.usual
-                factor, below, above = math.exp(usual.get(labels[number], usual["*"])), 1 / UNFAMILIAR, UNFAMILIAR
+                factor, below, above = (
+                    math.exp(max(0.0, usual.get(labels[number], usual["*"]))),
+                    1 / UNFAMILIAR,
+                    UNFAMILIAR,
+                )
                 basis = "roofline, unlike what was measured"
             seconds = one.seconds * factor * (many.seconds / one.seconds)
             estimate = replace(many, seconds=seconds, low=seconds * below, high=seconds * above, basis=basis)

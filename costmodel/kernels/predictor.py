@@ -13,6 +13,7 @@ import numpy.typing as npt
 from optc.costmodel.kernels.familiarity import Familiarity
 from optc.costmodel.kernels.features import ScheduleVocabulary
 from optc.costmodel.kernels.intervals import Intervals
+from optc.costmodel.kernels.labels import patterns
 from optc.costmodel.kernels.machine import is_measured, machine_class, target_from_json
 from optc.costmodel.kernels.perceptron import Perceptrons
 from optc.costmodel.kernels.trees import ObliviousTrees
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 Floats = npt.NDArray[np.floating[Any]]
 KIND = "kernels"
+FEWEST_ALIKE = 8  # measured workloads of a pattern from which on it is known
 CAUTION = 2.0  # standard deviations of the excess disagreement that are added
 
 
@@ -83,6 +85,7 @@ class KernelPredictor:
         usual: the median of measured over analytical seconds by kind of kernel, for what is not familiar.
         disagreement: the standard deviation of the opinions of `group` that nineteen in twenty measured kernels stay
             below.
+        patterns: how many measured workloads are put together in one way (see `labels.patterns`).
         machine: the class of machine that was measured (see `machine_class`).
         reference: the figures of that machine.
         rows: kernels that were measured.
@@ -97,6 +100,7 @@ class KernelPredictor:
     familiarity: Familiarity
     usual: Mapping[str, float]
     disagreement: float
+    patterns: Mapping[str, int]
     machine: str
     reference: Target
     rows: int
@@ -122,6 +126,11 @@ class KernelPredictor:
             launch_seconds=known.launch_seconds,
             parallel_seconds=known.parallel_seconds,
         )
+
+    def knows(self, rows: Floats) -> npt.NDArray[np.bool_]:
+        """Whether workloads resemble measured ones: near to one, and of a pattern that several have."""
+        common = [self.patterns.get(pattern, 0) >= FEWEST_ALIKE for pattern in patterns(rows)]
+        return self.familiarity.known(rows) & np.array(common, np.bool_)
 
     def group_residuals(self, rows: Floats) -> Floats:
         """Residuals of the best schedules from workload and target features; where opinions differ, the slower ones.
@@ -158,6 +167,7 @@ class KernelPredictor:
             "point_intervals": {name: list(pair) for name, pair in self.point_intervals.quantiles.items()},
             "usual": dict(self.usual),
             "disagreement": self.disagreement,
+            "patterns": dict(self.patterns),
             "machine": self.machine,
             "reference": target_json(self.reference),
             "kernels": self.rows,
@@ -180,6 +190,7 @@ class KernelPredictor:
                 Familiarity.of_arrays(arrays, "familiarity"),
                 details["usual"],
                 float(details["disagreement"]),
+                details["patterns"],
                 details["machine"],
                 target_from_json(details["reference"]),
                 details["kernels"],

@@ -17,7 +17,7 @@ from optc.costmodel.kernels.table import Floats, KernelTable, folds
 from optc.costmodel.kernels.tokens import TokenVocabulary, token_vocabulary
 from optc.costmodel.kernels.units import Unit, computed
 
-LENGTH, WIDTH, KERNEL, BATCH = 256, 64, 7, 64
+LENGTH, WIDTH, KERNEL, BATCH = 192, 48, 7, 64
 
 Progress = Callable[[str, int, int], None]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,7 @@ import numpy.typing as npt
 from optc.costmodel.kernels.familiarity import familiarity
 from optc.costmodel.kernels.fitting import EPOCHS, RANK_TREES, TREES, fit_perceptrons, fit_ranking_trees, fit_trees
 from optc.costmodel.kernels.intervals import conformal
-from optc.costmodel.kernels.labels import anchor_labels
+from optc.costmodel.kernels.labels import anchor_labels, patterns
 from optc.costmodel.kernels.machine import machine_class
 from optc.costmodel.kernels.predictor import Blend, KernelPredictor
 from optc.costmodel.kernels.table import Floats, KernelTable, folds
@@ -120,6 +121,7 @@ def train_predictor(
         familiarity(best.workload, best.classes, seed),
         {"*": float(np.median(best.residual)), **usual},
         float(np.quantile(Blend.of_arrays(arrays, "group").opinions(best.workload).std(axis=0), 0.95)),
+        dict(Counter(patterns(best.workload))),
         machine_class(reference),
         reference,
         len(table),

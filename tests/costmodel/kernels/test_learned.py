@@ -36,6 +36,9 @@ VOCABULARY = ScheduleVocabulary(("conv2d",), ("columns", "vectors"))
 WIDTH = len(WORKLOAD_FEATURES) + len(TARGET_FEATURES)
 
 
+KNOWN = [f"{kind}-{data}{result}---" for kind in ("contraction", "depthwise") for data in "d-" for result in "r-"]
+
+
 def constant(value: float, column: int = 0, step: float = 0.0) -> Blend:
     """`value`, plus `step` where the column is positive."""
     trees = ObliviousTrees(
@@ -57,6 +60,7 @@ def predictor(limit: float = math.inf, ranking: Blend | None = None) -> KernelPr
         ),
         usual={"*": math.log(0.7), "contraction": math.log(0.6)},
         disagreement=0.1,
+        patterns={pattern: 9 for pattern in KNOWN},
         machine=machine_class(TARGET),
         reference=TARGET,
         rows=42,
@@ -101,8 +105,17 @@ def test_what_is_unlike_the_measured_kernels_falls_back_and_says_so() -> None:
     (roofline,) = AnalyticalCostModel().predict([candidate], TARGET)
     (estimate,) = LearnedCostModel(predictor(limit=0.0)).predict([candidate], TARGET)
     assert estimate.basis == "roofline, unlike what was measured"
-    assert estimate.seconds == pytest.approx(0.6 * roofline.seconds)
+    assert estimate.seconds == pytest.approx(roofline.seconds)
     assert estimate.high / estimate.low == pytest.approx(4.0)
+    slower = replace(predictor(limit=0.0), usual={"*": 0.0, "contraction": math.log(3.0)})
+    (usual,) = LearnedCostModel(slower).predict([candidate], TARGET)
+    assert usual.seconds == pytest.approx(3.0 * roofline.seconds)
+
+
+def test_a_rare_combination_is_unlike_what_was_measured() -> None:
+    rare = replace(predictor(), patterns={pattern: 7 for pattern in KNOWN})
+    (estimate,) = LearnedCostModel(rare).predict([convolution()], TARGET)
+    assert estimate.basis == "roofline, unlike what was measured"
 
 
 def test_another_machine_gets_wider_intervals() -> None:
