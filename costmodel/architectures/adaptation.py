@@ -75,7 +75,7 @@ def learn_prior(references: Sequence[ArchitecturePredictor], codes: Codes) -> Pr
 def base_rows(space: Space, codes: Codes, style: str) -> Array:
     """The features that carry the prior, with a column of ones before them."""
     features = space.features(codes, style)
-    features = features[:, :_BASE] if space.refine else features
+    features = features[:, :_BASE] if space.position else features
     return np.concatenate([np.ones((len(features), 1)), features], axis=1)
 
 
@@ -196,7 +196,7 @@ def adapt(space: Space, prior: Prior, everything: Codes, codes: Codes, latency: 
         other = _average(space, prior, everything, codes[rest], latency[rest])
         errors[row] = abs(np.log(latency[row]) - other.log_latency(codes[row : row + 1])[0])
     errors /= relative_noise(np.append(np.exp(predictor.log_latency(codes)), median))[:-1]
-    spread = float(np.quantile(errors, LEVEL))
+    spread = float(np.quantile(errors, min(1.0, LEVEL * (1.0 + 1.0 / len(errors)))))
     knots = np.quantile(np.log(expected), np.linspace(0.0, 1.0, 9))
     reach = spread * relative_noise(np.append(np.exp(knots), median))[:-1]
     return replace(predictor, interval=Interval(knots, -reach, reach))

@@ -165,7 +165,7 @@ def adapt(source: DataSet, target: str, samples: Table, references: Sequence[str
         DataError: there are too few samples, or one is no network, or a cell is damaged.
         UsageError: a reference is unknown.
     """
-    space, prior = _space_and_prior(source, target, references)
+    space, prior = space_and_prior(source, target, references)
     latency = samples.numbers("latency_ms", positive=True)
     codes = space.read(samples, source.id_column)
     for row in np.flatnonzero(~space.regular(codes))[:1]:
@@ -175,7 +175,7 @@ def adapt(source: DataSet, target: str, samples: Table, references: Sequence[str
         raise DataError(
             what, where=str(samples.path), hint=f"optc costmodel suggest --set {source.name} --target {target}"
         )
-    adapted = adaptation.adapt(space, prior, _typical(space), codes, latency)
+    adapted = adaptation.adapt(space, prior, typical_codes(space), codes, latency)
     folder = predictors.save(out, _adapted_card(source, space, target, codes, latency, adapted), adapted.arrays())
     return predictors.read_card(folder)
 
@@ -221,15 +221,19 @@ def suggest(
     Returns:
         Their names, their rows, and the codes of all candidates.
     """
-    space, prior = _space_and_prior(source, target, references)
+    space, prior = space_and_prior(source, target, references)
     codes = space.candidates() if table is None else space.read(table, source.id_column)
     names = [str(row) for row in range(len(codes))] if table is None else identifiers(table, source)
     rows = design.suggest(space, prior, codes, count)
     return [names[row] for row in rows], rows, codes
 
 
-def _space_and_prior(source: DataSet, target: str, references: Sequence[str]) -> tuple[Space, Prior]:
-    """The space of a set, and what the shipped predictors of that space have in common."""
+def space_and_prior(source: DataSet, target: str, references: Sequence[str]) -> tuple[Space, Prior]:
+    """The space of a set, and what the shipped predictors of that space have in common.
+
+    Raises:
+        UsageError: no predictor was trained on the set, or a reference is unknown.
+    """
     cards = [card for card in predictors.cards() if card.kind == KIND and not card.details.get("adapted")]
     space = next((card.details["space"] for card in cards if card.data_set == source.name), None)
     if space is None:
@@ -243,10 +247,10 @@ def _space_and_prior(source: DataSet, target: str, references: Sequence[str]) ->
     loaded = [load(known[name], name) for name in wanted if name != target]
     found = load_space(space)
     fitted = [each for each in loaded if isinstance(each, ArchitecturePredictor)]
-    return found, adaptation.learn_prior(fitted, _typical(found))
+    return found, adaptation.learn_prior(fitted, typical_codes(found))
 
 
-def _typical(space: Space) -> Codes:
+def typical_codes(space: Space) -> Codes:
     """Networks of the space on which devices are compared."""
     codes = space.candidates()
     codes = codes[space.regular(codes)]

@@ -15,6 +15,7 @@ from __future__ import annotations
 import re
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -39,6 +40,16 @@ def index_table() -> Codes:
     """The code of each index of the benchmark, shape (15625, 6), in its published order."""
     stored = np.load(Path(__file__).with_name("nb201_index.npz"), allow_pickle=False)["operations"].astype(np.int64)
     return np.stack([stored // 5**power % 5 for power in range(5, -1, -1)], axis=1)
+
+
+@cache
+def _positions() -> npt.NDArray[np.int64]:
+    return np.argsort(_packed(index_table()))
+
+
+def position(codes: Codes) -> npt.NDArray[np.int64]:
+    """The benchmark's index of each cell."""
+    return _positions()[_packed(codes)]
 
 
 def executed(codes: Codes, style: str) -> Mask:
@@ -115,6 +126,8 @@ def features(codes: Codes, style: str) -> Features:
 
     The first four are the skips, 1x1 convolutions, 3x3 convolutions and pools of a cell; then each edge's operation,
     the additions, tensors that need an activation or are pooled, pairs of consecutive operations and the longest path.
+    Compilers that prune a graph also dissolve its skips and may merge operations on one tensor: for `pruned` there
+    follow the terms of each sum, and operations by whether they read the cell's input, alone or together, or a sum.
     """
     done = codes * executed(codes, style)
     columns = [(done == operation).sum(1) for operation in (SKIP, CONV1, CONV3, POOL)]
@@ -131,7 +144,42 @@ def features(codes: Codes, style: str) -> Features:
             columns.append(sum(((done[:, a] == before) & (done[:, b] == after)) * 1 for a, b in follows))
     for work in (np.sign(_WORK), _WORK):
         columns.append(_longest_path(done, work))
+    if style == "pruned":
+        columns += _dissolved(done, leaving)
     return np.stack([np.asarray(column, dtype=np.float64) for column in columns], axis=1)
+
+
+def _dissolved(done: Codes, leaving: list[list[int]]) -> list[npt.NDArray[np.float64]]:
+    """Counts of a cell without its skips: a node is the sum of the results and inputs that reach it through them."""
+    terms = np.zeros((len(done), 4))
+    inputs = np.zeros((len(done), 4))
+    results = np.zeros((len(done), 4, 5))
+    terms[:, 0] = inputs[:, 0] = 1.0
+    for edge, (source, target) in enumerate(EDGES):
+        skip = done[:, edge] == SKIP
+        terms[:, target] += np.where(skip, terms[:, source], done[:, edge] > SKIP)
+        inputs[:, target] += np.where(skip, inputs[:, source], 0.0)
+        for operation in (CONV1, CONV3, POOL):
+            results[:, target, operation] += np.where(skip, results[:, source, operation], done[:, edge] == operation)
+    read = [(done[:, edges] > SKIP).any(1) for edges in leaving]
+    columns: list[npt.NDArray[Any]] = [
+        terms[:, 3],
+        inputs[:, 3],
+        *(results[:, 3, operation] for operation in (CONV1, CONV3, POOL)),
+    ]
+    columns.append(sum(read[node] * np.maximum(terms[:, node] - 1, 0) for node in (1, 2)) + terms[:, 3] - 1)
+    for node in (1, 2):
+        columns += [read[node] * terms[:, node], read[node] * (terms[:, node] == 1) * inputs[:, node]]
+    totals = []
+    for operation in (CONV1, CONV3, POOL):
+        here = done == operation
+        alone = [(terms[:, source] == 1) & (inputs[:, source] == 1) for source in _SOURCE]
+        on_input = sum((here[:, edge] & alone[edge]) * 1 for edge in range(6))
+        on_sum = sum((here[:, edge] & (terms[:, _SOURCE[edge]] > 1)) * 1 for edge in range(6))
+        totals.append(here.sum(1))
+        columns += [on_input, np.asarray(on_input) > 1, on_sum]
+    columns += [totals[first] * totals[second] for first in range(3) for second in range(first + 1)]
+    return [np.asarray(column, dtype=np.float64) for column in columns]
 
 
 def _longest_path(done: Codes, work: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -198,4 +246,4 @@ def _packed(codes: Codes) -> Codes:
     return codes @ np.array([5**power for power in range(5, -1, -1)])
 
 
-SPACE = Space("nb201", STYLES, read, parse, features, groups, connected, index_table, refine=True)
+SPACE = Space("nb201", STYLES, read, parse, features, groups, connected, index_table, position)

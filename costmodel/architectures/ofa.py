@@ -53,18 +53,16 @@ def parse(text: str) -> tuple[int, ...]:
 
 def features(codes: Codes, style: str) -> Features:
     """Counts of each block that runs by stage, place, kernel and expansion: once as they are, once by pixels."""
-    kernels, expansions = (codes[:, part : part + _BLOCKS].reshape(-1, STAGES, DEPTH) for part in (0, _BLOCKS))
-    runs = kernels > 0
+    count = len(codes)
+    runs = codes[:, :_BLOCKS] > 0
+    kernel = np.searchsorted(KERNELS, codes[:, :_BLOCKS])
+    expansion = np.searchsorted(EXPANSIONS, codes[:, _BLOCKS : 2 * _BLOCKS])
+    place = np.arange(_BLOCKS) // DEPTH * 2 + (np.arange(_BLOCKS) % DEPTH > 0)
+    block = (place * len(KERNELS) + kernel) * len(EXPANSIONS) + expansion
+    width = 2 * STAGES * len(KERNELS) * len(EXPANSIONS)
+    cells = (np.arange(count)[:, None] * width + block)[runs]
+    counts = np.bincount(cells, minlength=count * width).reshape(count, width).astype(np.float64)
     area = (codes[:, -1:] / _FULL_SIDE) ** 2
-    first = np.zeros((1, STAGES, DEPTH), bool)
-    first[:, :, 0] = True
-    columns = [
-        (runs & (first == place) & (kernels == kernel) & (expansions == expansion)).sum(2)
-        for place in (True, False)
-        for kernel in KERNELS
-        for expansion in EXPANSIONS
-    ]
-    counts = np.concatenate(columns, axis=1).astype(np.float64)
     return np.concatenate([area, counts, counts * area], axis=1)
 
 

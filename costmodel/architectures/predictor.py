@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,6 +56,19 @@ class ArchitecturePredictor:
         known = inside & self.space.regular(codes)
         return Prediction(np.exp(log_latency), np.exp(low), np.exp(high), known)
 
+    def tabulated(self) -> Callable[[Codes], Prediction]:
+        """`predict`, but worked out once for a whole space where it is small: for searches that ask again and again."""
+        position = self.space.position
+        if position is None:
+            return self.predict
+        every = self.predict(self.space.candidates())
+
+        def look_up(codes: Codes) -> Prediction:
+            rows = position(codes)
+            return Prediction(every.value[rows], every.low[rows], every.high[rows], every.known[rows])
+
+        return look_up
+
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """The parameters in single precision."""
         stored: dict[str, npt.NDArray[Any]] = {
@@ -99,7 +113,7 @@ def fit(space: Space, codes: Codes, latency: Array, folds: int, seed: int) -> Ar
     fold = _folds(space.groups(codes), folds, seed)
     logs = np.log(latency)
     tables = {style: space.features(codes, style) for style in space.styles}
-    choices: tuple[tuple[float, float] | None, ...] = (None, *(CORRECTIONS if space.refine else ()))
+    choices: tuple[tuple[float, float] | None, ...] = (None, *(CORRECTIONS if space.position else ()))
     found = {
         (style, choice): _out_of_fold(tables[style], latency, fold, choice)
         for style in space.styles

@@ -101,7 +101,7 @@ def fit_correction(features: Array, residual: Array, length: float, noise: float
     weights: Array = np.zeros(len(residual))
     for _ in range(8):
         system = kernel + np.diag(noise / np.maximum(sample_weights, 1e-6))
-        weights = np.linalg.solve(system, residual)
+        weights = np.asarray(np.linalg.solve(system, residual), dtype=np.float64)
         sample_weights = welsch(kernel @ weights - residual, width)
     return Correction(centers, weights, mean, scale, length)
 

@@ -38,7 +38,8 @@ class Space:
         groups: codes → a label each; equal labels mean the same function, which no split may tear apart.
         regular: codes → whether each is a network that a predictor may be trained on.
         candidates: architectures to choose samples from.
-        refine: whether the space is small enough to correct the linear model by a kernel over all of it.
+        position: codes → their rows in `candidates`, where that is the whole space; None where it is too large. A small
+            space has its linear model corrected by a kernel, and can be predicted once for all.
     """
 
     name: str
@@ -49,7 +50,7 @@ class Space:
     groups: Callable[[Codes], npt.NDArray[np.int64]]
     regular: Callable[[Codes], npt.NDArray[np.bool_]]
     candidates: Callable[[], Codes]
-    refine: bool = False
+    position: Callable[[Codes], npt.NDArray[np.int64]] | None = None
 
 
 def load_space(name: str) -> Space:

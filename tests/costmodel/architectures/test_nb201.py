@@ -113,3 +113,8 @@ def test_strings_parse_to_the_same_cell_as_digits():
 def test_anything_else_is_refused(text):
     with pytest.raises(UsageError, match="is no NAS-Bench-201 architecture"):
         nb201.parse(text)
+
+
+def test_positions_are_those_of_the_index():
+    rows = np.array([0, 7, 15624])
+    assert nb201.position(nb201.index_table()[rows]).tolist() == rows.tolist()

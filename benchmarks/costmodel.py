@@ -1,0 +1,134 @@
+"""The figures of the learned predictors in docs/costmodel.md.
+
+python benchmarks/costmodel.py                   the held-out figures of every shipped predictor
+python benchmarks/costmodel.py --data FOLDER     and adaptation from ten measurements, on HELP's data
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from optc.costmodel import metrics, predictors
+from optc.costmodel.architectures import adaptation, design, kind, nb201
+from optc.costmodel.datasets import dataset
+
+# HELP's devices for meta-training; of its test devices, those in the data, and gold_6240 in place of gold_6226.
+REFERENCES = (
+    "1080ti_1", "1080ti_32", "1080ti_256", "silver_4114", "silver_4210r",
+    "samsung_a50", "pixel3", "essential_ph_1", "samsung_s7",
+)  # fmt: skip
+NEW = ("titan_rtx_256", "gold_6240", "fpga", "pixel2", "raspi4", "eyeriss")
+SAMPLES, REPEATS = 10, 20
+_TRIMMED = 10  # HELP scores without the fastest and the slowest tenth
+
+
+def summary_table() -> list[str]:
+    """One row of Markdown for each set: medians over its targets, the mean for the interval."""
+    rows = [
+        "| set | targets | MAPE | ±10% | Spearman | 90% interval holds |",
+        "| --- | --: | --: | --: | --: | --: |",
+    ]
+    for card in predictors.cards():
+        found = list(card.figures.values())
+        if found:
+            middle = {name: _median(found, name) for name in ("mape", "within_10", "spearman")}
+            held = [float(each["coverage"]) for each in found if each.get("coverage") is not None]
+            cells = [card.name, str(len(card.targets)), f"{middle['mape']:.1f}%", _share(middle["within_10"])]
+            cells += [f"{middle['spearman']:.3f}", _share(float(np.mean(held)) if held else None)]
+            rows.append(f"| {' | '.join(cells)} |")
+    return rows
+
+
+def _median(found: Sequence[dict[str, float | int | None]], name: str) -> float:
+    return float(np.median([float(each[name]) for each in found if each.get(name) is not None]))
+
+
+def shipped_table(sets: Sequence[str]) -> list[str]:
+    """One row of Markdown for each target of the sets."""
+    rows = [
+        "| set | target | trained on | judged on | MAPE | median | ±5% | ±10% | Spearman | 90% interval holds |",
+        "| --- | --- | --: | --: | --: | --: | --: | --: | --: | --: |",
+    ]
+    for card in predictors.cards():
+        for target in card.targets:
+            found = card.figures.get(target)
+            if found and card.data_set in sets:
+                cells = [card.data_set, target, str(card.rows.get(target, "")), *figure_cells(found)]
+                rows.append(f"| {' | '.join(cells)} |")
+    return rows
+
+
+def figure_cells(found: dict[str, float | int | None]) -> list[str]:
+    """The figures as cells."""
+    percent = {name: f"{found[name]:.1f}%" for name in ("mape", "median_ape")}
+    shares = {name: _share(found[name]) for name in ("within_5", "within_10", "coverage")}
+    rank = "–" if found["spearman"] is None else f"{found['spearman']:.3f}"
+    return [
+        str(found["rows"]), percent["mape"], percent["median_ape"], shares["within_5"], shares["within_10"], rank,
+        shares["coverage"],
+    ]  # fmt: skip
+
+
+def _share(value: float | int | None) -> str:
+    return "–" if value is None else f"{100 * value:.0f}%"
+
+
+def adaptation_table(data: Path, references: Sequence[str]) -> list[str]:
+    """Ten samples on each new device: chosen ones, and the mean of random ones."""
+    source = dataset.load("help_nb201")
+    measurements = source.read(data)
+    space, prior = kind.space_and_prior(source, "", references)
+    typical = kind.typical_codes(space)
+    rows = [
+        "| device | ten | Spearman (HELP's) | Spearman (all) | MAPE | ±10% |",
+        "| --- | --- | --: | --: | --: | --: |",
+    ]
+    totals: dict[str, list[list[float]]] = {"chosen": [], "random": []}
+    for device in NEW:
+        latency = measurements.latency[device]
+        pool = np.flatnonzero(np.isfinite(latency) & nb201.connected(measurements.codes))
+        chosen = pool[design.suggest(space, prior, measurements.codes[pool], SAMPLES)]
+        draws = [np.random.default_rng(seed).choice(pool, SAMPLES, replace=False) for seed in range(REPEATS)]
+        for label, samples in (("chosen", [chosen]), ("random", draws)):
+            scores = []
+            for rows_of in samples:
+                adapted = adaptation.adapt(space, prior, typical, measurements.codes[rows_of], latency[rows_of])
+                rest = np.setdiff1d(pool, rows_of)
+                scores.append(_scores(latency[rest], adapted.predict(measurements.codes[rest]).value))
+            mean = np.mean(scores, axis=0).tolist()
+            totals[label].append(mean)
+            rows.append(_row(device, label, mean))
+    rows += [_row("mean", label, np.mean(values, axis=0).tolist()) for label, values in totals.items()]
+    return rows
+
+
+def _scores(measured: np.ndarray, predicted: np.ndarray) -> list[float]:
+    order = np.argsort(measured, kind="stable")
+    middle = order[len(order) // _TRIMMED : len(order) - len(order) // _TRIMMED]
+    found = metrics.evaluate(measured, predicted)
+    return [metrics.spearman(measured[middle], predicted[middle]), found.spearman, found.mape, found.within_10]
+
+
+def _row(device: str, label: str, mean: list[float]) -> str:
+    return f"| {device} | {label} | {mean[0]:.3f} | {mean[1]:.3f} | {mean[2]:.1f}% | {100 * mean[3]:.0f}% |"
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, help="the folder that holds help_nb201/")
+    parser.add_argument("--set", dest="sets", action="append", default=[], help="a data set; repeatable")
+    arguments = parser.parse_args()
+    data = arguments.data
+    print("\n".join(shipped_table(arguments.sets) if arguments.sets else summary_table()))
+    if data is not None:
+        print("\nTen measurements, references: HELP's meta-training devices\n")
+        print("\n".join(adaptation_table(data, REFERENCES)))
+
+
+if __name__ == "__main__":
+    main()
