@@ -112,7 +112,7 @@ def predict_codes(card: Card, target: str, codes: Codes) -> Prediction:
 def evaluate(card: Card, target: str, table: Table) -> Evaluation:
     """Predict the measured architectures of a table; see Kind."""
     source, space = dataset.load(card.data_set), load_space(card.details["space"])
-    measured = measured_column(table, target)
+    measured = (source.measured or measured_column)(table, target)
     codes = space.read(table, source.id_column)
     kept = np.flatnonzero(np.isfinite(measured) & space.regular(codes))
     if not kept.size:

@@ -9,6 +9,10 @@ from pathlib import Path
 from pkgutil import iter_modules
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
+from optc.costmodel.datasets.table import Table
 from optc.errors import UsageError
 
 
@@ -25,6 +29,7 @@ class DataSet:
         id_column: the column that names a row in CSV files of candidates.
         read: a folder that holds the set's folder(s) → the measurements, in the form that the kind expects.
         unit: of the measurements.
+        measured: a file of the set and a target → its measurements, where they are no column of the target's name.
     """
 
     name: str
@@ -35,6 +40,7 @@ class DataSet:
     id_column: str
     read: Callable[[Path], Any]
     unit: str = "ms"
+    measured: Callable[[Table, str], npt.NDArray[np.float64]] | None = None
 
 
 def available() -> list[str]:

@@ -8,11 +8,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from optc.costmodel.architectures import hat
 from optc.costmodel.architectures.measurements import Measurements
 from optc.costmodel.datasets.dataset import DataSet
-from optc.costmodel.datasets.table import DataError, read_table
+from optc.costmodel.datasets.table import DataError, Table, read_table
 
 _FOLDER = "hat_transformer"
 _PARTS = ("encoder", "decoder")
@@ -37,6 +38,12 @@ def read(folder: Path) -> Measurements:
     return Measurements("hat", codes, latency)
 
 
+def measured(table: Table, target: str) -> npt.NDArray[np.float64]:
+    """The latencies of a file's rows: of the part that the target's name ends in, else of both parts together."""
+    parts = [part for part in _PARTS if target.endswith(f"_{part}")] or _PARTS
+    return np.sum([table.numbers(f"latency_mean_{part}", positive=True) for part in parts], axis=0)
+
+
 SET = DataSet(
     name="hat_transformer",
     title="HAT, transformers on Raspberry Pi 4, Xeon and TITAN Xp",
@@ -45,4 +52,5 @@ SET = DataSet(
     kind="architectures",
     id_column="row",
     read=read,
+    measured=measured,
 )

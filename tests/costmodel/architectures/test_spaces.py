@@ -105,3 +105,10 @@ def test_hat_reads_averages():
     text = "512,6,1877.333,6.0,640,3,1706.667,6.0,2.666667,1.333333"
     columns = dict(zip(hat.COLUMNS, text.split(","), strict=True))
     assert hat.read(table(**columns), "row")[0].tolist() == list(hat.parse(text))
+
+
+def test_hat_targets_name_a_part_or_both():
+    source = dataset.load("hat_transformer")
+    cells = table(latency_mean_encoder="2.0", latency_mean_decoder="5.5")
+    found = {name: source.measured(cells, f"wmt_cpu{name}").tolist() for name in ("", "_encoder", "_decoder")}
+    assert found == {"": [7.5], "_encoder": [2.0], "_decoder": [5.5]}

@@ -70,6 +70,8 @@ def _table(path: Path, data_set: str | None, target: str, output: Path | None, a
     prediction = kinds.load(card.kind).predict(card, target, table)
     names = table.columns.get(source.id_column) or [str(number) for number in range(table.rows)]
     value = "latency_ms" if source.unit == "ms" else source.unit
+    if target in card.details.get("rates", ()):
+        value = "per_second"
     columns = (prediction.value, prediction.low, prediction.high)
     rows = [[name, *(f"{column[row]:.6g}" for column in columns)] for row, name in enumerate(names)]
     header = [source.id_column, value, "p05", "p95"]
