@@ -19,19 +19,20 @@ from optc.costmodel.networks.ncnn_shapes import Shape, elements, infer_shapes, k
 Array = npt.NDArray[np.float64]
 SCALE, LAUNCH = "scale", "launch"
 
-# Relative prices where nothing is known of a board: of a multiply-accumulate in a 1x1 convolution, and of moving an
-# element; the units cancel, since `scale` is fitted. 3x3 convolutions of stride 1 use Winograd's algorithms.
+# Relative prices that a board is thought to have before it is seen: of a multiply-accumulate in a 1x1 convolution, and
+# of moving an element; the units cancel, since `scale` is fitted. Rounded from what boards of ncnn's benchmark have in
+# common. 3x3 convolutions of stride 1 use Winograd's algorithms.
 _MULTIPLY = {
-    "first": 2.0,
+    "first": 0.6,
     "pointwise": 1.0,
     "winograd": 0.6,
-    "window": 1.0,
-    "depthwise": 4.0,
-    "product": 1.0,
+    "window": 2.0,
+    "depthwise": 2.0,
+    "product": 2.5,
     "dense": 1.0,
 }
-_MOVE = {"transcendental": 20.0, "local_response": 40.0, "reorder": 10.0, "detection": 30.0}
-_PLAIN_MOVE, _ACTIVATION, _WEIGHT = 4.0, 3.0, 5.0
+_MOVE = {"transcendental": 8.0, "local_response": 40.0, "reorder": 10.0, "detection": 150.0, "pooling": 8.0}
+_PLAIN_MOVE, _ACTIVATION, _WEIGHT = 4.0, 7.0, 1.5
 _UNIT = 1e-7  # of a multiply-accumulate, ms, on a board with all coefficients zero
 _LAUNCH_MS = 3e-3
 

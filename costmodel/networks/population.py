@@ -37,7 +37,7 @@ def prior_deviations(coefficients: Sequence[str]) -> Array:
     """How much boards differ in each coefficient, before any is seen."""
     slopes = ("few_", "odd_", "narrow_", "heavy_", "window_size", "strided")
     wide = {SCALE: 3.0, LAUNCH: 1.5}
-    return np.array([wide.get(name, 0.3 if name.startswith(slopes) else 0.6) for name in coefficients])
+    return np.array([wide.get(name, 0.3 if name.startswith(slopes) else 0.35) for name in coefficients])
 
 
 def fit_population(costs: Costs, coefficients: Sequence[str], measured: Array, classes: Sequence[str]) -> Population:
