@@ -18,6 +18,7 @@ QUERY, KEY, VALUE, MASK = range(4)
 READS_IN_PLACE = frozenset({"onnx.Attention"})
 """Operations whose kernels read every operand where it lies, through any movements."""
 
+_ATTRIBUTES = frozenset({"is_causal", "kv_num_heads", "q_num_heads", "scale", "softcap", "softmax_precision"})
 _SOFTMAX_FLOPS = 5  # for each score: scale, maximum, difference, exponential, sum
 
 
@@ -26,6 +27,8 @@ def unusual_form(operation: Operation) -> str | None:
 
     More heads of queries than of keys, a mask of either kind and `is_causal` are usual.
     """
+    if unknown := sorted(operation.attributes.keys() - _ATTRIBUTES):
+        return f"it has the attribute '{unknown[0]}'"
     if len(operation.results) > 1:
         return "it returns more than the attended values"
     if any(operand is not None for operand in operation.operands[MASK + 1 :]):
