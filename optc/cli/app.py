@@ -14,6 +14,7 @@ from optc.cli.lazy import LazyGroup
 
 COMMANDS: dict[str, str] = {
     "compile": "Compile a model into a native, verified artifact.",
+    "quantize": "Quantize a model on data, or show what each layer would lose.",
     "tune": "Measure schedules on this machine; export and import them.",
     "run": "Run an artifact on given or random inputs.",
     "bench": "Measure the latency of an artifact.",

@@ -91,20 +91,26 @@ class _Writer:
         return self.constant(np.asarray(bias, np.float32), f"{name}.bias")
 
 
-def quantized_module(module: Module, plan: QuantizationPlan, only: Collection[str] | None = None) -> Module:
+def quantized_module(
+    module: Module,
+    plan: QuantizationPlan,
+    only: Collection[str] | None = None,
+    mapping: dict[Value, Value] | None = None,
+) -> Module:
     """A copy of a module in QDQ form.
 
     Args:
         module: left as it is.
         plan: made for this module.
         only: the names of the layers to quantize, of those in the plan; None for all.
+        mapping: gets the values of the copy by those of the module.
 
     Raises:
         KeyError: the plan has no range for an activation.
     """
     chosen = [item for name, item in plan.layers.items() if only is None or name in only]
     sites = sites_of(module.main, [item.layer for item in chosen if item.scheme.activations is not None])
-    mapping: dict[Value, Value] = {}
+    mapping = {} if mapping is None else mapping
     operations: dict[Operation, Operation] = {}
     copy = clone_module(module, mapping)
     for before, after in zip(module.main, copy.main, strict=True):

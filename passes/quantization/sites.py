@@ -86,7 +86,7 @@ def sites_of(graph: Graph, layers: Collection[Layer]) -> Sites:
     sources: dict[Value, Value] = {}
     for value in readers:
         root = value
-        while root in coded and root.producer is not None and root.producer.name in PASSING:
+        while root.producer is not None and root.producer.name in PASSING:
             assert root.producer.operands[0] is not None
             root = root.producer.operands[0]
         sources[value] = root

@@ -1,0 +1,127 @@
+"""The whole way: model and data in, a quantized model with the reason of every decision out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from optc.backends.interface import Progress, silent
+from optc.driver.quantization.analysis import SchemeErrors, analyze, output_snr
+from optc.driver.quantization.calibrate import Calibration, calibrate
+from optc.driver.quantization.data import Data
+from optc.driver.quantization.images import Preprocessing
+from optc.driver.quantization.mixed import Mixture, accuracy, mix, plan_accuracy
+from optc.driver.quantization.post_training import Methods, make_plan, prepare
+from optc.errors import ModelError, UsageError
+from optc.frontends import load_model
+from optc.ir.core import Module
+from optc.ir.source import near
+from optc.passes.quantization.layers import Layer, layers_of
+from optc.passes.quantization.plan import QuantizationPlan
+from optc.passes.quantization.qdq import quantized_module
+from optc.passes.quantization.schemes import scheme_of
+
+
+@dataclass
+class Quantizer:
+    """A prepared model and what calibration saw of it.
+
+    Attributes:
+        module: in float.
+        layers: that can be quantized.
+        data: it was calibrated on.
+        calibration: what was seen.
+    """
+
+    module: Module
+    layers: list[Layer]
+    data: Data
+    calibration: Calibration
+
+    @classmethod
+    def of(
+        cls,
+        model: Any,
+        calib: Any,
+        *,
+        shapes: Mapping[str, Sequence[int]] | None = None,
+        dims: Mapping[str, int] | None = None,
+        method: str = "mse",
+        limit: int | None = None,
+        preprocessing: Preprocessing | None = None,
+        progress: Progress = silent,
+    ) -> Quantizer:
+        """Load a model and calibrate it; arguments as for `load_model`, `Data` and `calibrate`.
+
+        Raises:
+            ModelError: it has no layer with constant weights.
+        """
+        module = load_model(model, shapes, dims).module
+        prepare(module)
+        layers = layers_of(module.main)
+        if not layers:
+            raise ModelError(
+                "the model has nothing to quantize",
+                where=module.name,
+                why="no Conv, Gemm or MatMul has constant float32 weights",
+            )
+        data = Data(calib, module.main.inputs, limit=limit, preprocessing=preprocessing)
+        return cls(module, layers, data, calibrate(module, layers, data, method=method, progress=progress))
+
+    def plan(
+        self,
+        scheme: str,
+        methods: Methods | None = None,
+        *,
+        keep_float: Sequence[str] = (),
+        progress: Progress = silent,
+    ) -> QuantizationPlan:
+        """All layers in one scheme, but for those that the user keeps in float.
+
+        Raises:
+            UsageError: there is no such scheme or layer.
+        """
+        chosen, names = scheme_of(scheme), [layer.name for layer in self.layers]
+        for name in keep_float:
+            if name not in names:
+                raise UsageError(f"no layer is called '{name}'", hint=near(name, names) or f"such as {names[0]}")
+        schemes = {name: chosen for name in names if name not in keep_float}
+        kept = dict.fromkeys(keep_float, "kept in float by the user")
+        return make_plan(
+            self.module, self.layers, schemes, self.calibration, self.data, methods, kept=kept, progress=progress
+        )
+
+    def errors(self, plan: QuantizationPlan, scheme: str, progress: Progress = silent) -> SchemeErrors:
+        """The error of each layer of a plan."""
+        return analyze(self.module, plan, scheme, self.data, progress=progress)
+
+    def within_snr(self, plan: QuantizationPlan, scheme: str, bound: float, progress: Progress = silent) -> Mixture:
+        """As many layers of a plan as keep `bound` decibels at the outputs."""
+        errors = self.errors(plan, scheme, progress)
+        return mix(errors, lambda names: output_snr(self.module, plan, names, self.data), bound, " dB")
+
+    def within_drop(
+        self,
+        plan: QuantizationPlan,
+        scheme: str,
+        drop: float,
+        data: Data,
+        labels: np.ndarray,
+        progress: Progress = silent,
+    ) -> Mixture:
+        """As many layers of a plan as lose at most `drop` (a share) of the accuracy on labelled data."""
+        bound = accuracy(self.module, data, labels) - drop
+        errors = self.errors(plan, scheme, progress)
+        return mix(
+            errors,
+            lambda names: plan_accuracy(self.module, plan, list(names), data, labels),
+            bound,
+            " accuracy",
+        )
+
+    def write(self, plan: QuantizationPlan, names: Sequence[str] | None = None) -> Module:
+        """The module in QDQ form, with all layers of a plan or some quantized."""
+        return quantized_module(self.module, plan, names)
