@@ -29,6 +29,7 @@ DEFAULTS: dict[str, Any] = {
     "held_out": 0.15,
     "gemm_rounds": 600, "conv_rounds": 600, "vector_rounds": 300, "leaves": 127, "rate": 0.05,
     "transfer_rounds": 250, "transfer_leaves": 31, "transfer_rate": 0.07, "transfer_rows": 60_000,
+    "transfer_weight": 5.0,
 }  # fmt: skip
 SPLIT = (
     "Seen GPUs: {share:.0%} of the shapes of each operator, drawn by a hash of the shape, on all GPUs alike; the "
@@ -52,6 +53,7 @@ class _Rows:
 
     @property
     def target(self) -> Array:
+        """What the forests learn."""
         return np.log(self.latency / self.roofline)
 
 
@@ -151,41 +153,46 @@ def _unseen(run: Run, rows: _Rows, options: Mapping[str, Any]) -> tuple[Part, di
     # All of the published test shapes, which are those of real networks, and some of the random ones.
     random = np.random.default_rng(run.config.seed).permutation(len(rows.latency))
     order = np.sort(random[np.argsort(~rows.published_test[random], kind="stable")][: options["transfer_rows"]])
+    weights = np.where(rows.published_test, options["transfer_weight"], 1.0)
     guess = np.full(len(rows.latency), np.nan)
     for device in np.unique(rows.devices).tolist():
         out = rows.devices == device
         same_chip = np.array([_chip(name) == _chip(device) for name in rows.devices.tolist()])
         train = order[~same_chip[order]]
-        forest = _forest(run, f"{rows.family.name} without {device}", inputs[train], rows.target[train], size,
-                         run.config.seed)  # fmt: skip
+        key = f"{rows.family.name} without {device}"
+        forest = _forest(run, key, inputs[train], rows.target[train], size, run.config.seed, weights[train])
         guess[out] = np.log(rows.roofline[out]) + forest.predict(inputs[out])
     intervals = _intervals(guess, rows, np.ones(len(guess), bool), by_device=False)
-    final = _forest(run, f"{rows.family.name} {UNSEEN}", inputs[order], rows.target[order], size, run.config.seed)
+    key = f"{rows.family.name} {UNSEEN}"
+    final = _forest(run, key, inputs[order], rows.target[order], size, run.config.seed, weights[order])
     part = Part(((tuple(names), final),), intervals, *_ranges(rows))
     return part, _judged(guess, rows, np.ones(len(guess), bool), "unseen: ")
 
 
 def _forest(
-    run: Run, key: str, inputs: npt.NDArray[np.float32], target: Array, size: tuple[int, int, float], seed: int
-) -> Forest:
+    run: Run, key: str, inputs: npt.NDArray[np.float32], target: Array, size: tuple[int, int, float], seed: int,
+    weights: Array | None = None,
+) -> Forest:  # fmt: skip
     def compute() -> Mapping[str, Any]:
-        return _boost(inputs, target, size, seed).arrays("forest")
+        return _boost(inputs, target, size, seed, weights).arrays("forest")
 
     return Forest.of_arrays(run.unit(key, compute), "forest")
 
 
-def _boost(inputs: npt.NDArray[np.float32], target: Array, size: tuple[int, int, float], seed: int) -> Forest:
+def _boost(
+    inputs: npt.NDArray[np.float32], target: Array, size: tuple[int, int, float], seed: int, weights: Array | None
+) -> Forest:
     try:
         import lightgbm
     except ImportError as error:
         raise OptcError("LightGBM is not installed", hint="pip install 'optc[train]'") from error
     rounds, leaves, rate = size
     options = {
-        "objective": "l1", "learning_rate": rate, "num_leaves": leaves, "min_data_in_leaf": min(10, len(target) // 4),
+        "objective": "l1", "learning_rate": rate, "num_leaves": leaves, "min_data_in_leaf": 10,
         "feature_fraction": 0.6, "bagging_fraction": 0.8, "bagging_freq": 1, "num_threads": 1, "seed": seed,
         "deterministic": True, "force_row_wise": True, "verbose": -1,
     }  # fmt: skip
-    model = lightgbm.train(options, lightgbm.Dataset(inputs, target), rounds)
+    model = lightgbm.train(options, lightgbm.Dataset(inputs, target, weight=weights), rounds)
     return Forest.of_lightgbm(model.dump_model())
 
 
