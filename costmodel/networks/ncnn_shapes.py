@@ -55,7 +55,7 @@ def _input(layer: Layer, network: Network, where: str) -> Shape:
         return extents
     if network.input_whc is None:
         raise ModelError("The graph does not say the size of its input.", where=where,
-                         hint="Give it: --input-size W,H,C.")  # fmt: skip
+                         hint="Write it into the Input layer: 0=W 1=H 2=C.")  # fmt: skip
     return network.input_whc
 
 
