@@ -16,7 +16,7 @@ from optc.backends.host.entry import emit_entry
 from optc.backends.host.link import HEADER, link, runtime_sources
 from optc.backends.interface import KernelBackend, Progress, silent
 from optc.driver.context import pass_context
-from optc.driver.cost_models import AUTOMATIC, check_cost_model, schedule_predictor
+from optc.driver.cost_models import AUTOMATIC, check_cost_model, cost_model, schedule_predictor
 from optc.driver.fallbacks import emit_regions
 from optc.driver.lowering import Lowered, lower
 from optc.driver.memory_record import check_limit
@@ -74,7 +74,8 @@ def compile(
         threads: threads that a run uses unless told otherwise at load; None for all cores of the target.
         tune: seconds for measuring schedules on this host (0: predict only), `"30s"`, or `"auto"`.
         cost_model: what the decisions rest on: `"analytical"`, `"learned"`, `"measured"` (minutes), or `"auto"`:
-            learned where kernels of this class of machine were measured.
+            analytical for fusion and layout, learned for schedules and for the stated latency where kernels of this
+            class of machine were measured.
         memory_limit: the largest arena, in bytes or as `256K`; None for any.
         verify: run the artifact against the source model in onnxruntime, and fail if they differ.
         inputs: what to verify with; default: random numbers.
@@ -189,6 +190,7 @@ def plan(module: Module, backend: KernelBackend | None, target: Target, options:
         dump=options.dump_ir,
         on_pass=lambda position, item, _module, _run: options.progress(item.name, position + 1, len(passes)),
     )
+    context.cost_model = cost_model(options.cost_model, target, backend, options.threads or target.cores, decides=False)
     return context
 
 

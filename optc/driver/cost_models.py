@@ -1,4 +1,4 @@
-"""Which cost model a compile asks: `--cost-model analytical|learned|measured`, by default the best that there is."""
+"""Which cost model a compile asks: `--cost-model analytical|learned|measured`; by default each does its best."""
 
 from __future__ import annotations
 
@@ -22,20 +22,25 @@ def check_cost_model(name: str) -> str:
     return name
 
 
-def cost_model(name: str, target: Target, backend: KernelBackend | None, threads: int) -> CostModel:
-    """What prices kernels for the passes.
+def cost_model(
+    name: str, target: Target, backend: KernelBackend | None, threads: int, *, decides: bool = True
+) -> CostModel:
+    """What prices kernels.
 
     Args:
-        name: `analytical`, `learned`, `measured`, or `auto`: learned where kernels of the target's class of machine
-            were measured, else analytical.
+        name: `analytical`, `learned`, `measured`, or `auto`: analytical for decisions, since a search finds what a
+            learned model is wrong about; for what is stated of the result learned, where kernels of the target's
+            class of machine were measured.
         target: what for.
         backend: makes the kernels.
         threads: of a run.
+        decides: whether passes will ask it.
 
     Raises:
         UsageError: there is no predictor, or the target cannot be measured here.
     """
-    return COST_MODELS[_resolved(name, target)](target, backend, threads)
+    chosen = "analytical" if decides and name == AUTOMATIC else _resolved(name, target)
+    return COST_MODELS[chosen](target, backend, threads)
 
 
 def schedule_predictor(name: str, target: Target) -> SchedulePredictor | None:

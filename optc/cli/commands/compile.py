@@ -30,7 +30,7 @@ MEASURE_SECONDS = 0.3
     type=click.Choice(["auto", "analytical", "learned", "measured"]),
     default="auto",
     show_default=True,
-    help="What decisions rest on; auto: learned where this class of machine was measured.",
+    help="What decisions rest on; auto: analytical, and learned for schedules and the stated latency.",
 )
 @click.option("--verify/--no-verify", default=True, help="Compare with the source model in onnxruntime.")
 @click.option("--passes", help="A pipeline in place of the standard one.")
