@@ -1,6 +1,6 @@
 """Accuracy of the quantized CIFAR-10 samples beside onnxruntime's static quantizer, on the same calibration images.
 
-    python benchmarks/quantization.py CIFAR_FOLDER [--learn STEPS] [--out benchmarks/QUANTIZATION.md]
+    python benchmarks/quantization.py CIFAR_FOLDER [--out benchmarks/QUANTIZATION.md]
 
 CIFAR_FOLDER is where samples/train_cifar10.py keeps its download (`build/cifar10`). Calibration takes training images,
 accuracy all 10,000 test images. `QDQ` runs the model as it is written (no integer kernels); `deployed` lets onnxruntime
@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 
-from optc.driver.quantization.post_training import Methods
 from optc.driver.quantization.quantize import Quantizer
 from optc.driver.quantization.running import Runner
 from optc.ir.core import Module
@@ -83,22 +82,19 @@ def peer(path: Path, calibration: np.ndarray, folder: Path, optimizations: Any) 
     return lambda images: session.run(None, {"pixels": images})[0]
 
 
-def rows(name: str, data: tuple[np.ndarray, np.ndarray, np.ndarray], learn: int) -> list[tuple[str, float]]:
+def rows(name: str, data: tuple[np.ndarray, np.ndarray, np.ndarray]) -> list[tuple[str, float]]:
     """What was quantized how, and its accuracy in percent."""
     calibration, images, labels = data
     path = SAMPLES / f"cifar10_{name}.onnx"
     batches = [{"pixels": calibration[start : start + 32]} for start in range(0, len(calibration), 32)]
     quantizer = Quantizer.of(path, batches)
     found = [("fp32", accuracy(of_module(quantizer.module), images, labels))]
-    for scheme in ("int8", "int7", "int4", "fp8-e4m3", "fp8-e5m2"):
+    for scheme in ("int8", "int7", "int4", "fp8-e4m3"):
         module = quantizer.write(quantizer.plan(scheme))
         found.append((f"{scheme}, QDQ", accuracy(of_module(module), images, labels)))
         if scheme in ("int8", "int7"):
             found.append((f"{scheme}, deployed", accuracy(of_module(module, deployed=True), images, labels)))
         print(name, *found[-1], len(to_onnx_model(module).SerializeToString()), flush=True)
-    if learn:
-        module = quantizer.write(quantizer.plan("int4", Methods(learn=learn)))
-        found.append((f"int4, {learn} steps of learned rounding, QDQ", accuracy(of_module(module), images, labels)))
     with tempfile.TemporaryDirectory() as folder:
         for label, optimizations in (("QDQ", "basic"), ("deployed", "all")):
             run = peer(path, calibration, Path(folder), optimizations)
@@ -110,12 +106,11 @@ def rows(name: str, data: tuple[np.ndarray, np.ndarray, np.ndarray], learn: int)
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--learn", type=int, default=0, help="steps of learned rounding a layer; 0 leaves it out")
     parser.add_argument("--out", type=Path, default=Path(__file__).with_name("QUANTIZATION.md"))
     options = parser.parse_args()
     folder = options.folder / "package" if (options.folder / "package").is_dir() else options.folder
     data = load(folder)
-    tables = {name: rows(name, data, options.learn) for name in ("resnet8", "mobilenet")}
+    tables = {name: rows(name, data) for name in ("resnet8", "mobilenet")}
     lines = [
         "# Accuracy after quantization",
         "",

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from optc.driver.quantization.analysis import SchemeErrors
     from optc.driver.quantization.quantize import Quantizer
 
-COMPARED = ("int8", "int4", "fp8-e4m3", "fp8-e5m2")
+COMPARED = ("int8", "int4", "fp8-e4m3")
 """What --analyze compares where no format is given."""
 
 
@@ -27,7 +27,6 @@ COMPARED = ("int8", "int4", "fp8-e4m3", "fp8-e5m2")
 @click.option("-o", "output", type=click.Path(path_type=Path), help="The quantized ONNX file.")
 @click.option("--analyze", is_flag=True, help="Show the error of each layer and write nothing.")
 @click.option("--method", default="mse", show_default=True, help="How ranges of activations are chosen.")
-@click.option("--learn", type=click.IntRange(min=0), default=0, help="Steps of learned rounding (experimental).")
 @click.option("--min-snr", type=float, help="Decibels that the outputs must keep; layers stay in float until they do.")
 @click.option("--max-drop", help="Accuracy that may be lost, such as 0.5%; needs --labels.")
 @click.option("--labels", type=click.Path(path_type=Path), help="The right class of each sample: .npy, .npz or text.")
@@ -49,7 +48,6 @@ def command(
     output: Path | None,
     analyze: bool,
     method: str,
-    learn: int,
     min_snr: float | None,
     max_drop: str | None,
     labels: Path | None,
@@ -73,7 +71,6 @@ def command(
     if max_drop is not None and (labels is None or min_snr is not None):
         raise UsageError("--max-drop needs --labels, and excludes --min-snr")
     from optc.driver.quantization.images import Preprocessing
-    from optc.driver.quantization.post_training import Methods
     from optc.driver.quantization.quantize import Quantizer
 
     images = Preprocessing(size, layout, span, _numbers(mean, "--mean", 0.0), _numbers(std, "--std", 1.0))
@@ -89,15 +86,14 @@ def command(
             preprocessing=images,
             progress=progress,
         )
-        methods = Methods(learn=learn)
         if analyze:
             found = []
             for name in formats or COMPARED:
-                plan = quantizer.plan(name, methods, keep_float=keep_float, progress=progress)
+                plan = quantizer.plan(name, keep_float=keep_float)
                 found.append(quantizer.errors(plan, name, progress))
         else:
             scheme = formats[0] if formats else "int8"
-            plan = quantizer.plan(scheme, methods, keep_float=keep_float, progress=progress)
+            plan = quantizer.plan(scheme, keep_float=keep_float)
             mixture = None
             if min_snr is not None:
                 mixture = quantizer.within_snr(plan, scheme, min_snr, progress)
@@ -145,7 +141,7 @@ def command(
             "the bound cannot be met",
             where=model,
             why=f"the best with a quantized layer has {mixture.figure:.4g}; it was written",
-            hint="another --format, more calibration data, or --learn 1000",
+            hint="another --format, or more calibration data",
         )
         click.echo(render(error), err=True)
         raise SystemExit(error.exit_code)

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from optc.backends.interface import Progress, silent
 from optc.driver.quantization.calibrate import Calibration
-from optc.driver.quantization.data import Data
 from optc.ir.core import Module
 from optc.passes.base import PassContext
 from optc.passes.quantization.activations import activation_for
@@ -28,12 +26,10 @@ class Methods:
     Attributes:
         search: scales with the least squared error of the weights.
         correct_bias: take back what rounding shifts on average.
-        learn: steps of learned rounding for each layer; 0 for none.
     """
 
     search: bool = True
     correct_bias: bool = True
-    learn: int = 0
 
 
 def prepare(module: Module) -> None:
@@ -46,11 +42,9 @@ def make_plan(
     layers: Sequence[Layer],
     schemes: Mapping[str, Scheme],
     calibration: Calibration,
-    data: Data,
     methods: Methods | None = None,
     *,
     kept: Mapping[str, str] | None = None,
-    progress: Progress = silent,
 ) -> QuantizationPlan:
     """Quantize layers of a prepared module, each to its scheme.
 
@@ -59,10 +53,8 @@ def make_plan(
         layers: all of its layers.
         schemes: by layer's name; a layer without one stays in float.
         calibration: of the module on the data.
-        data: what learned rounding learns from.
         methods: what to do beyond rounding.
         kept: why layers stay in float.
-        progress: called with (what, done, total, detail).
     """
     methods = methods or Methods()
     plan = QuantizationPlan(kept=dict(kept or {}))
@@ -71,12 +63,7 @@ def make_plan(
     for layer in chosen:
         weight = quantize_weight(layer, schemes[layer.name], search=methods.search)
         plan.layers[layer.name] = QuantizedLayer(layer, schemes[layer.name], weight, layer.bias)
-    if methods.learn:
-        from optc.driver.quantization.learning import learn_rounding
-
-        learn_rounding(module, plan, data, steps=methods.learn, progress=progress)
-    # Learned rounding has balanced the means already.
-    elif methods.correct_bias:
+    if methods.correct_bias:
         for item in plan.layers.values():
             layer = item.layer
             replaceable = layer.takes_bias and (layer.operation.operand(2) is None or layer.bias is not None)

@@ -77,7 +77,6 @@ class Quantizer:
         methods: Methods | None = None,
         *,
         keep_float: Sequence[str] = (),
-        progress: Progress = silent,
     ) -> QuantizationPlan:
         """All layers in one scheme, but for those that the user keeps in float.
 
@@ -90,9 +89,7 @@ class Quantizer:
                 raise UsageError(f"no layer is called '{name}'", hint=near(name, names) or f"such as {names[0]}")
         schemes = {name: chosen for name in names if name not in keep_float}
         kept = dict.fromkeys(keep_float, "kept in float by the user")
-        return make_plan(
-            self.module, self.layers, schemes, self.calibration, self.data, methods, kept=kept, progress=progress
-        )
+        return make_plan(self.module, self.layers, schemes, self.calibration, methods, kept=kept)
 
     def errors(self, plan: QuantizationPlan, scheme: str, progress: Progress = silent) -> SchemeErrors:
         """The error of each layer of a plan."""
