@@ -60,9 +60,7 @@ def test_what_fits_a_cache_is_faster_in_proportion_to_its_bandwidth() -> None:
     graph.set_outputs([small.result])
     bytes_moved = 2 * 8 * 32 * 32 * 4
     assert bytes_moved < TARGET.caches[1].bytes
-    assert seconds([small]) - TARGET.launch_seconds == pytest.approx(
-        bytes_moved / TARGET.caches[1].bandwidth, rel=0.05
-    )
+    assert seconds([small]) - TARGET.launch_seconds == pytest.approx(bytes_moved / TARGET.caches[1].bandwidth, rel=0.05)
 
 
 def test_a_convolution_is_bound_by_arithmetic_between_half_of_peak_and_peak() -> None:
@@ -81,8 +79,10 @@ def test_blocks_pay_for_convolutions_and_windows() -> None:
         for layout in (PLAIN, BLOCKED):
             graph = Graph("main")
             x = feature_map(graph, 64, 56, layout)
-            operation = conv(graph, x, 64, layout=layout) if name == "conv" else add(
-                graph, name, x, layout=layout, **attributes
+            operation = (
+                conv(graph, x, 64, layout=layout)
+                if name == "conv"
+                else add(graph, name, x, layout=layout, **attributes)
             )
             graph.set_outputs([operation.result])
             times[layout] = seconds([operation])
