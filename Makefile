@@ -1,7 +1,7 @@
 # `make demo` and `make test` need only Python 3.11+ and a C compiler; each prepares the virtual environment .venv itself.
 PYTHON ?= python3
 VENV ?= .venv
-EXTRAS ?= dev,torch
+EXTRAS ?= dev,torch,train
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
