@@ -1,4 +1,4 @@
-"""`optc quantize` from the command line: a model that onnxruntime runs, a table of errors, and bounds with exit codes."""
+"""`optc quantize` from the command line: a model that onnxruntime runs, a table of errors, bounds with exit codes."""
 
 from __future__ import annotations
 
