@@ -18,8 +18,9 @@ from optc.backends.tvm.template import Schedule
 from optc.backends.tvm.templates import epilogue
 from optc.backends.tvm.templates import register_tile as tiles
 from optc.backends.tvm.templates.operand import Operand, data_block
-from optc.backends.tvm.templates.rows import Geometry, Packed, RowNest, RowTemplate
+from optc.backends.tvm.templates.rows import Packed, RowNest
 from optc.backends.tvm.templates.window import row_steps, row_tiles, window_of
+from optc.backends.tvm.templates.windowed import WindowedTemplate
 from optc.ir.core import Operation
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from optc.targets.target import Target
 
 
-class Conv2d(RowTemplate):
+class Conv2d(WindowedTemplate):
     """1-D and 2-D convolutions of one group with constant weights.
 
     Schedule: `columns` by `vectors` accumulators; `channels_outer` sweeps all rows with one tile of channels (its
@@ -84,16 +85,6 @@ class Conv2d(RowTemplate):
         tile_width = min(tiles.lanes_of(target) * knobs["vectors"], width)
         packing = pack_weights(tile_width, width, block, bool(knobs["taps_outer"]))
         return {weight.index: Packed((width * steps,), packing)}
-
-    def geometry(self, group: Group, schedule: Schedule) -> Geometry:
-        window = window_of(_anchor(group))
-        assert window is not None
-        return Geometry(_anchor(group).results[0].shape[:1], window.rows, 2)
-
-    def operand(self, fused: FusedContraction, target: Target) -> Operand:
-        data = fused.anchor.operands[0]
-        assert data is not None
-        return Operand(fused, data, data_block(data, target))
 
     def nest(self, fused: FusedContraction, data: Operand, schedule: Schedule, target: Target) -> RowNest:
         knobs = dict(schedule)

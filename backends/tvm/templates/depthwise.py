@@ -13,8 +13,9 @@ from optc.backends.tvm.template import Schedule
 from optc.backends.tvm.templates import epilogue
 from optc.backends.tvm.templates import register_tile as tiles
 from optc.backends.tvm.templates.operand import Operand, block_of, data_block
-from optc.backends.tvm.templates.rows import Geometry, Packed, RowNest, RowTemplate
+from optc.backends.tvm.templates.rows import Packed, RowNest
 from optc.backends.tvm.templates.window import row_steps, row_tiles, window_of
+from optc.backends.tvm.templates.windowed import WindowedTemplate
 from optc.ir.core import Operation
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from optc.targets.target import Target
 
 
-class Depthwise(RowTemplate):
+class Depthwise(WindowedTemplate):
     """1-D and 2-D convolutions with one filter for each channel, whose data is blocked by channels.
 
     Schedule: `columns` output columns a tile; `unrolled` writes out the kernel's columns, so that neighbouring outputs
@@ -79,16 +80,6 @@ class Depthwise(RowTemplate):
         packing = Packing((("reshape", (0, -1)), ("block", (0, block)), ("transpose", (0, 2, 1))))
         shape = (-(-data.shape[1] // block), math.prod(weight.shape[2:]), block)
         return {weight.index: Packed(shape, packing)}
-
-    def geometry(self, group: Group, schedule: Schedule) -> Geometry:
-        window = window_of(_anchor(group))
-        assert window is not None
-        return Geometry(_anchor(group).results[0].shape[:1], window.rows, 2)
-
-    def operand(self, fused: FusedContraction, target: Target) -> Operand:
-        data = fused.anchor.operands[0]
-        assert data is not None
-        return Operand(fused, data, data_block(data, target))
 
     def nest(self, fused: FusedContraction, data: Operand, schedule: Schedule, target: Target) -> RowNest:
         knobs = dict(schedule)

@@ -22,7 +22,7 @@ ALIGNMENT = 64
 ROUNDS = 9
 MOST_EVICTED = 1 << 26  # bytes: of larger caches one model on one core hardly has more for itself
 
-_LAUNCH = r"""
+LAUNCH = r"""
 #include <stdint.h>
 struct environment { void* sync; int32_t tasks; };
 typedef int (*task_function)(int, struct environment*, void*);
@@ -33,6 +33,7 @@ static int launch(task_function task, void* data, int wanted) {
 }
 int (*__TVMBackendParallelLaunch)(task_function, void*, int) = launch;
 """
+"""C that a library of kernels is linked with where nothing else runs: parallel loops are one task."""
 
 
 def measure(group: Group, choices: Sequence[Choice], target: Target) -> list[float]:
@@ -60,7 +61,7 @@ def measure(group: Group, choices: Sequence[Choice], target: Target) -> list[flo
 def _link(definitions: Sequence[KernelDefinition], target: Target, folder: Path) -> ctypes.CDLL:
     kernels = {f"candidate{number}": definition.function for number, definition in enumerate(definitions)}
     (folder / "kernels.o").write_bytes(compile_kernels(kernels, target))
-    (folder / "launch.c").write_text(_LAUNCH)
+    (folder / "launch.c").write_text(LAUNCH)
     find_compiler().run(["-O1", "-shared", "-fPIC", "-o", "kernels.so", "kernels.o", "launch.c", "-lm"], folder)
     return ctypes.CDLL(str(folder / "kernels.so"))
 

@@ -16,6 +16,7 @@ from optc.backends.tvm.codegen import compile_kernels
 from optc.backends.tvm.group import Group
 from optc.backends.tvm.template import Choice, KernelDefinition, templates_for
 from optc.backends.tvm.tuning.candidates import ranked
+from optc.backends.tvm.tuning.measure import LAUNCH
 from optc.costmodel.interface import Candidate
 from optc.costmodel.kernels.features import WorkloadFeatures
 from optc.costmodel.kernels.schema import row_key
@@ -182,6 +183,6 @@ def timing_object() -> bytes:
     text = text.replace("@ARGUMENTS@", ", ".join(f"a[{i}]" for i in range(MOST_ARGUMENTS)))
     with tempfile.TemporaryDirectory(prefix="optc-collect-") as temporary:
         folder = Path(temporary)
-        (folder / "timing.c").write_text(text, encoding="utf-8")
+        (folder / "timing.c").write_text(LAUNCH + text, encoding="utf-8")
         find_compiler().run(["-std=gnu11", "-O2", "-fPIC", "-c", "timing.c", "-o", "timing.o"], folder)
         return (folder / "timing.o").read_bytes()

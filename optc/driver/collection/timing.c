@@ -2,15 +2,6 @@
 #include <stdint.h>
 #include <time.h>
 
-struct environment { void* sync; int32_t tasks; };
-typedef int (*task_function)(int, struct environment*, void*);
-static int launch(task_function task, void* data, int wanted) {
-  (void)wanted;
-  struct environment alone = {0, 1};
-  return task(0, &alone, data);
-}
-int (*__TVMBackendParallelLaunch)(task_function, void*, int) = launch;
-
 typedef int32_t (*kernel)(@PARAMETERS@);
 static volatile uint64_t sink;
 
