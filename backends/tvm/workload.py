@@ -49,7 +49,7 @@ def kernel_key(workload: str, choice: Choice) -> str:
 
 def _facts(target: Target) -> list[tuple[str, object]]:
     """What templates may ask of a target: cores and caches decide about threads and tiles."""
-    described = ("name", "description", "backends", "figures", "energy")
+    described = ("name", "description", "backends", "figures", "energy", "memories")
     return [(each.name, getattr(target, each.name)) for each in fields(target) if each.name not in described]
 
 

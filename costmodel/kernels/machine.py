@@ -8,7 +8,7 @@ from dataclasses import fields
 from optc.costmodel.kernels.schema import digest
 from optc.targets.target import Cache, Target
 
-_DESCRIBED = ("name", "description", "backends", "figures")
+_DESCRIBED = ("name", "description", "backends", "figures", "memories")
 MEASURED = "measured"
 
 

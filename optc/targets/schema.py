@@ -10,7 +10,7 @@ from typing import Any
 
 from optc.errors import UsageError
 from optc.ir.dtypes import BY_NAME
-from optc.targets.target import Cache, Target
+from optc.targets.target import Cache, Memory, Target
 
 Table = dict[str, Any]
 Resolve = Callable[[str], Table]
@@ -144,6 +144,27 @@ def _caches(key: str, value: object, where: str) -> tuple[Cache, ...]:
     return tuple(caches)
 
 
+def _memories(key: str, value: object, where: str) -> tuple[Memory, ...]:
+    if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
+        raise _wrong(key, value, "a list of tables", where)
+    memories: list[Memory] = []
+    for number, each in enumerate(value, 1):
+        name = f"{key}[{number}]"
+        if not {"name", "bytes", "bandwidth"} <= set(each) <= {"name", "bytes", "bandwidth", "read_only"}:
+            raise _wrong(name, each, "a table with the keys name, bytes, bandwidth and, if wanted, read_only", where)
+        bandwidth = _number(f"{name}.bandwidth", each["bandwidth"], where)
+        if not bandwidth or (memories and bandwidth > memories[-1].bandwidth):
+            raise _wrong(f"{name}.bandwidth", bandwidth, "above 0, and not above that of the memory before", where)
+        if not isinstance(each.get("read_only", False), bool):
+            raise _wrong(f"{name}.read_only", each["read_only"], "true or false", where)
+        capacity = _integer(f"{name}.bytes", each["bytes"], where)
+        label = _text(f"{name}.name", each["name"], where)
+        memories.append(Memory(label, capacity, bandwidth, each.get("read_only", False)))
+    if memories and all(memory.read_only for memory in memories):
+        raise _wrong(key, value, "a list with a memory that a run may write", where)
+    return tuple(memories)
+
+
 def _figures(key: str, value: object, where: str) -> dict[str, str]:
     for name, source in _table(key, value, where).items():
         if name not in _FIELDS:
@@ -158,6 +179,7 @@ _CHECKS: dict[str, Callable[[str, object, str], object]] = {
     "llvm": _table,
     "peak_flops": _peaks,
     "caches": _caches,
+    "memories": _memories,
     "energy": _energy,
     "figures": _figures,
     **dict.fromkeys(_INTEGERS, _integer),

@@ -16,6 +16,16 @@ class Cache:
 
 
 @dataclass(frozen=True)
+class Memory:
+    """A memory that software places data in: bytes, bandwidth in bytes/s for one core, whether a run may write it."""
+
+    name: str
+    bytes: int
+    bandwidth: float
+    read_only: bool
+
+
+@dataclass(frozen=True)
 class Target:
     """What is known of a device. Units: bytes, bytes/s, FLOP/s, Hz, seconds, joules.
 
@@ -33,6 +43,7 @@ class Target:
         memory_bytes: main memory.
         memory_bandwidth: of main memory, for one core.
         memory_bandwidth_all: the same for all cores together.
+        memories: those that software chooses between, the fastest first; empty where caches choose.
         launch_seconds: the fixed cost of one kernel call.
         parallel_seconds: the cost of waking the threads for one parallel loop.
         energy: joules of one `flop` and of one `byte` of a kernel's operands, and the `watts` that a core draws beside.
@@ -52,6 +63,7 @@ class Target:
     memory_bytes: int = 0
     memory_bandwidth: float = 0.0
     memory_bandwidth_all: float = 0.0
+    memories: tuple[Memory, ...] = ()
     launch_seconds: float = 0.0
     parallel_seconds: float = 0.0
     energy: Mapping[str, float] = field(default_factory=dict)

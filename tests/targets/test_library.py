@@ -25,6 +25,7 @@ def test_the_shipped_targets() -> None:
     names = available()
     assert names[0] == "cpu"
     shipped = {"aarch64", "cortex-m7", "cuda", "jetson-orin", "jetson-tx2", "rpi4", "x86-64-v3"}
+    shipped |= {"stm32h743i-eval", "tda4vm"}
     assert shipped <= set(names)
 
 
@@ -37,8 +38,36 @@ def test_every_target_is_complete_and_names_its_sources(name: str) -> None:
     for inner, outer in pairwise(target.caches):
         assert inner.bytes < outer.bytes and inner.bandwidth >= outer.bandwidth
     apart = {"name", "description", "backends", "llvm", "figures"}
+    apart |= set() if target.memories else {"memories"}
     given = {field.name for field in dataclasses.fields(target)} - apart
     assert given <= set(target.figures), f"{name} does not say where {given - set(target.figures)} come from"
+
+
+MEMORIES = [
+    ("3", "a list of tables, it is 3"),
+    ('[{ name = "a", bytes = 1 }]', "a table with the keys name, bytes, bandwidth and, if wanted, read_only"),
+    ('[{ name = "a", bytes = 1, bandwidth = 0 }]', "above 0, and not above that of the memory before"),
+    (
+        '[{ name = "a", bytes = 1, bandwidth = 2 }, { name = "b", bytes = 1, bandwidth = 3 }]',
+        "above 0, and not above that of the memory before",
+    ),
+    ('[{ name = "a", bytes = 1, bandwidth = 2, read_only = 1 }]', "true or false"),
+    ('[{ name = "a", bytes = 1, bandwidth = 2, read_only = true }]', "a list with a memory that a run may write"),
+]
+
+
+@pytest.mark.parametrize(("value", "expected"), MEMORIES)
+def test_memories_that_make_no_sense(tmp_path: Path, value: str, expected: str) -> None:
+    path = write(tmp_path, f'base = "rpi4"\nmemories = {value}\n')
+    with pytest.raises(UsageError) as caught:
+        load(path)
+    assert expected.split(", it is")[0] in str(caught.value) and str(path) in str(caught.value)
+
+
+def test_memories_are_read() -> None:
+    first, *_, last = load("stm32h743i-eval").memories
+    assert (first.name, first.bytes, first.read_only) == ("DTCM", 131_072, False)
+    assert last.read_only and last.bandwidth < first.bandwidth
 
 
 def test_only_hosts_emit_today() -> None:

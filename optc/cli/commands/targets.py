@@ -65,6 +65,8 @@ def _show(target: Target, as_json: bool) -> None:
 def _figure(name: str, value: Any) -> str:
     if name == "caches":
         return ", ".join(size_text(cache.bytes) + (" shared" if cache.shared else "") for cache in value)
+    if name == "memories":
+        return ", ".join(f"{each.name} {size_text(each.bytes)}" for each in value)
     if name == "peak_flops":
         return ", ".join(f"{dtype} {count_text(flops)}FLOP/s" for dtype, flops in value.items())
     if name == "llvm":
