@@ -1,0 +1,1 @@
+"""Quantized models that learn, in PyTorch: rounding after training, and fine-tuning."""
