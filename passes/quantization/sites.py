@@ -11,6 +11,9 @@ from optc.passes.quantization.layers import Layer
 ABSORBED = frozenset({"onnx.Relu", "onnx.Clip"})
 """Activations that become part of the range of what they follow."""
 
+BOUNDING = frozenset({"onnx.Max", "onnx.Min"})
+"""Activations likewise where the other operands are constants: bounds for each channel."""
+
 COMPUTING = frozenset(
     {"onnx.Add", "onnx.Mul", "onnx.Concat", "onnx.AveragePool", "onnx.GlobalAveragePool", "onnx.ReduceMean"}
 )
@@ -46,11 +49,16 @@ class Sites:
 
 
 def tail(value: Value) -> Value:
-    """The value after the activation that follows; itself where something else reads it too."""
-    users = value.users
-    if len(value.uses) == 1 and users[0].name in ABSORBED and users[0].operand(0) is value:
-        return users[0].result
+    """The value after the activations that follow; itself where something else reads it too."""
+    while len(value.uses) == 1 and _absorbs(value.users[0], value):
+        value = value.users[0].result
     return value
+
+
+def _absorbs(operation: Operation, value: Value) -> bool:
+    if operation.name in BOUNDING:
+        return all(operand is value or (operand is not None and operand.is_constant) for operand in operation.operands)
+    return operation.name in ABSORBED and operation.operand(0) is value
 
 
 def sites_of(graph: Graph, layers: Collection[Layer]) -> Sites:
