@@ -12,7 +12,6 @@ from optc.driver.quantization.grams import grams
 from optc.errors import OptcError, UsageError
 from optc.ir.core import Module
 from optc.ir.source import near
-from optc.passes.base import PassContext
 from optc.passes.quantization.activations import activation_for
 from optc.passes.quantization.bias import corrected_bias
 from optc.passes.quantization.formats import IntegerFormat
@@ -22,7 +21,6 @@ from optc.passes.quantization.plan import QuantizationPlan, QuantizedLayer
 from optc.passes.quantization.schemes import Scheme
 from optc.passes.quantization.sites import sites_of
 from optc.passes.quantization.weights import quantize_weight
-from optc.passes.simplify.simplify import Simplify
 
 
 @dataclass(frozen=True)
@@ -38,11 +36,6 @@ class Methods:
     search: bool = True
     correct_bias: bool = True
     rounding: str = "nearest"
-
-
-def prepare(module: Module) -> None:
-    """Simplify a module in place: constants folded, BatchNorm inside the convolutions."""
-    Simplify().run(module, PassContext())
 
 
 def make_plan(

@@ -14,7 +14,8 @@ from optc.driver.quantization.calibrate import Calibration, calibrate
 from optc.driver.quantization.data import Data
 from optc.driver.quantization.images import Preprocessing
 from optc.driver.quantization.mixed import Mixture, accuracy, mix, plan_accuracy
-from optc.driver.quantization.post_training import Methods, make_plan, prepare
+from optc.driver.quantization.post_training import Methods, make_plan
+from optc.driver.quantization.preparation import equalize_module, prepare, smooth_module
 from optc.errors import ModelError, UsageError
 from optc.frontends import load_model
 from optc.ir.core import Module
@@ -52,23 +53,33 @@ class Quantizer:
         method: str = "mse",
         limit: int | None = None,
         preprocessing: Preprocessing | None = None,
+        equalize: bool = False,
+        smooth: float | None = None,
         progress: Progress = silent,
     ) -> Quantizer:
-        """Load a model and calibrate it; arguments as for `load_model`, `Data` and `calibrate`.
+        """Load a model and calibrate it; other arguments as for `load_model`, `Data` and `calibrate`.
+
+        Args:
+            equalize: scale channels between layers so that one range suits all of an activation's.
+            smooth: move outliers of what matrix products read into their weights, with this strength (0 to 1).
 
         Raises:
             ModelError: it has no layer with constant weights.
         """
         module = load_model(model, shapes, dims).module
         prepare(module)
-        layers = layers_of(module.main)
-        if not layers:
+        if not layers_of(module.main):
             raise ModelError(
                 "the model has nothing to quantize",
                 where=module.name,
                 why="no Conv, Gemm or MatMul has constant float32 weights",
             )
         data = Data(calib, module.main.inputs, limit=limit, preprocessing=preprocessing)
+        if equalize:
+            equalize_module(module, data)
+        if smooth is not None:
+            smooth_module(module, data, smooth)
+        layers = layers_of(module.main)
         return cls(module, layers, data, calibrate(module, layers, data, method=method, progress=progress))
 
     def plan(
@@ -77,6 +88,7 @@ class Quantizer:
         methods: Methods | None = None,
         *,
         keep_float: Sequence[str] = (),
+        progress: Progress = silent,
     ) -> QuantizationPlan:
         """All layers in one scheme, but for those that the user keeps in float.
 
@@ -89,7 +101,9 @@ class Quantizer:
                 raise UsageError(f"no layer is called '{name}'", hint=near(name, names) or f"such as {names[0]}")
         schemes = {name: chosen for name in names if name not in keep_float}
         kept = dict.fromkeys(keep_float, "kept in float by the user")
-        return make_plan(self.module, self.layers, schemes, self.calibration, methods, kept=kept)
+        return make_plan(
+            self.module, self.layers, schemes, self.calibration, methods, kept=kept, data=self.data, progress=progress
+        )
 
     def errors(self, plan: QuantizationPlan, scheme: str, progress: Progress = silent) -> SchemeErrors:
         """The error of each layer of a plan."""

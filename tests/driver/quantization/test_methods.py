@@ -1,0 +1,59 @@
+"""What is done beyond rounding to the nearest, through the whole way from a model to a plan."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from graph_kit import Builder
+
+from optc.driver.quantization.post_training import Methods
+from optc.driver.quantization.quantize import Quantizer
+from optc.driver.quantization.running import Runner
+from optc.errors import UsageError
+from optc.ir.core import Module
+from optc.ops.onnx_export import to_onnx_model
+
+RANDOM = np.random.default_rng(7)
+X = (RANDOM.normal(size=(128, 6)) @ RANDOM.normal(size=(6, 24)) * np.exp(RANDOM.normal(size=24))).astype(np.float32)
+BATCHES = [{"x": part} for part in np.split(X, 8)]
+
+
+def model() -> bytes:
+    random = np.random.default_rng(8)
+    b = Builder(x="batch,24")
+    first = b("Gemm", b.input("x"), b.constant(random.normal(size=(24, 32)), np.float32))
+    hidden = b("Relu", first)
+    channels = np.exp(1.5 * random.normal(size=(32, 1)))
+    second = b("MatMul", hidden, b.constant(channels * random.normal(size=(32, 24)), np.float32))
+    b.graph.set_outputs([second])
+    return to_onnx_model(Module(b.graph)).SerializeToString()
+
+
+def error(quantizer: Quantizer, scheme: str, methods: Methods | None = None) -> float:
+    exact = Quantizer.of(model(), BATCHES)
+    found = Runner(quantizer.write(quantizer.plan(scheme, methods))).run({"x": X})[0]
+    return float(np.square(found - Runner(exact.module).run({"x": X})[0]).mean())
+
+
+@pytest.mark.parametrize("scheme", ["int4", "int3/float", "int4-weights", "fp4"])
+def test_gptq_errs_less_than_the_nearest_numbers(scheme: str) -> None:
+    quantizer = Quantizer.of(model(), BATCHES)
+    assert error(quantizer, scheme, Methods(rounding="gptq")) < 0.8 * error(quantizer, scheme)
+
+
+def test_smoothing_lets_unequal_channels_share_a_scale() -> None:
+    assert error(Quantizer.of(model(), BATCHES, smooth=0.5), "int8") < 0.8 * error(
+        Quantizer.of(model(), BATCHES), "int8"
+    )
+
+
+def test_equalization_keeps_the_float_function() -> None:
+    plain, equalized = Quantizer.of(model(), BATCHES), Quantizer.of(model(), BATCHES, equalize=True)
+    before, after = (Runner(each.module).run({"x": X})[0] for each in (plain, equalized))
+    np.testing.assert_allclose(after, before, rtol=1e-4, atol=1e-4 * np.abs(before).max())
+    assert not np.array_equal(plain.layers[0].weight, equalized.layers[0].weight)
+
+
+def test_an_unknown_rounding_is_refused() -> None:
+    with pytest.raises(UsageError, match="no rounding of weights is called 'lerned'"):
+        Quantizer.of(model(), BATCHES).plan("int4", Methods(rounding="lerned"))
