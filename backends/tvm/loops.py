@@ -25,10 +25,12 @@ def constant(value: float, dtype: str = INDEX) -> PrimExpr:
 
 
 def sequence(statements: Iterable[Stmt]) -> Stmt:
-    """One statement after another."""
+    """One statement after another; none does nothing."""
     from tvm import tirx
 
     parts = list(statements)
+    if not parts:
+        return tirx.Evaluate(constant(0))
     return parts[0] if len(parts) == 1 else tirx.SeqStmt(parts)
 
 
@@ -105,6 +107,21 @@ def store(buffer: Buffer | View, value: PrimExpr, indices: Sequence[Index]) -> S
     if isinstance(buffer, View):
         buffer, indices = buffer.buffer, buffer.place(indices)
     return tirx.BufferStore(buffer, value, [constant(i) if isinstance(i, int) else i for i in indices])
+
+
+def ramp(first: Index, lanes: int) -> PrimExpr:
+    """The indices of `lanes` neighbours from `first`; one lane is a plain index."""
+    from tvm import tirx
+
+    start = constant(first) if isinstance(first, int) else first
+    return tirx.Ramp(start, constant(1), lanes) if lanes > 1 else start
+
+
+def spread(value: PrimExpr, lanes: int) -> PrimExpr:
+    """A vector of equal lanes."""
+    from tvm import tirx
+
+    return tirx.Broadcast(value, lanes) if lanes > 1 else value
 
 
 def local(extent: int, dtype: str, name: str) -> tuple[Buffer, Stmt]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from optc.backends.tvm.math.dot_weights import pack_dot_weights
 from optc.backends.tvm.math.winograd import transform_weights
 
 Step = tuple[str, tuple[int, ...]]
@@ -51,6 +52,7 @@ STEPS: dict[str, Callable[[np.ndarray, Sequence[int]], np.ndarray]] = {
     "block": _block,
     "panels": _panels,
     "transpose": lambda array, axes: array.transpose(axes),
+    "dot": pack_dot_weights,
     "winograd": lambda array, parameters: transform_weights(array, *parameters),
 }
 

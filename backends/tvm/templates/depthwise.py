@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from optc.backends.tvm import loops
 from optc.backends.tvm.fused import FusedContraction, epilogue_refusal, static_refusal
@@ -16,6 +16,7 @@ from optc.backends.tvm.templates.operand import Operand, block_of, data_block
 from optc.backends.tvm.templates.rows import Packed, RowNest
 from optc.backends.tvm.templates.window import row_steps, row_tiles, window_of
 from optc.backends.tvm.templates.windowed import WindowedTemplate
+from optc.backends.tvm.tensor import LogicalTensor
 from optc.ir.core import Operation
 
 if TYPE_CHECKING:
@@ -33,10 +34,20 @@ class Depthwise(WindowedTemplate):
 
     name = "depthwise"
     priority = 20
+    convolution: ClassVar[str] = "onnx.Conv"
+
+    def elements_refusal(self, group: Group) -> str | None:
+        """Why the template does not multiply elements of these types."""
+        result = _anchor(group).results[0]
+        return None if result.dtype.is_float else f"elements of type {result.dtype}"
+
+    def bias(self, fused: FusedContraction) -> LogicalTensor | None:
+        """What is added to every sum of a channel."""
+        return fused.optional(fused.anchor.operand(2))
 
     def refuses(self, group: Group, target: Target) -> str | None:
         conv = group.anchor
-        if conv is None or conv.name != "onnx.Conv":
+        if conv is None or conv.name != self.convolution:
             return "not a convolution"
         refusal = static_refusal(group)
         if refusal is not None:
@@ -47,8 +58,9 @@ class Depthwise(WindowedTemplate):
             return "not one filter for each channel"
         if len(result.shape) not in (3, 4):
             return "neither 1-D nor 2-D"
-        if not result.dtype.is_float:
-            return f"elements of type {result.dtype}"
+        refusal = self.elements_refusal(group)
+        if refusal is not None:
+            return refusal
         if data.producer is None and block_of(data.tensor_type, 1) == 1:
             return "the data is not blocked by channels"
         if data_block(data, target) == 1:
@@ -90,7 +102,7 @@ class Depthwise(WindowedTemplate):
         channels, block = data.value.shape[1], data.block
         full, rest = divmod(channels, block)
         weights = fused.inputs[weight_value.index]
-        bias = fused.optional(conv.operand(2))
+        bias = self.bias(fused)
         lanes = min(block, tiles.lanes_of(target))
         granule = epilogue.granule(group, lanes)
 

@@ -6,7 +6,7 @@ Multiplication", 2008): in each step a few vectors of one operand meet a few bro
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -14,13 +14,53 @@ from typing import TYPE_CHECKING, Any
 from optc.backends.tvm import loops
 
 if TYPE_CHECKING:
-    from tvm.tirx import PrimExpr, Stmt
+    from tvm.tirx import Buffer, PrimExpr, Stmt
 
     from optc.targets.target import Target
 
 Product = Callable[[int, int, Any], "PrimExpr"]  # (column, first lane of the vector, lane) -> what is added
-Step = Callable[..., "Stmt"]
+Change = Callable[[int, int, "PrimExpr"], "PrimExpr"]  # (column, first lane, whole vector) -> the vector afterwards
 Finish = Callable[[Any, int, Any, "PrimExpr"], "Stmt"]  # (column, first lane, lane, accumulated) -> stores
+
+
+@dataclass(frozen=True)
+class Step:
+    """Makes the statements that change the accumulators of a tile.
+
+    Attributes:
+        tile: whose they are.
+        totals: by column and first lane.
+    """
+
+    tile: RegisterTile
+    totals: Mapping[tuple[int, int], Buffer]
+
+    def __call__(self, product: Product, columns: Iterable[int] | None = None) -> Stmt:
+        """Add one product to each accumulator of these columns (default: all), lane by lane."""
+
+        def add(column: int, offset: int, lane: Any) -> Stmt:
+            total = self.totals[column, offset]
+            return loops.store(total, total[lane] + product(column, offset, lane), [lane])
+
+        return loops.sequence(
+            loops.vectorized(lanes, partial(add, column, offset)) for column, offset, lanes in self._places(columns)
+        )
+
+    def change(self, new: Change, columns: Iterable[int] | None = None) -> Stmt:
+        """Replace each accumulator of these columns (default: all), a whole vector at once."""
+        statements = []
+        for column, offset, lanes in self._places(columns):
+            total, every = self.totals[column, offset], loops.ramp(0, lanes)
+            statements.append(loops.store(total, new(column, offset, total[every]), [every]))
+        return loops.sequence(statements)
+
+    def _places(self, columns: Iterable[int] | None) -> list[tuple[int, int, int]]:
+        chosen = range(self.tile.columns) if columns is None else columns
+        return [
+            (column, offset, lanes)
+            for column in chosen
+            for offset, lanes in zip(self.tile.offsets, self.tile.vectors, strict=True)
+        ]
 
 
 @dataclass(frozen=True)
@@ -53,8 +93,7 @@ class RegisterTile:
         """The code of one tile.
 
         Args:
-            reduction: given `step(product, columns)`, which makes the statement that adds one product to each
-                accumulator of these columns (default: all), returns the loops around the steps.
+            reduction: given what makes the steps on accumulators that start as zero, returns the loops around them.
             finish: what to do with an accumulated element.
             blank: what to do with a lane beyond the valid ones.
             valid: the lanes that hold elements of the result.
@@ -75,18 +114,11 @@ class RegisterTile:
                 for offset, lanes in places
             ]
 
-        def step(product: Product, columns: Iterable[int] | None = None) -> Stmt:
-            def add(column: int, offset: int, lane: Any) -> Stmt:
-                total = accumulators[column, offset]
-                return loops.store(total, total[lane] + product(column, offset, lane), [lane])
-
-            return loops.sequence(each(add, range(self.columns) if columns is None else columns))
-
         zero = loops.constant(0, self.dtype)
         cleared = each(
             lambda column, offset, lane: loops.store(accumulators[column, offset], zero, [lane]), range(self.columns)
         )
-        statements = [*made, *cleared, reduction(step)]
+        statements = [*made, *cleared, reduction(Step(self, accumulators))]
 
         def finished(column: Any, read: Callable[[int, Any], PrimExpr]) -> Stmt:
             def kept(first: int, offset: int, lane: Any) -> Stmt:
@@ -186,12 +218,12 @@ def worth_threads(seconds: float, target: Target) -> bool:
     return target.cores > 1 and seconds * (1 - 1 / target.cores) > target.parallel_seconds
 
 
-def register_shapes(target: Target, columns: int, width: int) -> list[tuple[int, int]]:
+def register_shapes(target: Target, columns: int, width: int, held: int = 0) -> list[tuple[int, int]]:
     """The (columns, vectors) tiles that fit the registers, for rows of `columns` positions and `width` channels.
 
-    Columns are spread evenly over the tiles of a row. Registers are kept for the operands of one step.
+    Columns are spread evenly over the tiles of a row. Registers are kept for the operands of one step, and `held` more.
     """
-    lanes, registers = lanes_of(target), max(8, target.vector_registers)
+    lanes, registers = lanes_of(target), max(8, target.vector_registers - held)
     most = -(-width // lanes)
     shapes = set()
     for vectors in {*range(1, 5), 6, 8, 12, 16}:
@@ -218,15 +250,23 @@ def estimate(
     weight_sweeps: int,
     data_bytes: int,
     spare: int = 8,
+    peak: float = 0.0,
+    depth: int = 1,
+    step_bytes: int = 4,
+    held: int = 0,
 ) -> float:
     """Seconds on one core for `rows` of `columns` positions by `width` channels, each a sum of `steps` products.
 
     A step of a tile costs the larger of its multiply-adds and its loads; too few accumulators wait for the latency of
     the multiply-add; without 1/`spare` of the registers free the register allocator spills. Weights come from the cache
     level that holds what is swept between two uses: all of them, `weight_sweeps` times, or (0) those of one tile.
+
+    Other than for f32: `peak` operations a second, of which a lane makes 2 `depth` in a step with `step_bytes` of
+    weights; `held` registers hold something else.
     """
     lanes = lanes_of(target)
-    step_seconds = 2 * lanes / target.peak_flops.get("f32", 2.0e9)  # one multiply-add of a whole vector
+    # One multiply-add of a whole vector.
+    step_seconds = 2 * depth * lanes / (peak or target.peak_flops.get("f32", 2.0e9))
     tile_columns, vectors = tile
     tile_width = min(width, vectors * lanes)
     channel_tiles = [tile_width] * (width // tile_width) + ([width % tile_width] if width % tile_width else [])
@@ -240,15 +280,15 @@ def estimate(
             if count == tile_columns == columns - (column_tiles - 1) * tile_columns:
                 times = channel_tiles.count(size) * rows * column_tiles
             work = max(share * count, LATENCY, (len(parts) + count) * LOAD) + STREAM * count
-            if len(parts) * (count + 1) + 1 > target.vector_registers * (1 - 1 / spare):
+            if len(parts) * (count + 1) + 1 + held > target.vector_registers * (1 - 1 / spare):
                 work *= SPILL
             seconds += times * (steps * work + TILE_OVERHEAD + 2 * len(parts) * count) * step_seconds
-    weight_bytes = 4 * width * steps
+    weight_bytes = step_bytes * width * steps
     seconds += traffic(target, weight_bytes + data_bytes, weight_bytes + data_bytes)
     if weight_sweeps:
         seconds += traffic(target, weight_bytes, weight_bytes) * (weight_sweeps - 1)
     else:
-        tile_bytes = 4 * tile_width * steps
+        tile_bytes = step_bytes * tile_width * steps
         seconds += traffic(target, tile_bytes, weight_bytes) * (rows * column_tiles - 1)
         seconds += traffic(target, data_bytes, data_bytes) * (len(channel_tiles) - 1)
     return seconds

@@ -1,0 +1,220 @@
+"""Direct convolution of unsigned bytes with signed ones (one group): the register tile of `conv2d` in dot products."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from optc.backends.tvm import loops
+from optc.backends.tvm.fused import FusedContraction, epilogue_refusal, static_refusal
+from optc.backends.tvm.group import Group
+from optc.backends.tvm.math.dot_weights import FOUR
+from optc.backends.tvm.template import Schedule
+from optc.backends.tvm.templates import epilogue
+from optc.backends.tvm.templates import register_tile as tiles
+from optc.backends.tvm.templates.dot_tile import DotTile, kind_of, operands_refusal, peak_of, weights_of
+from optc.backends.tvm.templates.operand import Operand
+from optc.backends.tvm.templates.quads import Quads, quads_of
+from optc.backends.tvm.templates.rows import Packed, RowNest
+from optc.backends.tvm.templates.window import Window, row_steps, row_tiles, window_of
+from optc.backends.tvm.templates.windowed import WindowedTemplate
+from optc.ir.core import Operation
+
+if TYPE_CHECKING:
+    from tvm.tirx import Stmt
+
+    from optc.targets.target import Target
+
+
+class IntegerConv(WindowedTemplate):
+    """1-D and 2-D `onnx.ConvInteger` of one group with constant weights.
+
+    Padding is the zero point of the data, whose products come to nothing: taps outside the data are left out, of the
+    loops as of what the sums start from.
+
+    Schedule: `columns` by `vectors` accumulators; `channels_outer` sweeps all rows with one tile of channels (its
+    weights stay in cache) instead of all channels with one row.
+    """
+
+    name = "integer_conv"
+    priority = 20
+
+    def refuses(self, group: Group, target: Target) -> str | None:
+        conv = group.anchor
+        if conv is None or conv.name != "onnx.ConvInteger":
+            return "not a convolution of integers"
+        refusal = static_refusal(group) or operands_refusal(group)
+        if refusal is not None:
+            return refusal
+        if conv.attributes.get("group", 1) != 1:
+            return "more than one group"
+        if len(conv.results[0].shape) not in (3, 4):
+            return "neither 1-D nor 2-D"
+        width = epilogue.padded_channels(group, target)
+        if any(-(-conv.results[0].shape[1] // factor) * factor < width for factor in epilogue.channel_blocks(group)):
+            return "the blocks of an output are narrower than half a vector"
+        return epilogue_refusal(group)
+
+    def space(self, group: Group, target: Target) -> list[Schedule]:
+        conv, window = _conv(group)
+        width = epilogue.padded_channels(group, target)
+        held = kind_of(conv, target, width).registers
+        points = [
+            (("channels_outer", outer), ("columns", columns), ("vectors", vectors))
+            for columns, vectors in tiles.register_shapes(target, window.columns.out, width, held)
+            for outer in (0, 1)
+        ]
+        return sorted(points, key=lambda point: self.estimate(group, point, target))
+
+    def packed(self, group: Group, schedule: Schedule, target: Target) -> dict[int, Packed]:
+        conv, _ = _conv(group)
+        packed = dot_tile(group, schedule, target).packed((("reshape", (0, 0, -1)),))
+        return {weights_of(conv).index: packed}
+
+    def operand(self, fused: FusedContraction, target: Target) -> Operand:
+        data = fused.anchor.operands[0]
+        assert data is not None
+        return Quads(fused, data, 1)
+
+    def nest(self, fused: FusedContraction, data: Operand, schedule: Schedule, target: Target) -> RowNest:
+        assert isinstance(data, Quads)
+        knobs, group = dict(schedule), fused.group
+        conv, window = _conv(group)
+        dots = dot_tile(group, schedule, target)
+        lanes = tiles.lanes_of(target)
+        width, out_channels, tile_width = dots.width, conv.results[0].shape[1], dots.tile
+        full, rest = out_channels // tile_width, width - out_channels // tile_width * tile_width
+        weights = fused.inputs[weights_of(conv).index]
+        granule = epilogue.granule(group, lanes)
+
+        def tile(n: Any, channel: Any, size: int, row: Any, start: Any, columns: int, interior: bool) -> Stmt:
+            register = tiles.RegisterTile(columns, tiles.vectors_of(size, lanes), data.accumulator)
+            first_row, row_count = window.rows.taps(row)
+
+            def lanes_at(offset: int) -> int:
+                return register.vectors[register.offsets.index(offset)]
+
+            def rows_of_kernel(body: Callable[[Any], Stmt]) -> Stmt:
+                return loops.serial(row_count, body, "kh", start=first_row)
+
+            def starts(step: tiles.Step) -> Stmt:
+                def all_taps(kh: Any) -> Stmt:
+                    def add(column: int, offset: int, total: Any) -> Any:
+                        return total + dots.start_of_row(weights, kh, channel + offset, lanes_at(offset))
+
+                    return step.change(add)
+
+                def taps_inside(kh: Any) -> Stmt:
+                    def add(kw: Any, valid: list[int]) -> Stmt:
+                        tap = kh * window.columns.kernel + kw
+                        return step.change(
+                            lambda column, offset, total: (
+                                total + dots.start_of_tap(weights, tap, channel + offset, lanes_at(offset))
+                            ),
+                            valid,
+                        )
+
+                    return row_steps(window.columns, start, columns, interior, add)
+
+                return rows_of_kernel(all_taps if interior else taps_inside)
+
+            def reduction(step: tiles.Step) -> Stmt:
+                def products(kh: Any, kw: Any, valid: list[int], number: Any) -> Stmt:
+                    tap = kh * window.columns.kernel + kw
+
+                    def add(within: int) -> Stmt:
+                        def change(column: int, offset: int, total: Any) -> Any:
+                            place = window.logical(window.rows.reads(row, kh), window.columns.reads(start + column, kw))
+                            four = dots.data(data.quad((n, *place), number, within))
+                            count = lanes_at(offset)
+                            quad = number * data.run + within
+                            parts = dots.parts(weights, channel, size, tap, quad, offset, count)
+                            return dots.kind.add(count, total, four, parts)
+
+                        return step.change(change, valid)
+
+                    return loops.sequence(add(within) for within in range(data.run))
+
+                def kernel_row(kh: Any) -> Stmt:
+                    return row_steps(
+                        window.columns,
+                        start,
+                        columns,
+                        interior,
+                        lambda kw, valid: loops.serial(
+                            data.count // data.run, lambda number: products(kh, kw, valid, number), "ci"
+                        ),
+                    )
+
+                summed = rows_of_kernel(kernel_row)
+                return loops.sequence([starts(step), summed]) if dots.zero else summed
+
+            def finish(column: Any, offset: int, lane: Any, value: Any) -> Stmt:
+                return fused.finish(value, (n, channel + offset + lane, *window.logical(row, start + column)))
+
+            def blank(column: Any, offset: int, lane: Any) -> Stmt | None:
+                return fused.blank((n, channel + offset + lane, *window.logical(row, start + column)))
+
+            valid = out_channels - channel if isinstance(channel, int) else size
+            return register.emit(reduction, finish, blank, valid, granule, staged=epilogue.is_long(group))
+
+        def row_of(n: Any, channel: Any, size: int, row: Any) -> Stmt:
+            return row_tiles(
+                window.columns,
+                knobs["columns"],
+                lambda start, columns, interior: tile(n, channel, size, row, start, columns, interior),
+            )
+
+        def piece(lead: tuple[Any, ...], number: Any, row: Any) -> Stmt:
+            return tiles.either(
+                number, full, rest, tile_width, lambda channel, size: row_of(lead[0], channel, size, row)
+            )
+
+        return RowNest(full + bool(rest), bool(knobs["channels_outer"]), piece)
+
+    def estimate(self, group: Group, schedule: Schedule, target: Target) -> float:
+        knobs = dict(schedule)
+        conv, window = _conv(group)
+        data = conv.operands[0]
+        assert data is not None
+        width = epilogue.padded_channels(group, target)
+        kind = kind_of(conv, target, width)
+        rows = conv.results[0].shape[0] * window.rows.out
+        return tiles.estimate(
+            target,
+            rows=rows,
+            columns=window.columns.out,
+            width=width,
+            steps=quads_of(data, 1) * window.rows.kernel * window.columns.kernel,
+            tile=(knobs["columns"], knobs["vectors"]),
+            weight_sweeps=0 if knobs["channels_outer"] else rows,
+            data_bytes=data.tensor_type.bytes,
+            peak=peak_of(target) * kind.rate,
+            depth=FOUR,
+            step_bytes=FOUR * kind.weight_bytes,
+            held=kind.registers,
+        )
+
+
+def _conv(group: Group) -> tuple[Operation, Window]:
+    assert group.anchor is not None
+    window = window_of(group.anchor)
+    assert window is not None
+    return group.anchor, window
+
+
+def dot_tile(group: Group, schedule: Schedule, target: Target) -> DotTile:
+    """The products of a schedule's point."""
+    conv, window = _conv(group)
+    data = conv.operands[0]
+    assert data is not None
+    return DotTile.of(
+        conv,
+        target,
+        dict(schedule)["vectors"],
+        width=epilogue.padded_channels(group, target),
+        taps=math.prod(weights_of(conv).shape[2:]),
+        quads=quads_of(data, 1),
+        columns=window.columns.kernel,
+    )
