@@ -23,6 +23,7 @@ PASSES: dict[str, str] = {
     "fold-shapes": "optc.passes.simplify.fold_shapes:FoldShapes",
     "fuse": "optc.passes.fusion.fuse:Fuse",
     "fuse-blocks": "optc.passes.fusion.blocks:FuseBlocks",
+    "integer-arithmetic": "optc.passes.integer.arithmetic:IntegerArithmetic",
     "inline-loops": "optc.passes.simplify.inline_loops:InlineLoops",
     "layout": "optc.passes.layout.assign:AssignLayouts",
     "order": "optc.passes.memory.order:Order",

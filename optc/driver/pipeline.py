@@ -5,7 +5,7 @@ from __future__ import annotations
 from optc.passes.simplify import SIMPLIFY
 
 PIPELINE = (
-    f"{SIMPLIFY},recognize-attention,"
+    f"{SIMPLIFY},integer-arithmetic,recognize-attention,"
     "widen-elements,expand-conv-transpose,pad-channels,layout,widen-blocks,distribute,fuse,fuse-blocks,order"
 )
 """From an imported module to one whose native operations are fused groups, in the order that needs least memory."""

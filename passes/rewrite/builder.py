@@ -73,6 +73,8 @@ class Builder:
 
     def constant(self, data: np.ndarray | int | float, like: Value | None = None) -> Value:
         """A constant that shares the array's storage; a number becomes a scalar of the type of `like`."""
+        if isinstance(data, np.generic) and not isinstance(data, (int, float)):
+            data = np.asarray(data)
         if not isinstance(data, np.ndarray):
             dtype = like.dtype.numpy if like is not None and isinstance(like.type, TensorType) else None
             data = np.asarray(data, dtype=dtype or (np.float32 if isinstance(data, float) else np.int64))
