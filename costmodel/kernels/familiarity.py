@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from optc.costmodel.kernels.perceptron import CLIP
+from optc.costmodel.kernels.perceptron import CLIP, TOGETHER
 
 Floats = npt.NDArray[np.floating[Any]]
 CENTRES = 256
@@ -32,9 +32,13 @@ class Familiarity:
 
     def distances(self, rows: Floats) -> Floats:
         """Shape (n, features) to (n,)."""
-        scaled = _scaled(rows, self.mean, self.deviation)
-        squared = (scaled**2).sum(axis=1)[:, None] - 2.0 * scaled @ self.centres.T + (self.centres**2).sum(axis=1)
-        return np.asarray(np.sqrt(np.maximum(squared.min(axis=1), 0.0) / rows.shape[1]), np.float64)
+        found = np.empty(len(rows))
+        own = (self.centres**2).sum(axis=1)
+        for first in range(0, len(rows), TOGETHER):
+            scaled = _scaled(rows[first : first + TOGETHER], self.mean, self.deviation)
+            nearest = (own - 2.0 * (scaled @ self.centres.T)).min(axis=1)
+            found[first : first + TOGETHER] = (scaled * scaled).sum(axis=1) + nearest
+        return np.sqrt(np.maximum(found, 0.0) / rows.shape[1])
 
     def known(self, rows: Floats) -> npt.NDArray[np.bool_]:
         """Whether each row resembles what was trained on."""

@@ -24,11 +24,16 @@ def patterns(rows: npt.NDArray[np.floating[Any]]) -> list[str]:
     Distances say little about combinations that were never made; a kernel of a pattern that was hardly measured is
     unlike the others however near it is.
     """
-    columns = np.asarray(rows)[:, _PATTERN] > 0.5
-    return [
+    table = np.asarray(rows)
+    # Many rows have few patterns: each is put into words once.
+    signs = table[:, _PATTERN] > 0.5
+    codes = table[:, _ANCHOR] * (1 << len(_SIGNS)) + signs @ (1 << np.arange(len(_SIGNS)))
+    _, first, number = np.unique(codes, return_index=True, return_inverse=True)
+    named = [
         label + "".join(sign if set_ else "-" for sign, set_ in zip(_SIGNS, flags, strict=True))
-        for label, flags in zip(anchor_labels(rows), columns.tolist(), strict=True)
+        for label, flags in zip(anchor_labels(table[first]), signs[first].tolist(), strict=True)
     ]
+    return [named[each] for each in number.tolist()]
 
 
 _PATTERN = [

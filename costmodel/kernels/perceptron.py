@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,13 +30,33 @@ class Perceptrons:
 
     def members(self, rows: Floats) -> Floats:
         """Shape (n, columns) to (members, n)."""
-        values = np.clip((np.asarray(rows, np.float32) - self.mean) / self.deviation, -CLIP, CLIP)[None]
-        last = len(self.weights) - 1
-        for layer, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
-            values = values @ weight + bias
-            if layer < last:
-                values = np.maximum(values, SLOPE * values)
-        return np.asarray(values[..., 0], np.float64)
+        found = np.empty((len(self.weights[0]), len(rows)))
+        for first in range(0, len(rows), TOGETHER):
+            found[:, first : first + TOGETHER] = self._members(rows[first : first + TOGETHER])
+        return found
+
+    def _members(self, rows: Floats) -> npt.NDArray[np.float32]:
+        values = np.asarray(rows, np.float32) - self.mean
+        values *= self._scale
+        np.clip(values, -CLIP, CLIP, out=values)
+        members, _, width = self.weights[0].shape
+        hidden = values @ self._first  # the first layer of all members is one product
+        hidden += self.biases[0].reshape(-1)
+        layers = hidden.reshape(-1, members, width).transpose(1, 0, 2)
+        for weight, bias in zip(self.weights[1:], self.biases[1:], strict=True):
+            layers = _rectified(layers) @ weight
+            layers += bias
+        return np.asarray(layers[..., 0])
+
+    @functools.cached_property
+    def _first(self) -> npt.NDArray[np.float32]:
+        """The weights of the first layer, shape (columns, members * width)."""
+        weight = self.weights[0]
+        return np.ascontiguousarray(weight.transpose(1, 0, 2).reshape(weight.shape[1], -1))
+
+    @functools.cached_property
+    def _scale(self) -> npt.NDArray[np.float32]:
+        return (1.0 / self.deviation).astype(np.float32)
 
     def predict(self, rows: Floats) -> Floats:
         """Shape (n, columns) to (n,): the mean of the members."""
@@ -60,5 +81,15 @@ class Perceptrons:
         )
 
 
+def _rectified(values: Any) -> Any:
+    """The leaky rectifier, max(x, SLOPE * x), as a sum: NumPy's maximum takes ten times as long."""
+    bent = np.abs(values)
+    bent *= (1 - SLOPE) / 2
+    values *= (1 + SLOPE) / 2
+    bent += values
+    return bent
+
+
+TOGETHER = 200  # rows evaluated at once: what they need in between stays in a second-level cache
 SLOPE = 0.1  # of the rectifiers for negative values
 CLIP = 4.0  # standard deviations beyond which a column says no more

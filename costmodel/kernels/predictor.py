@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.floating[Any]]
 KIND = "kernels"
 FEWEST_ALIKE = 8  # measured workloads of a pattern from which on it is known
+LEVEL_ROWS = 64  # points of a space that say how long its points take on the whole
 CAUTION = 2.0  # standard deviations of the excess disagreement that are added
 
 
@@ -45,12 +46,11 @@ class Blend:
         """See Regressor."""
         return np.asarray(np.mean([part.predict(rows) for part in self.parts], axis=0))
 
-    def opinions(self, rows: Floats) -> Floats:
-        """What each part, and each member of a part that is an ensemble, predicts: shape (opinions, n)."""
-        each = [
+    def opinions(self, rows: Floats) -> list[Floats]:
+        """What each part predicts, by each of its members where it is an ensemble: shape (members, n) each."""
+        return [
             part.members(rows) if isinstance(part, Perceptrons) else part.predict(rows)[None] for part in self.parts
         ]
-        return np.concatenate(each)
 
     def arrays(self, prefix: str) -> dict[str, npt.NDArray[Any]]:
         """For a model file."""
@@ -139,13 +139,14 @@ class KernelPredictor:
         disagree beyond what is usual, the less is promised.
         """
         opinions = self.group.opinions(rows)
-        excess = np.maximum(opinions.std(axis=0) - self.disagreement, 0.0)
-        return np.asarray(self.group.predict(rows) + CAUTION * excess)
+        excess = np.maximum(np.concatenate(opinions).std(axis=0) - self.disagreement, 0.0)
+        return np.asarray(np.mean([each.mean(axis=0) for each in opinions], axis=0) + CAUTION * excess)
 
     def ranked_residuals(self, rows: Floats) -> Floats:
         """Residuals of the points of one workload, in the order of the ranking, about the level of `point`."""
         scores = self.ranking.predict(rows) * len(self.ranking.parts)
-        return scores - scores.mean() + self.point.predict(rows).mean()
+        some = slice(None, None, -(-len(rows) // LEVEL_ROWS))
+        return scores - scores[some].mean() + self.point.predict(rows[some]).mean()
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """For a model file."""

@@ -120,7 +120,7 @@ def train_predictor(
         conformal(table.residual - held.point, table.templates),
         familiarity(best.workload, best.classes, seed),
         {"*": float(np.median(best.residual)), **usual},
-        float(np.quantile(Blend.of_arrays(arrays, "group").opinions(best.workload).std(axis=0), 0.95)),
+        float(np.quantile(np.concatenate(Blend.of_arrays(arrays, "group").opinions(best.workload)).std(axis=0), 0.95)),
         dict(Counter(patterns(best.workload))),
         machine_class(reference),
         reference,

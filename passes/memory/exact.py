@@ -8,19 +8,13 @@ one more dependency and seconds of its own at each start.
 from __future__ import annotations
 
 import ctypes
-import functools
-import os
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
-from pathlib import Path
 
 import numpy as np
 
-from optc import cache
+from optc import native
 from optc.passes.memory.greedy import Interval
-from optc.toolchain import find_compiler
 
 RESTART_NODES = 1024
 """Placements of the shortest run; one takes about a microsecond."""
@@ -29,7 +23,6 @@ SPREAD = 0.2
 """Standard deviation of the logarithm by which restarts disturb the order."""
 
 _PACKED, _IMPOSSIBLE, _OUT_OF_MEMORY = 1, 0, -2
-_FLAGS = ["-O2", "-shared", "-fPIC"]
 
 
 @dataclass(frozen=True)
@@ -140,18 +133,5 @@ def _luby() -> Iterator[int]:
         yield (order + 1) // 2
 
 
-@functools.cache
 def _library() -> ctypes.CDLL:
-    source = files("optc.passes.memory").joinpath("exact.c").read_bytes()
-    compiler = find_compiler()
-    key = repr((source, compiler.command, compiler.version, _FLAGS))
-    built = cache.get("planner", key)
-    with tempfile.TemporaryDirectory(prefix="optc-planner-") as folder:
-        library = Path(folder) / "exact.so"
-        if built is None:
-            (Path(folder) / "exact.c").write_bytes(source)
-            compiler.run([*_FLAGS, "exact.c", "-o", library.name], Path(folder))
-            cache.put("planner", key, library.read_bytes())
-        else:
-            library.write_bytes(built)
-        return ctypes.CDLL(os.fspath(library))
+    return native.library("optc.passes.memory", "exact.c")

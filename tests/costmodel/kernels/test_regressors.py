@@ -7,10 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from optc import native
 from optc.costmodel.kernels.familiarity import Familiarity, familiarity
 from optc.costmodel.kernels.intervals import OTHERS, conformal
-from optc.costmodel.kernels.perceptron import CLIP, SLOPE, Perceptrons
-from optc.costmodel.kernels.trees import ObliviousTrees
+from optc.costmodel.kernels.perceptron import CLIP, SLOPE, TOGETHER, Perceptrons
+from optc.costmodel.kernels.trees import ObliviousTrees, _compiled
+from optc.errors import OptcError
 
 
 def random_trees(rng: np.random.Generator, trees: int, depth: int, columns: int) -> ObliviousTrees:
@@ -39,6 +41,33 @@ def test_trees_are_evaluated_node_by_node() -> None:
     np.testing.assert_array_equal(again.predict(rows), trees.predict(rows))
 
 
+def test_the_function_in_c_adds_as_numpy_does() -> None:
+    rng = np.random.default_rng(7)
+    for count, depth, rows in ((150, 6, 131), (64, 1, 1), (65, 8, 64), (3, 2, 0)):
+        trees = random_trees(rng, count, depth, 9)
+        values = rng.normal(size=(rows, 9)).astype(np.float32)
+        values[: rows // 2, 0] = trees.borders[0, 0]  # equal to a border: not above it
+        compiled = _compiled()
+        assert compiled is not None
+        np.testing.assert_array_equal(trees._sums(values, compiled), trees._sums(values, None))
+
+
+def test_without_a_compiler_numpy_evaluates(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(*_: object) -> None:
+        raise OptcError("no C compiler was found")
+
+    trees = random_trees(np.random.default_rng(8), 5, 3, 4)
+    rows = np.random.default_rng(9).normal(size=(6, 4))
+    expected = trees.predict(rows)
+    monkeypatch.setattr(native, "library", missing)
+    _compiled.cache_clear()
+    try:
+        assert _compiled() is None
+        np.testing.assert_array_equal(trees.predict(rows), expected)
+    finally:
+        _compiled.cache_clear()
+
+
 def test_exported_trees_answer_as_catboost_does() -> None:
     catboost = pytest.importorskip("catboost")
     from optc.costmodel.kernels.fitting import fit_trees
@@ -62,7 +91,7 @@ def test_perceptrons_are_matrix_products_and_leaky_rectifiers() -> None:
         tuple(rng.normal(size=shape).astype(np.float32) for shape in shapes),
         tuple(rng.normal(size=(3, 1, shape[2])).astype(np.float32) for shape in shapes),
     )
-    rows = rng.normal(size=(6, 4)) * 10
+    rows = rng.normal(size=(TOGETHER + 6, 4)) * 10
     outputs = []
     for member in range(3):
         hidden = np.clip((rows - net.mean) / net.deviation, -CLIP, CLIP)

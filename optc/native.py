@@ -1,0 +1,43 @@
+"""C sources of this package as loaded libraries, built on first use by the compiler that links artifacts anyway."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import os
+import tempfile
+from importlib.resources import files
+from pathlib import Path
+
+from optc import cache
+from optc.toolchain import find_compiler
+
+KIND = "native"
+
+
+@functools.cache
+def library(package: str, source: str, *flags: str) -> ctypes.CDLL:
+    """The library of one C file; it is kept in the cache.
+
+    Args:
+        package: holds the file, dotted.
+        source: the file's name.
+        flags: for the compiler, beside those of every shared library.
+
+    Raises:
+        OptcError: there is no C compiler, or it fails.
+    """
+    text = files(package).joinpath(source).read_bytes()
+    words = [*(flags or ("-O2",)), "-shared", "-fPIC"]
+    compiler = find_compiler()
+    key = repr((text, compiler.command, compiler.version, words))
+    built = cache.get(KIND, key)
+    with tempfile.TemporaryDirectory(prefix="optc-native-") as folder:
+        made = Path(folder) / "native.so"
+        if built is None:
+            (Path(folder) / source).write_bytes(text)
+            compiler.run([*words, source, "-o", made.name], Path(folder))
+            cache.put(KIND, key, made.read_bytes())
+        else:
+            made.write_bytes(built)
+        return ctypes.CDLL(os.fspath(made))
