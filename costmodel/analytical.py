@@ -53,6 +53,7 @@ _INSTRUCTIONS: dict[str, float] = {
     "onnx.Softplus": 28, "onnx.Mish": 40, "onnx.Softmax": 16, "onnx.LogSoftmax": 18, "onnx.Elu": 14, "onnx.Selu": 14,
     "onnx.Sin": 18, "onnx.Cos": 18, "onnx.Pow": 30, "onnx.Sqrt": 6, "onnx.Div": 6, "onnx.Reciprocal": 6,
     "onnx.HardSwish": 4, "onnx.HardSigmoid": 3, "onnx.Clip": 2, "optc.silu": 18, "optc.gelu": 24,
+    "onnx.QuantizeLinear": 6, "onnx.DequantizeLinear": 3,
 }  # fmt: skip
 
 # An element that is not copied along the innermost axis of both sides costs what so many FLOPs at peak cost: Transpose,
@@ -232,15 +233,22 @@ def _elements(value: Value) -> int:
 
 def _peak(operation: Operation, target: Target) -> float:
     peaks = target.peak_flops
+    if declaration_of(operation.name).kind is Kind.CONTRACTION and not is_depthwise(operation):
+        if all(value.tensor_type.dtype.name in _BYTES for value in operation.present_operands[:2]):
+            return peaks.get("i8") or peaks.get("f32") or 1e9
     return peaks.get(operation.results[0].tensor_type.dtype.name) or peaks.get("f32") or 1e9
 
 
 def is_depthwise(operation: Operation) -> bool:
     """A convolution with one input channel a group: it reuses no input across output channels."""
-    if operation.name != "onnx.Conv" or operation.attributes.get("group", 1) == 1:
+    if operation.name not in _CONVOLUTIONS or operation.attributes.get("group", 1) == 1:
         return False
     weight = operation.operands[1]
     return weight is not None and isinstance(weight.type, TensorType) and weight.shape[1] == 1
+
+
+_BYTES = frozenset({"u8", "i8"})
+_CONVOLUTIONS = frozenset({"onnx.Conv", "onnx.ConvInteger"})
 
 
 def _rounding(operation: Operation) -> float:

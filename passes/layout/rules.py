@@ -46,9 +46,12 @@ KEEPS_LANES_FINITE = frozenset(
     for name in (
         "Conv ConvTranspose Add Sub Mul Relu LeakyRelu PRelu Clip Sigmoid HardSigmoid HardSwish Swish Tanh Erf Gelu Elu"
         " Max Min Neg Abs Identity MaxPool AveragePool GlobalAveragePool GlobalMaxPool Resize Concat Split Pad Slice"
-        " Transpose"
+        " Transpose ConvInteger QuantizeLinear DequantizeLinear Cast"
     ).split()
 )
+
+# Activations of quantized models, and the sums that become them.
+_INTEGERS = frozenset({"u8", "i8", "i32"})
 
 
 def blockable_type(value: Value, block: int) -> str | None:
@@ -58,7 +61,7 @@ def blockable_type(value: Value, block: int) -> str | None:
         return "the shape is not static"
     if type.rank != RANK:
         return f"rank {type.rank} is not {RANK}"
-    if not type.dtype.is_float:
+    if not type.dtype.is_float and type.dtype.name not in _INTEGERS:
         return f"elements are {type.dtype}"
     channels = type.static_shape[CHANNEL_AXIS]
     waste = 1 - channels / (-(-channels // block) * block) if channels else 1.0
@@ -217,6 +220,7 @@ def _view(operation: Operation, block: int) -> Rule:
 
 _RULES: dict[str, Callable[[Operation, int], Rule]] = {
     "onnx.Conv": _convolution,
+    "onnx.ConvInteger": _convolution,
     "onnx.ConvTranspose": _transposed_convolution,
     "onnx.MaxPool": _window,
     "onnx.AveragePool": _window,

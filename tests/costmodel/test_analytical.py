@@ -11,7 +11,7 @@ from optc import targets
 from optc.costmodel.analytical import AnalyticalCostModel
 from optc.costmodel.interface import Candidate, Estimate
 from optc.ir.core import Graph, Operation, Value
-from optc.ir.dtypes import FLOAT32
+from optc.ir.dtypes import BY_NAME, FLOAT32
 from optc.ir.types import PLAIN, Layout, TensorType
 from optc.ops.inference import make_operation
 
@@ -71,6 +71,17 @@ def test_a_convolution_is_bound_by_arithmetic_between_half_of_peak_and_peak() ->
     assert found.flops >= 2 * 64 * 64 * 9 * 56 * 56
     at_peak = found.flops / TARGET.peak_flops["f32"]
     assert at_peak < found.seconds < 2 * at_peak
+
+
+def test_a_convolution_of_bytes_takes_the_share_of_a_float_one_that_the_target_says() -> None:
+    graph = Graph("main")
+    floats = conv(graph, feature_map(graph, 64, 56, BLOCKED), 64, layout=BLOCKED)
+    data = graph.add_input("codes", TensorType(BY_NAME["u8"], (1, 64, 56, 56), BLOCKED))
+    weight = graph.constant(np.zeros((64, 64, 3, 3), np.int8), "k")
+    sums = add(graph, "onnx.ConvInteger", data, weight, layout=BLOCKED, pads=(1,) * 4)
+    graph.set_outputs([floats.result, sums.result])
+    share = TARGET.peak_flops["f32"] / TARGET.peak_flops["i8"]
+    assert seconds([sums]) == pytest.approx(share * seconds([floats]), rel=0.1)
 
 
 def test_blocks_pay_for_convolutions_and_windows() -> None:

@@ -95,3 +95,20 @@ graph @main(%x: tensor<1x16x32x32xf32>) -> ("y", "z") {
 }
 // CHECK: onnx.Concat(%a, %a) {axis = 1} : tensor<1x32x30x30xf32, block(1, 8)>
 // CHECK: onnx.Concat(%b.plain, %a.plain) {axis = 1} : tensor<1x36x30x30xf32>
+
+// Bytes and their sums lie in blocks like floats.
+// RUN: optc opt --passes 'layout' --target x86-64-v3
+graph @main(%x: tensor<1x16x32x32xf32>) -> ("y") {
+  %k = optc.constant {value = dense<1> : tensor<16x16x3x3xi8>} : tensor<16x16x3x3xi8>
+  %s = optc.constant {value = dense<0.5> : tensor<f32>} : tensor<f32>
+  %z = optc.constant {value = dense<3> : tensor<u8>} : tensor<u8>
+  %q = onnx.QuantizeLinear(%x, %s, %z) : tensor<1x16x32x32xu8>
+  %a = onnx.ConvInteger(%q, %k, %z) {pads = [1, 1, 1, 1]} : tensor<1x16x32x32xi32> loc("first")
+  %f = onnx.Cast(%a) {to = 1} : tensor<1x16x32x32xf32>
+  %r = onnx.QuantizeLinear(%f, %s, %z) : tensor<1x16x32x32xu8>
+  %y = onnx.MaxPool(%r) {kernel_shape = [2, 2], strides = [2, 2]} : tensor<1x16x16x16xu8>
+  return %y
+}
+// CHECK: onnx.ConvInteger(%q, %k, %z) {pads = [1, 1, 1, 1]} : tensor<1x16x32x32xi32, block(1, 8)>
+// CHECK: onnx.QuantizeLinear(%f, %s, %z) : tensor<1x16x32x32xu8, block(1, 8)>
+// CHECK: onnx.MaxPool(%r) {kernel_shape = [2, 2], strides = [2, 2]} : tensor<1x16x16x16xu8, block(1, 8)>
