@@ -6,6 +6,7 @@ cache level that holds the working set ("hierarchical roofline").
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -172,6 +173,29 @@ def _arithmetic_seconds(operation: Operation, flops: int, target: Target) -> flo
     else:
         work = max(work, result.type.elements * instructions_of(operation.name))
     return work / (peak * share)
+
+
+def least_seconds(candidate: Candidate, target: Target) -> float:
+    """Seconds that the contractions of a kernel take one core at its peak, those that Winograd's method takes aside."""
+    seconds = 0.0
+    for operation in candidate.operations:
+        declaration = declaration_of(operation.name)
+        if declaration.kind is Kind.CONTRACTION and not _multiplies_less(operation):
+            types = [value.type for value in (operation.present_operands[0], operation.results[0])]
+            names = {type.dtype.name for type in types if isinstance(type, TensorType)}
+            peaks = [target.peak_flops.get(name) for name in names]
+            if len(peaks) == 1 and peaks[0]:  # sums of integers are wider than their terms
+                seconds += declaration.flops(operation) / peaks[0]
+    return seconds
+
+
+def _multiplies_less(operation: Operation) -> bool:
+    """Whether a convolution can take fewer multiplications than its sums have terms: stride 1, more taps than one."""
+    attributes = operation.attributes
+    kernel, strides = attributes.get("kernel_shape"), attributes.get("strides") or (1,)
+    if operation.name != "onnx.Conv" or not isinstance(kernel, tuple) or not isinstance(strides, tuple):
+        return False
+    return math.prod(map(int, kernel)) > 1 and set(strides) == {1}  # type: ignore[arg-type]
 
 
 def instructions_of(name: str) -> float:

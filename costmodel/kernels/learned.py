@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from optc.costmodel.analytical import AnalyticalCostModel
+from optc.costmodel.analytical import AnalyticalCostModel, least_seconds
 from optc.costmodel.energy import joules
 from optc.costmodel.interface import Candidate, Estimate
 from optc.costmodel.kernels.features import WorkloadFeatures, target_vector
@@ -27,7 +27,7 @@ class LearnedCostModel:
 
     A kernel that resembles none of the measured ones gets the roofline, or what kernels of its kind usually take over
     theirs where that is more: nothing is promised for what is unknown. Its basis says so. On several threads the
-    predicted time on one is divided as the roofline's is.
+    predicted time on one is divided as the roofline's is. No kernel is taken to compute faster than the machine.
 
     Attributes:
         predictor: for the target's class of machine; for other machines intervals are widened.
@@ -65,10 +65,15 @@ class LearnedCostModel:
                     UNFAMILIAR,
                 )
                 basis = "roofline, unlike what was measured"
-            seconds = one.seconds * factor * (many.seconds / one.seconds)
+            alone = max(one.seconds * factor, least_seconds(candidates[number], figures))
+            seconds = alone * (many.seconds / one.seconds)
             estimate = replace(many, seconds=seconds, low=seconds * below, high=seconds * above, basis=basis)
             estimates.append(replace(estimate, joules=joules(estimate, target)))
         return estimates
+
+    def figures(self, target: Target) -> Target:
+        """The target with the figures that estimates are worked out from."""
+        return self._of(target)[0]
 
     @property
     def _basis(self) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from optc import targets
 from optc.backends import kernel_backend
 from optc.costmodel.interface import Candidate
+from optc.costmodel.residency import predict_in_place
 from optc.driver.compile import plan, require_static_inputs
 from optc.driver.options import CompileOptions
 from optc.driver.pipeline import PIPELINE
@@ -128,7 +129,8 @@ def predict_model(module: Module, target_name: str, cost_model: str = "auto") ->
     if context.cost_model is None:
         raise InternalError("the passes have no cost model")
     operations = [each for each in module.main if each.name != CONSTANT and not is_view(each)]
-    estimates = context.cost_model.predict([_candidate(operation) for operation in operations], target)
+    candidates = [_candidate(operation) for operation in operations]
+    estimates = predict_in_place(context.cost_model, candidates, target)
     kernels = tuple(
         KernelPrediction(
             name=operation.results[0].name or operation.name,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from optc.costmodel.interface import Candidate, Estimate
+from optc.costmodel.residency import predict_in_place
 from optc.driver.assembly import Assembly, has_address
 from optc.driver.drafts import KernelDraft, RegionDraft
 from optc.driver.lowering import group_of, operations_in, static_flops
@@ -17,10 +18,11 @@ from optc.targets.target import Target
 
 
 def kernel_estimates(assembly: Assembly, context: PassContext, target: Target) -> list[Estimate]:
-    """What the cost model says of each kernel call, in the order of the program text."""
+    """What the cost model says of each kernel call in its place, in the order of the program text."""
     assert context.cost_model is not None
     groups = [group_of(draft.operation) for draft in assembly.kernels]
-    return context.cost_model.predict([Candidate.of_graph(each.body, each.constants) for each in groups], target)
+    candidates = [Candidate.of_graph(each.body, each.constants) for each in groups]
+    return predict_in_place(context.cost_model, candidates, target)
 
 
 def step_facts(assembly: Assembly, estimates: Sequence[Estimate]) -> list[dict[str, Any]]:
