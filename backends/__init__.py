@@ -13,7 +13,11 @@ if TYPE_CHECKING:
 
 ENTRY_POINT_GROUP = "optc.backends"
 
-KERNEL_BACKENDS: dict[str, str | None] = {"tvm": "optc.backends.tvm.backend:TvmBackend", "onnx": None}
+KERNEL_BACKENDS: dict[str, str | None] = {
+    "tvm": "optc.backends.tvm.backend:TvmBackend",
+    "c": "optc.backends.c.backend:CBackend",
+    "onnx": None,
+}
 """Where each built-in backend's class is; None: it makes no kernels, since onnxruntime runs the whole model."""
 
 

@@ -14,6 +14,7 @@ ENTRY_POINTS = "optc.passes"
 
 PASSES: dict[str, str] = {
     "canonicalize": "optc.passes.simplify.canonicalize:Canonicalize",
+    "channels-last": "optc.passes.layout.channels_last:ChannelsLast",
     "constant-if": "optc.passes.simplify.constant_if:ConstantIf",
     "cse": "optc.passes.simplify.cse:EliminateCommonSubexpressions",
     "dce": "optc.passes.simplify.dce:EliminateDeadCode",
@@ -23,12 +24,14 @@ PASSES: dict[str, str] = {
     "fold-shapes": "optc.passes.simplify.fold_shapes:FoldShapes",
     "fuse": "optc.passes.fusion.fuse:Fuse",
     "fuse-blocks": "optc.passes.fusion.blocks:FuseBlocks",
+    "fuse-codes": "optc.passes.fusion.codes:FuseCodes",
     "integer-arithmetic": "optc.passes.integer.arithmetic:IntegerArithmetic",
     "inline-loops": "optc.passes.simplify.inline_loops:InlineLoops",
     "layout": "optc.passes.layout.assign:AssignLayouts",
     "order": "optc.passes.memory.order:Order",
     "recognize": "optc.passes.simplify.recognize:Recognize",
     "recognize-attention": "optc.passes.simplify.recognize_attention:RecognizeAttention",
+    "signed-codes": "optc.passes.quantization.signed_codes:SignedCodes",
     "simplify": "optc.passes.simplify.simplify:Simplify",
     "unroll-recurrent": "optc.passes.simplify.unroll_recurrent:UnrollRecurrent",
     "distribute": "optc.passes.fusion.distribute:Distribute",

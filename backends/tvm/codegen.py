@@ -82,6 +82,12 @@ def llvm_source(kernels: Mapping[str, PrimFunc], target: Target, kind: str = "ll
 
 def lower_kernels(kernels: Mapping[str, PrimFunc], target: Target) -> Any:
     """Lower and generate code; returns TVM's runtime module."""
+    device = tvm_target(target)
+    return load_tvm().get_global_func(f"target.build.{device.kind.name}")(lowered(kernels, target), device)
+
+
+def lowered(kernels: Mapping[str, PrimFunc], target: Target) -> IRModule:
+    """The functions as code generators take them: flat buffers, plain parameters, no builtins."""
     tvm = load_tvm()
     from tvm import tirx
 
@@ -96,8 +102,7 @@ def lower_kernels(kernels: Mapping[str, PrimFunc], target: Target) -> Any:
     module = tirx.transform.BF16StorageLegalize()(module)
     module = tirx.transform.LowerTVMBuiltin()(module)
     module = _each(module, lambda _, function: _returning_zero(function))
-    module = tirx.transform.LowerIntrin()(module)
-    return tvm.get_global_func(f"target.build.{device.kind.name}")(module, device)
+    return tirx.transform.LowerIntrin()(module)
 
 
 def _each(module: IRModule, change: Any) -> IRModule:

@@ -44,6 +44,8 @@ def artifact_facts(path: Path, manifest: Manifest, measured: float | None = None
     arena = size_text(program["arena_bytes"])
     if lower := cost.get("arena_lower_bound"):
         arena += f" ({program['arena_bytes'] / lower:.3f}× the lower bound)"
+    if "ram_bytes" in cost:
+        return _microcontroller_facts(path, manifest)
     counts = ", ".join(f"{program[name]} {name}" for name in ("kernels", "copies", "branches") if program.get(name))
     return [
         ("target", manifest.target),
@@ -53,6 +55,21 @@ def artifact_facts(path: Path, manifest: Manifest, measured: float | None = None
         ("program", counts or "no native step"),
         ("native", _native(cost)),
         ("fallbacks", _fallbacks(manifest)),
+        ("verified", verification_text(manifest.verification)),
+        ("artifact", str(path)),
+    ]
+
+
+def _microcontroller_facts(path: Path, manifest: Manifest) -> list[tuple[str, str]]:
+    """The summary of a model in C: what it takes of the device, and the files to compile."""
+    cost = manifest.cost
+    bound = cost["arena_lower_bound"]
+    sources = [name for name in manifest.files if name.endswith((".c", ".h")) and name != "optc_model.h"]
+    return [
+        ("target", manifest.target),
+        ("RAM", f"{size_text(cost['ram_bytes'])} ({cost['ram_bytes'] / bound:.3f}× the lower bound), all static"),
+        ("flash", f"{size_text(cost['flash_bytes'])} of constants, and the code"),
+        ("sources", ", ".join(sorted(sources))),
         ("verified", verification_text(manifest.verification)),
         ("artifact", str(path)),
     ]

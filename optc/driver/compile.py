@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from optc import artifact, targets
 from optc.artifact.host import check_host
 from optc.backends import kernel_backend
+from optc.backends.c.backend import CBackend
 from optc.backends.host.entry import emit_entry
 from optc.backends.host.link import HEADER, link, runtime_sources
 from optc.backends.interface import KernelBackend, Progress, silent
@@ -24,6 +25,8 @@ from optc.driver.options import CompileOptions, check_threads, parse_budget, par
 from optc.driver.pipeline import PIPELINE, SIMPLIFY
 from optc.driver.races import Races
 from optc.driver.records import cost, decisions
+from optc.driver.source_artifact import source_contents
+from optc.driver.source_model import C_PIPELINE
 from optc.driver.step_facts import kernel_estimates
 from optc.driver.verification import compared_constants, verified
 from optc.errors import ModelError, OptcError, UsageError
@@ -137,10 +140,13 @@ def write_artifact(model: Any, options: CompileOptions, folder: Path, example_in
     require_static_inputs(module)
     with artifact.stage(folder) as staging:
         context = plan(module, backend, target, options)
-        lowered = lower(module, backend, target, options)
-        check_limit(lowered.assembly, options.memory_limit)
-        options.progress("linking", 0, 1)
-        staging.fill(_contents(loaded.name, module, lowered, context, target, options))
+        if isinstance(backend, CBackend):
+            staging.fill(source_contents(loaded.name, module, backend, context, target, options))
+        else:
+            lowered = lower(module, backend, target, options)
+            check_limit(lowered.assembly, options.memory_limit)
+            options.progress("linking", 0, 1)
+            staging.fill(_contents(loaded.name, module, lowered, context, target, options))
         if options.verify and _runs_here(target):
             options.progress("verifying", 0, 1)
             staging.annotate(verification=verified(staging.folder, loaded.reference, options, probes))
@@ -180,7 +186,8 @@ def plan(module: Module, backend: KernelBackend | None, target: Target, options:
     context = pass_context(target, backend, options.threads, options.cost_model)
     if backend is not None:
         context.race = Races(backend, target, options)
-    text = options.passes if options.passes is not None else (PIPELINE if backend is not None else SIMPLIFY)
+    standard = SIMPLIFY if backend is None else C_PIPELINE if isinstance(backend, CBackend) else PIPELINE
+    text = options.passes if options.passes is not None else standard
     passes = parse_pipeline(text)
     run_pipeline(
         module,

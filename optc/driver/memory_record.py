@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Protocol
 
-from optc.driver.assembly import Assembly
+from optc.driver.assembly import ArenaBuffer
 from optc.errors import LimitError
+from optc.passes.memory.plan import MemoryPlan
 
 _NAMED = 3
 
 
-def memory_record(assembly: Assembly) -> dict[str, Any]:
+class Planned(Protocol):
+    """An arena: its plan, what the plan placed, and the names of the steps as the plan counts them."""
+
+    @property
+    def plan(self) -> MemoryPlan: ...
+    @property
+    def buffers(self) -> Sequence[ArenaBuffer]: ...
+    @property
+    def moments(self) -> list[str]: ...
+
+
+def memory_record(assembly: Planned) -> dict[str, Any]:
     """The arena in bytes, how sure its size is, the steps in execution order, and what lies where and when."""
     plan = assembly.plan
     return {
@@ -24,7 +37,7 @@ def memory_record(assembly: Assembly) -> dict[str, Any]:
     }
 
 
-def check_limit(assembly: Assembly, limit: int | None) -> None:
+def check_limit(assembly: Planned, limit: int | None) -> None:
     """Hold an arena to a limit in bytes; None is none.
 
     Raises:
@@ -33,10 +46,7 @@ def check_limit(assembly: Assembly, limit: int | None) -> None:
     needed = assembly.plan.arena_bytes
     if limit is None or needed <= limit:
         return
-    live = [
-        sum(each.bytes for each in assembly.buffers if each.start <= moment < each.end)
-        for moment in range(len(assembly.moments))
-    ]
+    live = [_covered(assembly.buffers, moment) for moment in range(len(assembly.moments))]
     worst = sorted(range(len(live)), key=lambda moment: -live[moment])[:_NAMED]
     steps = "; ".join(f"{assembly.moments[moment]} ({live[moment]} bytes live)" for moment in worst)
     raise LimitError(
@@ -45,3 +55,12 @@ def check_limit(assembly: Assembly, limit: int | None) -> None:
         why=f"most is live in {steps}",
         hint=f"--memory-limit {needed} works",
     )
+
+
+def _covered(buffers: Sequence[ArenaBuffer], moment: int) -> int:
+    """Bytes of the arena in use at a step; those that a result takes over from an operand count once."""
+    covered = end = 0
+    for offset, size in sorted((each.offset, each.bytes) for each in buffers if each.start <= moment < each.end):
+        covered += max(0, offset + size - max(end, offset))
+        end = max(end, offset + size)
+    return covered

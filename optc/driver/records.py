@@ -23,17 +23,7 @@ def decisions(context: PassContext, lowered: Lowered, estimates: Sequence[Estima
         threads: that the estimates are for.
     """
     return {
-        "remarks": [
-            {
-                "pass": remark.pass_name,
-                "status": remark.status,
-                "what": remark.what,
-                "reason": remark.reason,
-                "nodes": list(remark.location.nodes),
-                "predicted": dict(remark.predicted),
-            }
-            for remark in context.remarks
-        ],
+        "remarks": remarks_record(context),
         "kernels": [
             {
                 "symbol": kernel.symbol,
@@ -49,6 +39,21 @@ def decisions(context: PassContext, lowered: Lowered, estimates: Sequence[Estima
         "memory": memory_record(lowered.assembly),
         "steps": step_facts(lowered.assembly, estimates),
     }
+
+
+def remarks_record(context: PassContext) -> list[dict[str, Any]]:
+    """What the passes decided, as plain data."""
+    return [
+        {
+            "pass": remark.pass_name,
+            "status": remark.status,
+            "what": remark.what,
+            "reason": remark.reason,
+            "nodes": list(remark.location.nodes),
+            "predicted": dict(remark.predicted),
+        }
+        for remark in context.remarks
+    ]
 
 
 def _option(option: Option) -> dict[str, Any]:

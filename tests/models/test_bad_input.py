@@ -130,7 +130,8 @@ def test_a_failed_compile_leaves_the_previous_artifact_alone(capsys: Capture) ->
         (
             ["--target", "rpi5"],
             "error: there is no target 'rpi5'\n"
-            "  known: cpu, aarch64, cortex-m7, cuda, jetson-orin, jetson-tx2, rpi4, x86-64-v3\n"
+            "  known: cpu, aarch64, cortex-m4, cortex-m55, cortex-m7, cuda, jetson-orin, jetson-tx2, riscv32, rpi4, "
+            "stm32h743i-eval, tda4vm, x86-64-v3\n"
             "  hint: did you mean 'rpi4'?\n",
         ),
         (

@@ -78,7 +78,7 @@ def command(
             command=_typed(),
             progress=progress,
         )
-        measured = _measure(artifact)
+        measured = None if "ram_bytes" in artifact.manifest.cost else _measure(artifact)
     seconds = time.monotonic() - start
     if as_json:
         emit_json({**artifact_record(artifact.path, artifact.manifest, measured), "compile_seconds": seconds})

@@ -1,0 +1,123 @@
+"""The artifact of a target that is compiled as C source: the two files, and a library that runs the same C here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from optc import artifact
+from optc.backends.c.backend import CBackend
+from optc.backends.c.host import CALL, simulation
+from optc.backends.c.source import Port, flash_bytes, header, identifier, source
+from optc.backends.host.entry import emit_entry
+from optc.backends.host.link import HEADER, link, runtime_sources
+from optc.driver.lowering import operations_in, static_flops
+from optc.driver.memory_record import check_limit, memory_record
+from optc.driver.options import CompileOptions
+from optc.driver.records import remarks_record
+from optc.driver.source_model import SourceModel, source_model
+from optc.ir.core import Module
+from optc.ir.printer import print_module
+from optc.passes.base import PassContext
+from optc.program import KernelCall, Location, Program, TensorInfo
+from optc.targets.target import Target
+
+
+def source_contents(
+    name: str, module: Module, backend: CBackend, context: PassContext, target: Target, options: CompileOptions
+) -> artifact.Contents:
+    """What goes into the artifact of a planned module.
+
+    Raises:
+        ModelError: an operation has no kernel.
+        LimitError: the arena exceeds the limit.
+    """
+    made = source_model(module, backend, target, name)
+    check_limit(made, options.memory_limit)
+    options.progress("writing C", 0, 1)
+    files = {
+        f"{identifier(name)}.c": source(made.model).encode(),
+        f"{identifier(name)}.h": header(made.model).encode(),
+    }
+    program = _program(made)
+    flash = flash_bytes(made.model)
+    return artifact.Contents(
+        program=program,
+        target=target.name,
+        host=artifact.requirements_of(target),
+        library=link(emit_entry(program, name, 1), [simulation(made.model)]),
+        header=runtime_sources()[HEADER].encode(),
+        weights=(),
+        module=print_module(module),
+        decisions={
+            "remarks": remarks_record(context),
+            "kernels": [],
+            "threads": 1,
+            "memory": memory_record(made),
+            "steps": [_whole(made)],
+            "calls": _calls(made),
+        },
+        extra=files,
+        cost={
+            "ram_bytes": made.model.arena_bytes,
+            "flash_bytes": flash,
+            "arena_bytes": made.plan.arena_bytes,
+            "arena_lower_bound": made.plan.lower_bound,
+            "native_flops": 1.0,
+            "native_nodes": 1.0,
+        },
+        command=options.command or "",
+    )
+
+
+def _program(made: SourceModel) -> Program:
+    """One call of the simulation with the caller's buffers; the arena is inside it."""
+    inputs, outputs = (tuple(map(_info, ports)) for ports in (made.model.inputs, made.model.outputs))
+    places = [Location("input", 0, _bytes(port), index) for index, port in enumerate(made.model.inputs)]
+    places += [Location("output", 0, _bytes(port), index) for index, port in enumerate(made.model.outputs)]
+    return Program(inputs, outputs, made.model.arena_bytes, 0, (KernelCall(CALL, tuple(places), made.model.name),))
+
+
+def _info(port: Port) -> TensorInfo:
+    return TensorInfo(port.name, port.dtype, port.shape)
+
+
+def _bytes(port: Port) -> int:
+    import numpy as np
+
+    return port.elements * np.dtype(port.dtype).itemsize
+
+
+def _calls(made: SourceModel) -> list[dict[str, Any]]:
+    """The kernels of the C function in order."""
+    records = []
+    for step, operation in zip(made.model.steps, made.operations, strict=True):
+        if operation is None:
+            records.append({"label": "", "kind": "copy", "operations": [], "flops": 0})
+            continue
+        body = operations_in(operation)
+        records.append(
+            {
+                "label": str(operation.location),
+                "kind": step.kernel.kind,  # type: ignore[union-attr]
+                "operations": [each.name for each in body],
+                "flops": sum(map(static_flops, body)),
+            }
+        )
+    return records
+
+
+def _whole(made: SourceModel) -> dict[str, Any]:
+    """The facts of the one step that the host sees."""
+    bodies = [operations_in(operation) for operation in made.operations if operation is not None]
+    return {
+        "label": made.model.name,
+        "symbol": CALL,
+        "template": "c",
+        "operations": [each.name for body in bodies for each in body],
+        "flops": sum(static_flops(each) for body in bodies for each in body),
+        "dtype": "f32",
+        "bytes": made.model.arena_bytes + flash_bytes(made.model),
+        "predicted_seconds": None,
+    }
+
+

@@ -1,0 +1,114 @@
+"""The same C on emulated processors gives the same bytes as here."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from c_kit import WARNINGS, Built, Quantized, missing, model_of, write
+
+from optc.backends.c.source import Model
+
+SHAPE = (1, 6, 9, 11)
+
+START = """
+#include <stdint.h>
+extern uint32_t stack_top;
+int main(void);
+void reset(void);
+void fault(void);
+__attribute__((section(".vectors"), used)) const void* const vectors[16] = {
+    &stack_top, (const void*)reset, (const void*)fault, (const void*)fault, (const void*)fault, (const void*)fault};
+static void semihosted(int operation, const void* argument) {
+  register int r0 __asm__("r0") = operation;
+  register const void* r1 __asm__("r1") = argument;
+  __asm__ volatile("bkpt 0xab" : "+r"(r0) : "r"(r1) : "memory");
+}
+void optc_leave(void) { semihosted(0x18, (const void*)0x20026); }
+void optc_print(const char* text) { semihosted(0x04, text); }
+void fault(void) { optc_print("fault\\n"); optc_leave(); for (;;) {} }
+void reset(void) {
+  *(volatile uint32_t*)0xe000ed88 |= 0xf << 20;
+  __asm__ volatile("dsb\\nisb");
+  main();
+  optc_leave();
+  for (;;) {}
+}
+"""
+
+LINK = """
+ENTRY(reset)
+SECTIONS {
+  .text 0x0 : { KEEP(*(.vectors)) *(.text*) *(.rodata*) }
+  .data 0x20000000 : { *(.data*) }
+  .bss : { *(.bss*) *(COMMON) }
+  stack_top = 0x20000000 + 0x60000;
+  /DISCARD/ : { *(.ARM.exidx*) }
+}
+"""
+
+MAIN = """
+#include <string.h>
+#include "small.h"
+void optc_print(const char* text);
+static const float x[] = {%(values)s};
+int main(void) {
+  memcpy(small_input_0(), x, sizeof x);
+  small_run();
+  const unsigned char* bytes = (const unsigned char*)small_output_0();
+  for (unsigned i = 0; i < SMALL_OUTPUT_0_SIZE * sizeof *small_output_0(); i++) {
+    char text[3] = {"0123456789abcdef"[bytes[i] >> 4], "0123456789abcdef"[bytes[i] & 15], 0};
+    optc_print(text);
+  }
+  return 0;
+}
+"""
+
+MACHINES = {
+    "cortex-m4": ("mps2-an386", ["-mcpu=cortex-m4", "-mfpu=fpv4-sp-d16", "-mfloat-abi=hard"]),
+    "cortex-m7": ("mps2-an500", ["-mcpu=cortex-m7", "-mfpu=fpv5-sp-d16", "-mfloat-abi=hard"]),
+    "cortex-m55": ("mps3-an547", ["-mcpu=cortex-m55", "-mfloat-abi=hard"]),
+}
+
+
+def small(target: str) -> tuple[Model, np.ndarray]:
+    """A network with every kernel on codes."""
+    q = Quantized(seed=11)
+    weights, scales = q.weights((8, 6, 3, 3), 0)
+    first = q.add("Relu", [q.add("Conv", [q.coded("x", 0.05, 131), weights, q.bias(scales, 0.05)], pads=[1, 1, 1, 1])])
+    y = q.coded(first, 0.2, 0)
+    weights, scales = q.weights((8, 1, 3, 3), 0)
+    deep = q.add("Conv", [y, weights, q.bias(scales, 0.2)], group=8, pads=[1, 1, 1, 1])
+    deep = q.coded(q.add("Sigmoid", [q.coded(deep, 0.3, 120)]), 0.004, 0)
+    weights, scales = q.weights((8, 8, 1, 1), 0)
+    thin = q.coded(q.add("Conv", [deep, weights, q.bias(scales, 0.004)]), 0.1, 128)
+    total = q.coded(q.add("Add", [thin, y]), 0.2, 60)
+    pooled = q.coded(q.add("MaxPool", [total], kernel_shape=[2, 2], strides=[2, 2]), 0.2, 60)
+    mean = q.coded(q.add("GlobalAveragePool", [pooled]), 0.1, 90)
+    flat = q.add("Flatten", [mean])
+    weights, _ = q.weights((8, 5), 1)
+    logits = q.add("MatMul", [q.coded(flat, 0.1, 90), weights])
+    return model_of(q.model(SHAPE, q.add("Softmax", [logits])), target), q.random.uniform(-7, 7, SHAPE).astype("f4")
+
+
+@pytest.mark.parametrize("target", MACHINES)
+def test_an_emulated_arm_computes_the_same_bytes(target: str, tmp_path: Path) -> None:
+    if lacking := missing("arm-none-eabi-gcc", "qemu-system-arm"):
+        pytest.skip(f"not installed: {lacking}")
+    model, x = small(target)
+    (expected,) = Built(model, tmp_path).run(x)
+    machine, flags = MACHINES[target]
+    write(model, tmp_path)
+    (tmp_path / "start.c").write_text(START)
+    (tmp_path / "main.c").write_text(MAIN % {"values": ", ".join(f"{value:.9g}f" for value in x.reshape(-1))})
+    (tmp_path / "link.ld").write_text(LINK)
+    common = ["arm-none-eabi-gcc", "-mthumb", "-O2", "-ffp-contract=off", *flags]
+    subprocess.run([*common, *WARNINGS, "-c", "small.c", "-o", "small.o"], cwd=tmp_path, check=True)
+    link = ["-nostartfiles", "-T", "link.ld", "start.c", "main.c", "small.o", "-lm", "-o", "small.elf"]
+    subprocess.run([*common, *link], cwd=tmp_path, check=True)
+    emulator = ["qemu-system-arm", "-M", machine, "-nographic", "-semihosting", "-kernel", "small.elf"]
+    done = subprocess.run(emulator, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    printed = done.stdout + done.stderr
+    assert expected.tobytes().hex() in printed, printed[-2000:]
