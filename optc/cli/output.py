@@ -18,7 +18,12 @@ PATIENCE = 1.0
 
 def emit_json(content: Mapping[str, Any]) -> None:
     """Print one JSON object; numbers that JSON lacks (infinity, NaN) are null."""
-    click.echo(json.dumps(_plain(content), indent=1, ensure_ascii=False, allow_nan=False))
+    click.echo(json_text(content))
+
+
+def json_text(content: Mapping[str, Any]) -> str:
+    """One JSON object as text; numbers that JSON lacks are null."""
+    return json.dumps(_plain(content), indent=1, ensure_ascii=False, allow_nan=False)
 
 
 def _plain(value: Any) -> Any:

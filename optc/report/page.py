@@ -46,31 +46,47 @@ def html_page(profile: Profile, decisions: Mapping[str, Any]) -> str:
         profile: of an artifact.
         decisions: what the compiler wrote about the same artifact.
     """
-    root = ElementTree.Element("html", {"lang": "en"})
-    head = add(root, "head")
-    add(head, "meta", charset="utf-8")
-    add(head, "meta", name="viewport", content="width=device-width, initial-scale=1")
-    add(head, "title", text=f"{profile.name}: profile")
-    add(head, "style", text=_STYLE)
-    body = add(root, "body")
-    add(body, "h1", text=profile.name)
+    root, body = new_page(f"{profile.name}: profile", profile.name)
     facts = add(body, "dl")
     for name, value in summary(profile):
         add(facts, "dt", text=name)
         add(facts, "dd", text=value)
-    add(body, "div", kind="wide").append(ElementTree.fromstring(_without_namespace(efficiency_plot(profile))))
+    add_picture(body, efficiency_plot(profile))
     add(body, "h2", text="Steps")
-    steps = _table(body, HEADER, rows(profile, order="time", width=_UNLIMITED), RIGHT_COLUMNS, "steps")
+    steps = add_table(body, HEADER, rows(profile, order="time", width=_UNLIMITED), RIGHT_COLUMNS, "steps")
     steps[-1].set("class", "all")
     add(body, "h2", text="Plan")
     about = "What each step is made by, with the times on one core that decided: predicted, or measured while tuning."
     add(body, "p", text=about)
-    _table(body, PLAN_HEADER, plan_rows(profile, decisions), PLAN_RIGHT, "plan")
+    add_table(body, PLAN_HEADER, plan_rows(profile, decisions), PLAN_RIGHT, "plan")
     details = add(body, "details")
     remarks = remark_rows(decisions)
     add(details, "summary", text=f"Decisions of the passes ({len(remarks)})")
-    _table(details, REMARK_HEADER, remarks, (3,), "remarks")
+    add_table(details, REMARK_HEADER, remarks, (3,), "remarks")
+    return page_text(root)
+
+
+def new_page(title: str, heading: str | None = None) -> tuple[Element, Element]:
+    """An empty page with the style of all of them: its root and its body."""
+    root = ElementTree.Element("html", {"lang": "en"})
+    head = add(root, "head")
+    add(head, "meta", charset="utf-8")
+    add(head, "meta", name="viewport", content="width=device-width, initial-scale=1")
+    add(head, "title", text=title)
+    add(head, "style", text=_STYLE)
+    body = add(root, "body")
+    add(body, "h1", text=heading or title)
+    return root, body
+
+
+def page_text(root: Element) -> str:
+    """The file's content."""
     return "<!doctype html>\n" + ElementTree.tostring(root, encoding="unicode", method="html") + "\n"
+
+
+def add_picture(parent: Element, picture: str) -> None:
+    """Append an SVG document."""
+    add(parent, "div", kind="wide").append(ElementTree.fromstring(_without_namespace(picture)))
 
 
 _UNLIMITED = 10_000  # characters of a label: the browser breaks lines
@@ -81,7 +97,7 @@ def _without_namespace(picture: str) -> str:
     return picture.replace(' xmlns="http://www.w3.org/2000/svg"', "", 1)
 
 
-def _table(
+def add_table(
     parent: Element, header: Sequence[str], cells: Sequence[Sequence[str]], right: Sequence[int], kind: str
 ) -> list[Element]:
     """Append a table and return its rows, the header left out."""

@@ -79,7 +79,7 @@ def sites_of(graph: Graph, layers: Collection[Layer]) -> Sites:
             read([data], operation)
             coded.add(tail(operation.result))
         elif operation.name in COMPUTING:
-            values = _data_operands(operation)
+            values = data_operands(operation)
             if values and all(value in coded for value in values):
                 read(values, operation)
                 coded.add(tail(operation.result))
@@ -101,7 +101,7 @@ def sites_of(graph: Graph, layers: Collection[Layer]) -> Sites:
     return Sites(sources, {value: tuple(found) for value, found in readers.items()})
 
 
-def _data_operands(operation: Operation) -> list[Value]:
+def data_operands(operation: Operation) -> list[Value]:
     """The tensors that it computes on; none where one of those is a constant."""
     count = 1 if operation.name in ("onnx.ReduceMean", "onnx.AveragePool", "onnx.GlobalAveragePool") else None
     values = [value for value in operation.operands[:count] if value is not None]

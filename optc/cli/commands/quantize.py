@@ -7,17 +7,25 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from optc.cli.failures import render
+from optc.cli.files import write_whole
 from optc.cli.output import Progress, emit_facts, emit_json, emit_table, size_text
 from optc.cli.parameters import common, dim_option, shape_option, unique
-from optc.errors import LimitError, OptcError, UsageError
+from optc.errors import UsageError
 
 if TYPE_CHECKING:
     from optc.driver.quantization.analysis import SchemeErrors
+    from optc.driver.quantization.mixed import Mixture, Point, PrecisionSearch
     from optc.driver.quantization.quantize import Quantizer
+    from optc.passes.quantization.prices import Objective
 
 COMPARED = ("int8", "int4", "fp8-e4m3")
 """What --analyze compares where no format is given."""
+
+OFFERED = ("int8", "int8-weights", "int4", "int4-weights")
+"""What is mixed for the least size where no format is given."""
+
+DEFAULT_SNR = 30.0
+"""Decibels that a search keeps where no bound is given."""
 
 
 @click.command("quantize")
@@ -27,10 +35,35 @@ COMPARED = ("int8", "int4", "fp8-e4m3")
 @click.option("-o", "output", type=click.Path(path_type=Path), help="The quantized ONNX file.")
 @click.option("--analyze", is_flag=True, help="Show the error of each layer and write nothing.")
 @click.option("--method", default="mse", show_default=True, help="How ranges of activations are chosen.")
+@click.option("--rounding", default="nearest", show_default=True, help="Of weights: nearest, gptq or learned.")
+@click.option("--equalize", is_flag=True, help="Scale channels between layers for one range.")
+@click.option("--smooth", type=click.FloatRange(0, 1), help="Move outliers of activations into weights; 0.5 is usual.")
 @click.option("--min-snr", type=float, help="Decibels that the outputs must keep; layers stay in float until they do.")
 @click.option("--max-drop", help="Accuracy that may be lost, such as 0.5%; needs --labels.")
 @click.option("--labels", type=click.Path(path_type=Path), help="The right class of each sample: .npy, .npz or text.")
 @click.option("--evaluate", help="The samples that --labels belongs to (default: those of --calib).")
+@click.option(
+    "--confidence",
+    type=click.FloatRange(0.5, 0.9999),
+    default=0.95,
+    show_default=True,
+    help="That other samples show no larger drop than --max-drop.",
+)
+@click.option(
+    "--objective",
+    type=click.Choice(["latency", "energy", "size"]),
+    help="What mixed precision makes small, on --target (default with a bound: latency).",
+)
+@click.option("--target", default="cpu", show_default=True, help="Whose costs are predicted.")
+@click.option(
+    "--sensitivity",
+    "how",
+    default="measured",
+    show_default=True,
+    help="How the error of each layer is found: measured or hessian.",
+)
+@click.option("--pareto", type=click.Path(path_type=Path), help="A JSON file for what nothing beats in cost and error.")
+@click.option("--report", type=click.Path(path_type=Path), help="An HTML page with that front and every layer.")
 @click.option("--keep-float", multiple=True, metavar="LAYER", help="A layer that stays in float; repeatable.")
 @click.option("--samples", type=click.IntRange(min=1), help="Calibration samples to read at most.")
 @click.option("--size", type=(int, int), metavar="H W", help="What images are resized to.")
@@ -48,10 +81,19 @@ def command(
     output: Path | None,
     analyze: bool,
     method: str,
+    rounding: str,
+    equalize: bool,
+    smooth: float | None,
     min_snr: float | None,
     max_drop: str | None,
     labels: Path | None,
     evaluate: str | None,
+    confidence: float,
+    objective: Objective | None,
+    target: str,
+    how: str,
+    pareto: Path | None,
+    report: Path | None,
     keep_float: tuple[str, ...],
     samples: int | None,
     size: tuple[int, int] | None,
@@ -64,15 +106,22 @@ def command(
     as_json: bool,
 ) -> None:
     """Quantize MODEL (.onnx or .pt2) to QDQ form, or say with --analyze what each layer would lose."""
-    if output is None and not analyze:
+    searched = any(each is not None for each in (min_snr, max_drop, objective, pareto, report))
+    if output is None and not analyze and pareto is None and report is None:
         raise UsageError("nothing says where the model goes", hint="-o model.int8.onnx, or --analyze")
-    if not analyze and len(formats) > 1:
-        raise UsageError("several formats can only be compared", hint="--analyze")
+    if not analyze and not searched and len(formats) > 1:
+        raise UsageError(
+            "several formats need a bound",
+            hint="--min-snr 30 or --max-drop 0.5% to mix them, --analyze to compare them",
+        )
     if max_drop is not None and (labels is None or min_snr is not None):
         raise UsageError("--max-drop needs --labels, and excludes --min-snr")
+    from optc.driver.quantization.data import Data, read_labels
     from optc.driver.quantization.images import Preprocessing
+    from optc.driver.quantization.post_training import Methods
     from optc.driver.quantization.quantize import Quantizer
 
+    methods = Methods(rounding=rounding)
     images = Preprocessing(size, layout, span, _numbers(mean, "--mean", 0.0), _numbers(std, "--std", 1.0))
     drop = None if max_drop is None else _share(max_drop)
     with Progress() as progress:
@@ -84,67 +133,101 @@ def command(
             method=method,
             limit=samples,
             preprocessing=images,
+            equalize=equalize,
+            smooth=smooth,
             progress=progress,
         )
         if analyze:
             found = []
             for name in formats or COMPARED:
-                plan = quantizer.plan(name, keep_float=keep_float)
+                plan = quantizer.plan(name, methods, keep_float=keep_float, progress=progress)
                 found.append(quantizer.errors(plan, name, progress))
-        else:
-            scheme = formats[0] if formats else "int8"
-            plan = quantizer.plan(scheme, keep_float=keep_float)
-            mixture = None
-            if min_snr is not None:
-                mixture = quantizer.within_snr(plan, scheme, min_snr, progress)
-            elif drop is not None and labels is not None:
-                from optc.driver.quantization.data import Data, read_labels
-
+        elif searched:
+            goal: Objective = objective or "latency"
+            chosen = formats or (OFFERED if goal == "size" else ("int8",))
+            search = quantizer.search(
+                chosen,
+                objective=goal,
+                target=target,
+                how=how,
+                methods=methods,
+                keep_float=keep_float,
+                progress=progress,
+            )
+            if drop is not None and labels is not None:
                 data = quantizer.data
                 if evaluate is not None:
                     data = Data(evaluate, quantizer.module.main.inputs, preprocessing=images)
-                mixture = quantizer.within_drop(plan, scheme, drop, data, read_labels(labels), progress)
+                right = read_labels(labels)
+                mixture = search.within_drop(drop, data, right, confidence=confidence, own_data=evaluate is None)
+            else:
+                mixture = search.within_snr(DEFAULT_SNR if min_snr is None else min_snr)
+            front = search.front() if pareto is not None or report is not None else []
+        else:
+            plan = quantizer.plan(
+                formats[0] if formats else "int8", methods, keep_float=keep_float, progress=progress
+            )
     if analyze:
         _show_errors(found, quantizer, min_snr, as_json)
         return
+    if searched:
+        from optc.cli.mixture import conclude
+
+        if pareto is not None or report is not None:
+            _write_front(search, front, mixture, pareto, report, Path(model).stem)
+        count = None if output is None else _write(output, quantizer.write(search.plan(mixture.point.schemes)))
+        raise SystemExit(conclude(model, output, count, quantizer, search, mixture, as_json))
     assert output is not None
-    quantized = list(plan.layers) if mixture is None else list(mixture.quantized)
-    kept = {**plan.kept, **(mixture.kept if mixture is not None else {})}
-    count = _write(output, quantizer.write(plan, quantized))
+    count = _write(output, quantizer.write(plan))
+    name = formats[0] if formats else "int8"
     record = {
         "output": str(output),
-        "format": scheme,
+        "format": name,
         "bytes": count,
         "layers": {
-            layer.name: {"format": scheme, "reason": "every layer is, unless a bound says otherwise"}
-            if layer.name in quantized
-            else {"format": "float", "reason": kept.get(layer.name, "")}
+            layer.name: {"format": name, "reason": "every layer is, unless a bound says otherwise"}
+            if layer.name in plan.layers
+            else {"format": "float", "reason": plan.kept.get(layer.name, "")}
             for layer in quantizer.layers
         },
-        "measured": None if mixture is None else mixture.figure,
-        "met": mixture is None or mixture.met,
         "constant": quantizer.calibration.constant,
         "samples": quantizer.calibration.samples,
     }
     if as_json:
         emit_json(record)
-    else:
-        facts = [("model", f"{output}, {size_text(count)}")]
-        facts.append(("layers", f"{len(quantized)} of {len(quantizer.layers)} in {scheme}"))
-        facts += [("in float", f"{name}: {reason}") for name, reason in kept.items()]
-        if mixture is not None:
-            facts.append(("measured", f"{mixture.figure:.4g}"))
-        facts += [("constant", name) for name in quantizer.calibration.constant]
-        emit_facts(facts)
-    if mixture is not None and not mixture.met:
-        error = LimitError(
-            "the bound cannot be met",
-            where=model,
-            why=f"the best with a quantized layer has {mixture.figure:.4g}; it was written",
-            hint="another --format, or more calibration data",
-        )
-        click.echo(render(error), err=True)
-        raise SystemExit(error.exit_code)
+        return
+    facts = [
+        ("model", f"{output}, {size_text(count)}"),
+        ("layers", f"{len(plan.layers)} of {len(quantizer.layers)} in {name}"),
+    ]
+    facts += [("in float", f"{name}: {reason}") for name, reason in plan.kept.items()]
+    facts += [("constant", name) for name in quantizer.calibration.constant]
+    emit_facts(facts)
+
+
+def _write_front(
+    search: PrecisionSearch,
+    front: list[Point],
+    mixture: Mixture,
+    pareto: Path | None,
+    report: Path | None,
+    name: str,
+) -> None:
+    """The Pareto front as JSON and as a page."""
+    from optc.cli.output import json_text
+
+    if pareto is not None:
+        points = [search.record(point) for point in front]
+        content = {
+            "objective": search.objective,
+            "points": points,
+            "chosen": search.record(mixture.point, mixture.drop),
+        }
+        _write_text(pareto, json_text(content))
+    if report is not None:
+        from optc.cli.mixture import report_page
+
+        _write_text(report, report_page(name, search, front, mixture))
 
 
 def _show_errors(found: list[SchemeErrors], quantizer: Quantizer, bound: float | None, as_json: bool) -> None:
@@ -178,18 +261,16 @@ def _show_errors(found: list[SchemeErrors], quantizer: Quantizer, bound: float |
 
 
 def _write(path: Path, module: Any) -> int:
-    """Write the model beside its place, then move it there; its size."""
+    """Write the model; its size."""
     from optc.ops.onnx_export import to_onnx_model
 
     content = to_onnx_model(module).SerializeToString(deterministic=True)
-    beside = path.with_name(f".{path.name}.part")
-    try:
-        beside.write_bytes(content)
-        beside.replace(path)
-    except OSError as fault:
-        beside.unlink(missing_ok=True)
-        raise OptcError("the model cannot be written", where=str(path), why=fault.strerror) from fault
+    write_whole(path, content, "the model")
     return len(content)
+
+
+def _write_text(path: Path, text: str) -> None:
+    write_whole(path, text.encode(), "the report")
 
 
 def _numbers(text: str | None, option: str, default: float) -> tuple[float, ...]:

@@ -6,24 +6,28 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
+from optc import targets
 from optc.backends.interface import Progress, silent
-from optc.driver.quantization.analysis import SchemeErrors, analyze, output_snr
+from optc.driver.quantization.analysis import SchemeErrors, analyze
 from optc.driver.quantization.calibrate import Calibration, calibrate
 from optc.driver.quantization.data import Data
 from optc.driver.quantization.images import Preprocessing
-from optc.driver.quantization.mixed import Mixture, accuracy, mix, plan_accuracy
+from optc.driver.quantization.mixed import PrecisionSearch
 from optc.driver.quantization.post_training import Methods, make_plan
 from optc.driver.quantization.preparation import equalize_module, prepare, smooth_module
+from optc.driver.quantization.sensitivity import SENSITIVITIES, Outputs, Sensitivity, sensitivity
 from optc.errors import ModelError, UsageError
 from optc.frontends import load_model
 from optc.ir.core import Module
 from optc.ir.source import near
 from optc.passes.quantization.layers import Layer, layers_of
 from optc.passes.quantization.plan import QuantizationPlan
+from optc.passes.quantization.prices import Objective, Pricing, problem_of
 from optc.passes.quantization.qdq import quantized_module
 from optc.passes.quantization.schemes import scheme_of
+
+VERIFIED = 512
+"""Samples of the calibration data that assignments are verified on, at most."""
 
 
 @dataclass
@@ -50,6 +54,7 @@ class Quantizer:
         *,
         shapes: Mapping[str, Sequence[int]] | None = None,
         dims: Mapping[str, int] | None = None,
+        example_inputs: Any = None,
         method: str = "mse",
         limit: int | None = None,
         preprocessing: Preprocessing | None = None,
@@ -66,7 +71,7 @@ class Quantizer:
         Raises:
             ModelError: it has no layer with constant weights.
         """
-        module = load_model(model, shapes, dims).module
+        module = load_model(model, shapes, dims, example_inputs).module
         prepare(module)
         if not layers_of(module.main):
             raise ModelError(
@@ -109,29 +114,52 @@ class Quantizer:
         """The error of each layer of a plan."""
         return analyze(self.module, plan, scheme, self.data, progress=progress)
 
-    def within_snr(self, plan: QuantizationPlan, scheme: str, bound: float, progress: Progress = silent) -> Mixture:
-        """As many layers of a plan as keep `bound` decibels at the outputs."""
-        errors = self.errors(plan, scheme, progress)
-        return mix(errors, lambda names: output_snr(self.module, plan, names, self.data), bound, " dB")
-
-    def within_drop(
+    def search(
         self,
-        plan: QuantizationPlan,
-        scheme: str,
-        drop: float,
-        data: Data,
-        labels: np.ndarray,
+        formats: Sequence[str],
+        *,
+        objective: Objective = "latency",
+        target: str = "cpu",
+        how: str = "measured",
+        methods: Methods | None = None,
+        keep_float: Sequence[str] = (),
         progress: Progress = silent,
-    ) -> Mixture:
-        """As many layers of a plan as lose at most `drop` (a share) of the accuracy on labelled data."""
-        bound = accuracy(self.module, data, labels) - drop
-        errors = self.errors(plan, scheme, progress)
-        return mix(
-            errors,
-            lambda names: plan_accuracy(self.module, plan, list(names), data, labels),
-            bound,
-            " accuracy",
-        )
+    ) -> PrecisionSearch:
+        """What mixed precision is searched with.
+
+        Args:
+            formats: that layers may have, besides float.
+            objective: what is to be small.
+            target: a name that `optc targets` lists, or the path of a target file.
+            how: errors of layers are found: `measured` or `hessian`.
+            methods: of quantization.
+            keep_float: layers that stay in float.
+            progress: called with (what, done, total, detail).
+
+        Raises:
+            UsageError: there is no such format, layer, target or way.
+        """
+        from optc.costmodel.analytical import AnalyticalCostModel
+
+        find = sensitivity(how)
+        loaded = targets.load(target)
+        plans = {name: self.plan(name, methods, keep_float=keep_float) for name in dict.fromkeys(formats)}
+        return self.searched(plans, Pricing(objective, loaded, AnalyticalCostModel()), find, progress)
+
+    def searched(
+        self,
+        plans: Mapping[str, QuantizationPlan],
+        pricing: Pricing,
+        find: Sensitivity = SENSITIVITIES["measured"],
+        progress: Progress = silent,
+    ) -> PrecisionSearch:
+        """A search over plans that exist, by the name of their scheme."""
+        errors = find(self.module, plans, self.data, progress=progress)
+        schemes = [scheme_of(name) for name in plans]
+        kept = {name: reason for plan in plans.values() for name, reason in plan.kept.items()}
+        problem = problem_of(self.module.main, self.layers, schemes, errors, pricing, kept=kept)
+        outputs = Outputs.of(self.module, self.data, VERIFIED)
+        return PrecisionSearch(self.module, plans, problem, pricing.objective, outputs, progress)
 
     def write(self, plan: QuantizationPlan, names: Sequence[str] | None = None) -> Module:
         """The module in QDQ form, with all layers of a plan or some quantized."""

@@ -1,0 +1,1 @@
+"""Smaller model files: lossy where a ratio is asked for, lossless where not."""

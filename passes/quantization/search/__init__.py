@@ -1,0 +1,1 @@
+"""The precision of each layer as an optimization problem, and its exact solution."""
