@@ -11,6 +11,7 @@ from onnx import helper
 
 from optc.ir.core import CONSTANT, Graph, Module, Operation, Value
 from optc.ir.types import TensorType
+from optc.ops.hints import HINTS
 from optc.ops.onnx_defaults import opset_imports, schema_of, split_name
 from optc.ops.onnx_types import array_to_proto, attribute_to_proto, type_to_proto
 
@@ -33,7 +34,7 @@ def make_node(
     node.input.extend(_trimmed(inputs))
     node.output.extend(outputs)
     kinds = _attribute_kinds(operation.name)
-    for name in sorted(operation.attributes):
+    for name in sorted(operation.attributes.keys() - HINTS):
         node.attribute.append(attribute_to_proto(name, operation.attributes[name], kinds.get(name)))
     for name in sorted(operation.graphs):
         proto = (graphs or {}).get(name) or _Exporter().graph(operation.graphs[name])

@@ -49,7 +49,8 @@ class IntegerForm:
         codes, zero = unsigned(op, self.codes, self.zero)
         kind = f"{self.operation.name}Integer"
         zero_point = np.asarray(zero, np.uint8)
-        sums = op.call(kind, [codes, self.weight, zero_point], self.operation.attributes)
+        attributes = {**self.operation.attributes, **weight_hints(self.weight)}
+        sums = op.call(kind, [codes, self.weight, zero_point], attributes)
         value = op.Mul(op.Cast(sums, to=_FLOAT), self._along(self.factor))
         bias = self.operation.operand(2)
         if bias is None:

@@ -44,7 +44,9 @@ def _quantize(_: LoweringContext, operation: Operation, operands: Operands) -> l
     def element(*indices: Any) -> PrimExpr:
         from tvm import tirx
 
-        value = widened(source(*indices)).astype("float32") / widened(scales(*indices)).astype("float32")
+        value, divisor = (widened(tensor(*indices)).astype("float32") for tensor in (source, scales))
+        if not (isinstance(divisor, tirx.FloatImm) and divisor.value == 1.0):
+            value = value / divisor
         rounded = tirx.nearbyint(value)
         if offsets is not None:
             rounded = rounded + offsets(*indices).astype("float32")

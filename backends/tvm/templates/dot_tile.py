@@ -14,14 +14,12 @@ from optc.backends.tvm.templates import register_tile as tiles
 from optc.backends.tvm.templates.dot_product import DotProduct, kinds_for
 from optc.backends.tvm.templates.rows import Packed
 from optc.ir.core import Operation, Value
+from optc.ops.hints import WEIGHT_LIMIT
 
 if TYPE_CHECKING:
     from tvm.tirx import Buffer, PrimExpr
 
     from optc.targets.target import Target
-
-LIMIT = "weight_limit"  # attribute of an integer contraction: the largest absolute value of its weights
-
 
 def operands_refusal(group: Group) -> str | None:
     """Why the data and weights of an integer contraction are not what dot products take; None when they are."""
@@ -143,7 +141,7 @@ class DotTile:
 def kind_of(anchor: Operation, target: Target, width: int) -> DotProduct:
     """The fastest kind of dot product for the weights of a contraction with `width` channels."""
     lanes = tiles.lanes_of(target)
-    largest = int(anchor.attributes.get(LIMIT, 128))  # type: ignore[arg-type]
+    largest = int(anchor.attributes.get(WEIGHT_LIMIT, 128))  # type: ignore[arg-type]
     vectors = {min(lanes, width), *tiles.vectors_of(width, lanes)}
     return kinds_for(target, tuple(sorted(vectors)), largest)[0]
 

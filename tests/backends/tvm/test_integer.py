@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 
 from optc.backends.tvm.codegen import llvm_source
 from optc.backends.tvm.template import Schedule, Template, templates_for
-from optc.backends.tvm.templates import dot_tile
 from optc.backends.tvm.templates.dot_product import KINDS, kinds_for
 from optc.ir import dtypes
 from optc.ir.core import Attribute, Value
 from optc.ir.types import PLAIN
+from optc.ops.hints import WEIGHT_LIMIT
 from optc.targets import Target, load
 from optc.targets.host import detect, flags_of
 from tests.contraction_cases import Case, Compiled, GroupBuilder, blocked
@@ -150,7 +150,7 @@ def test_weights_of_seven_bits_take_the_shorter_way(level: str, limit: int, tmp_
     weight = np.where(rng.random((16, 16, 3, 3)) < 0.5, limit - (limit == 128), -limit).astype(np.int8)
     builder = GroupBuilder()
     source = builder.input(data.shape, blocked(8), U8)
-    attributes: dict[str, Attribute] = {"pads": (1,) * 4, dot_tile.LIMIT: limit}
+    attributes: dict[str, Attribute] = {"pads": (1,) * 4, WEIGHT_LIMIT: limit}
     zero = zero_point(builder, 128)
     result = builder.op("onnx.ConvInteger", source, builder.constant(weight), zero, **attributes)
     want = convolution(data, weight, 128, strides=(1, 1), pads=(1,) * 4, dilations=(1, 1))
