@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from optc.ir.core import Operation, Value
+from optc.ops.hints import weight_hints
 from optc.passes.integer.coding import CODES, DEQUANTIZE, dequantized
 from optc.passes.integer.unsigned import centered, unsigned
 from optc.passes.rewrite import Builder, Miss
