@@ -15,6 +15,7 @@ ENTRY_POINTS = "optc.passes"
 PASSES: dict[str, str] = {
     "canonicalize": "optc.passes.simplify.canonicalize:Canonicalize",
     "channels-last": "optc.passes.layout.channels_last:ChannelsLast",
+    "code-interface": "optc.passes.quantization.code_interface:CodeInterface",
     "constant-if": "optc.passes.simplify.constant_if:ConstantIf",
     "cse": "optc.passes.simplify.cse:EliminateCommonSubexpressions",
     "dce": "optc.passes.simplify.dce:EliminateDeadCode",

@@ -15,7 +15,7 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from optc import targets
 from optc.backends.c.backend import CBackend
-from optc.backends.c.source import Model, header, identifier, source
+from optc.backends.c.source import Model, Port, header, identifier, source
 from optc.driver.compile import plan
 from optc.driver.options import CompileOptions
 from optc.driver.source_model import source_model
@@ -104,17 +104,35 @@ class Built:
                 getattr(self.library, f"{self.name}_{role}_{index}").restype = ctypes.c_void_p
 
     def run(self, *inputs: np.ndarray) -> list[np.ndarray]:
-        for index, array in enumerate(inputs):
-            stored = np.ascontiguousarray(array)
+        """Takes and gives reals as the model does; codes are worked out here."""
+        for index, (array, port) in enumerate(zip(inputs, self.model.inputs, strict=True)):
+            stored = stored_input(port, array)
             ctypes.memmove(getattr(self.library, f"{self.name}_input_{index}")(), stored.ctypes.data, stored.nbytes)
         getattr(self.library, f"{self.name}_run")()
         results = []
         for index, port in enumerate(self.model.outputs):
-            result = np.empty(port.shape, port.dtype)
+            result = np.empty(port.stored_shape, port.dtype)
             place = getattr(self.library, f"{self.name}_output_{index}")()
             ctypes.memmove(result.ctypes.data, place, result.nbytes)
-            results.append(result)
+            results.append(known_output(port, result))
         return results
+
+
+def stored_input(port: Port, array: np.ndarray) -> np.ndarray:
+    """An input as the C function wants it."""
+    if port.quantization is not None:
+        rounded = np.rint(array / np.float32(port.quantization.scale[0])) + port.quantization.zero_point[0]
+        array = np.clip(rounded, -128, 127).astype(np.int8)
+    return np.ascontiguousarray(array.transpose(port.permutation) if port.permutation else array)
+
+
+def known_output(port: Port, stored: np.ndarray) -> np.ndarray:
+    """An output as the user knows it."""
+    array = stored.transpose(np.argsort(port.permutation)) if port.permutation else stored
+    if port.quantization is None:
+        return array
+    scale, zero = np.float32(port.quantization.scale[0]), port.quantization.zero_point[0]
+    return (array.astype(np.float32) - zero) * scale
 
 
 def missing(*tools: str) -> str:

@@ -29,10 +29,10 @@ class Port:
     Attributes:
         name: the user's.
         dtype: NumPy's name.
-        shape: as it lies in memory, row-major.
-        axes: what the axes are, in words; empty where that is not known.
+        shape: as the user knows it.
         offset: in the arena.
-        quantization: of codes.
+        quantization: of codes, where the user knows reals.
+        permutation: the order in which its axes lie in memory; empty for the user's.
     """
 
     name: str
@@ -40,7 +40,17 @@ class Port:
     shape: tuple[int, ...]
     offset: int
     quantization: Quantization | None = None
-    axes: str = ""
+    permutation: tuple[int, ...] = ()
+
+    @property
+    def known_dtype(self) -> str:
+        """Of the tensor that the user knows."""
+        return self.dtype if self.quantization is None else "float32"
+
+    @property
+    def stored_shape(self) -> tuple[int, ...]:
+        """Row-major in memory."""
+        return tuple(self.shape[axis] for axis in self.permutation or range(len(self.shape)))
 
     @property
     def elements(self) -> int:
@@ -129,10 +139,10 @@ def header(model: Model) -> str:
 
 
 def _described(port: Port) -> str:
-    shape = "x".join(map(str, port.shape)) or "scalar"
+    shape = "x".join(map(str, port.stored_shape)) or "scalar"
     text = f"'{_comment(port.name)}', {TYPES[port.dtype]}[{shape}]"
-    if port.axes:
-        text += f" ({port.axes})"
+    if port.permutation:
+        text += f", axis 1 of {'x'.join(map(str, port.shape))} innermost"
     if port.quantization is not None:
         (scale,), (zero,) = port.quantization.scale, port.quantization.zero_point
         text += f"; real = (code - {zero}) * {scale:.9g}" if zero >= 0 else f"; real = (code + {-zero}) * {scale:.9g}"

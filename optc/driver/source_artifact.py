@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from optc import artifact
 from optc.backends.c.backend import CBackend
 from optc.backends.c.host import CALL, simulation
@@ -78,13 +80,11 @@ def _program(made: SourceModel) -> Program:
 
 
 def _info(port: Port) -> TensorInfo:
-    return TensorInfo(port.name, port.dtype, port.shape)
+    return TensorInfo(port.name, port.known_dtype, port.shape)
 
 
 def _bytes(port: Port) -> int:
-    import numpy as np
-
-    return port.elements * np.dtype(port.dtype).itemsize
+    return port.elements * np.dtype(port.known_dtype).itemsize
 
 
 def _calls(made: SourceModel) -> list[dict[str, Any]]:

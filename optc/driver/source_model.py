@@ -22,7 +22,7 @@ from optc.passes.memory.storage import Storage, share_storage
 from optc.passes.simplify import SIMPLIFY
 from optc.targets.target import Target
 
-C_PIPELINE = f"{SIMPLIFY},expand-conv-transpose,signed-codes,dce,channels-last,fuse-codes,fuse,order"
+C_PIPELINE = f"{SIMPLIFY},expand-conv-transpose,signed-codes,dce,code-interface,dce,channels-last,fuse-codes,fuse,order"
 """From an imported module to kernels on codes, and fused groups of all else."""
 
 _BETWEEN_CODES = frozenset({CONSTANT, "onnx.QuantizeLinear", "onnx.DequantizeLinear"})
@@ -220,4 +220,6 @@ class _Layout:
         type = value.tensor_type
         address = self._address(value)
         assert address is not None
-        return Port(name, type.dtype.numpy_name, type.stored_shape, address, type.quantization)
+        return Port(
+            name, type.dtype.numpy_name, type.static_shape, address, type.quantization, type.layout.permutation
+        )

@@ -14,7 +14,10 @@ RELAYOUT = "optc.relayout"
 
 @dataclass(frozen=True)
 class ChannelsLast(Pass):
-    """Store every tensor of three or four dimensions with its axis 1 last; inputs and outputs stay as they are."""
+    """Store every tensor of three or four dimensions with its axis 1 last.
+
+    Inputs and outputs stay as they are, but for those that are codes (see `code-interface`).
+    """
 
     name: ClassVar[str] = "channels-last"
 
@@ -25,11 +28,17 @@ class ChannelsLast(Pass):
         for value in chosen:
             value.type = value.tensor_type.with_layout(channels_last(value.tensor_type))
         for value in list(graph.inputs):
-            if _gains(value) and value.uses:
+            if not _gains(value) or not value.uses:
+                continue
+            if value.tensor_type.quantization is not None:
+                value.type = value.tensor_type.with_layout(channels_last(value.tensor_type))
+            else:
                 _enter(graph, value)
         outputs = list(graph.outputs)
         for position, value in enumerate(outputs):
-            if isinstance(value.type, TensorType) and not value.type.layout.is_plain:
+            if not isinstance(value.type, TensorType) or value.type.quantization is not None:
+                continue
+            if not value.type.layout.is_plain:
                 outputs[position] = _leave(graph, value)
         graph.set_outputs(outputs, graph.output_names)
         return bool(chosen)

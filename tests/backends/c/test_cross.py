@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from c_kit import WARNINGS, Built, Quantized, missing, model_of, write
+from c_kit import WARNINGS, Built, Quantized, missing, model_of, stored_input, write
 
 from optc.backends.c.source import Model
 
@@ -53,7 +53,7 @@ MAIN = """
 #include <string.h>
 #include "small.h"
 void optc_print(const char* text);
-static const float x[] = {%(values)s};
+static const signed char x[] = {%(values)s};
 int main(void) {
   memcpy(small_input_0(), x, sizeof x);
   small_run();
@@ -102,7 +102,8 @@ def test_an_emulated_arm_computes_the_same_bytes(target: str, tmp_path: Path) ->
     machine, flags = MACHINES[target]
     write(model, tmp_path)
     (tmp_path / "start.c").write_text(START)
-    (tmp_path / "main.c").write_text(MAIN % {"values": ", ".join(f"{value:.9g}f" for value in x.reshape(-1))})
+    codes = stored_input(model.inputs[0], x).reshape(-1)
+    (tmp_path / "main.c").write_text(MAIN % {"values": ", ".join(map(str, codes.tolist()))})
     (tmp_path / "link.ld").write_text(LINK)
     common = ["arm-none-eabi-gcc", "-mthumb", "-O2", "-ffp-contract=off", *flags]
     subprocess.run([*common, *WARNINGS, "-c", "small.c", "-o", "small.o"], cwd=tmp_path, check=True)
