@@ -79,6 +79,8 @@ class Kernel:
         pack: by input position, how a constant input is stored for this kernel, with a key that names the packing.
         scratch_bytes: extents of the scratch parameters.
         selection: the template and the point of its space.
+        in_place: (input, output) positions that may have one address: of the input nothing is read after another
+            element of the output was written in its place. Empty where the backend proves nothing.
     """
 
     symbol: str
@@ -86,6 +88,7 @@ class Kernel:
     selection: Selection
     pack: Mapping[int, tuple[str, Callable[[np.ndarray], np.ndarray]]] = field(default_factory=dict)
     scratch_bytes: tuple[int, ...] = ()
+    in_place: tuple[tuple[int, int], ...] = ()
 
     @property
     def template(self) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from optc.backends.tvm import kernel_cache
 from optc.backends.tvm.codegen import compile_kernels
 from optc.backends.tvm.group import Group
+from optc.backends.tvm.in_place import in_place_pairs
 from optc.backends.tvm.template import Schedule, Template
 from optc.targets.target import Target
 
@@ -30,7 +31,11 @@ class Job:
 def compile_job(job: Job, target: Target) -> bytes:
     """The cache entry of one kernel."""
     definition = Template.registry[job.template].build(job.group, job.schedule, target)
-    return kernel_cache.encode(definition, compile_kernels({job.symbol: definition.function}, target))
+    body = job.group.body
+    pairs = in_place_pairs(definition.function, len(body.inputs), len(body.outputs))
+    # LLVM may be told that parameters do not overlap only where nobody may make them.
+    function = definition.function.with_attr("tirx.noalias", False) if pairs else definition.function
+    return kernel_cache.encode(definition, compile_kernels({job.symbol: function}, target), pairs)
 
 
 def compile_jobs(jobs: Sequence[Job], target: Target) -> Iterator[bytes]:

@@ -12,10 +12,11 @@ from optc.backends.tvm.template import KernelDefinition
 KIND = "kernels"
 
 
-def encode(definition: KernelDefinition, object_code: bytes) -> bytes:
-    """One cache entry."""
+def encode(definition: KernelDefinition, object_code: bytes, in_place: tuple[tuple[int, int], ...] = ()) -> bytes:
+    """One cache entry; `in_place` as for Kernel."""
     packings = {str(position): packing.steps for position, packing in definition.packings.items()}
-    header = json.dumps({"packings": packings, "scratch_bytes": definition.scratch_bytes})
+    fields = {"packings": packings, "scratch_bytes": definition.scratch_bytes, "in_place": in_place}
+    header = json.dumps(fields)
     return header.encode() + b"\n" + object_code
 
 
@@ -33,6 +34,7 @@ def decode(entry: bytes, symbol: str, selection: Selection) -> Kernel:
         selection=selection,
         pack={position: (packing.key, packing.pack) for position, packing in packings.items()},
         scratch_bytes=tuple(fields["scratch_bytes"]),
+        in_place=tuple((operand, result) for operand, result in fields["in_place"]),
     )
 
 

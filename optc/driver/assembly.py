@@ -13,6 +13,7 @@ from optc.backends.onnx.emission import MODEL
 from optc.driver.drafts import BranchDraft, CopyDraft, Draft, KernelDraft, RegionDraft, ShareDraft, flatten
 from optc.ir.core import Graph, Value
 from optc.ir.types import TensorType
+from optc.passes.memory.in_place import Use, overwrite_dying
 from optc.passes.memory.plan import ALIGNMENT, Buffer, MemoryPlan, plan_memory
 from optc.passes.memory.storage import Copy, share_storage
 
@@ -139,7 +140,7 @@ def has_address(value: Value) -> bool:
 class _Assembler:
     """Holds what `assemble` works out; see there."""
 
-    def __init__(self, graph: Graph, drafts: Sequence[Draft]) -> None:
+    def __init__(self, graph: Graph, drafts: Sequence[Draft], *, in_place: bool) -> None:
         self.graph = graph
         self.drafts = drafts
         self.weights = Weights()
@@ -151,6 +152,8 @@ class _Assembler:
         self.moments = [_label(step) for step in flatten(drafts)]
         shares = [step.operation for step in flatten(drafts) if isinstance(step, ShareDraft)]
         self.storage = share_storage(shares)
+        if in_place:
+            overwrite_dying(self.storage, list(map(self._use, flatten(drafts))), graph.outputs)
 
     def run(self) -> Assembly:
         self._place_interface()
@@ -166,6 +169,15 @@ class _Assembler:
     def _root(self, value: Value) -> Value:
         """The value in whose storage `value` lies."""
         return self.storage.place(value).root
+
+    def _use(self, step: Draft) -> Use:
+        """What a step reads and writes, and which operands its kernel may overwrite."""
+        pairs: list[tuple[Value, Value]] = []
+        if isinstance(step, KernelDraft):
+            operands, results = step.operation.operands, step.operation.results
+            pairs = [(operands[i], results[o]) for i, o in step.kernel.in_place if operands[i] is not None]  # type: ignore[misc]
+        values = [value for value in (*self._reads(step), *self._writes(step)) if has_address(value)]
+        return Use(tuple(values), tuple(pairs))
 
     def _reads(self, step: Draft) -> list[Value]:
         if isinstance(step, ShareDraft):
@@ -360,4 +372,9 @@ def assemble(graph: Graph, drafts: Sequence[Draft]) -> Assembly:
     Returns:
         the program, the weights file's content, the memory plan and the fallback regions in the order of their files.
     """
-    return _Assembler(graph, drafts).run()
+    assembly = _Assembler(graph, drafts, in_place=True).run()
+    if assembly.plan.arena_bytes == assembly.plan.lower_bound:
+        return assembly
+    # Fewer bytes are live, but longer ones can leave gaps.
+    plain = _Assembler(graph, drafts, in_place=False).run()
+    return plain if plain.plan.arena_bytes < assembly.plan.arena_bytes else assembly

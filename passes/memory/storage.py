@@ -53,7 +53,8 @@ class Storage:
             value, offset = place.root, offset + place.offset
         return Place(value, offset)
 
-    def _put(self, value: Value, root: Value, offset: int) -> None:
+    def put(self, value: Value, root: Value, offset: int) -> None:
+        """Let a value that has its own storage lie in that of another one from now on."""
         self._places[value] = Place(root, offset)
 
 
@@ -78,7 +79,7 @@ def share_storage(operations: Iterable[Operation]) -> Storage:
                 if storage.place(each.whole).offset + each.offset & ALIGNMENT - 1:
                     copies.append(Copy(each.part, each.whole, each.offset, each.part, 0))
                 else:
-                    storage._put(each.part, each.whole, each.offset)
+                    storage.put(each.part, each.whole, each.offset)
             elif not _embed(storage, each, found):
                 copies.append(Copy(each.part, each.part, 0, each.whole, each.offset))
         storage.copies[operation] = tuple(copies)
@@ -101,7 +102,7 @@ def _embed(storage: Storage, part: Part, siblings: Sequence[Part]) -> bool:
         overlaps = other.offset < end and begin < other.offset + other.part.tensor_type.bytes
         if overlaps and lies != Place(root, other.offset - begin):
             return False
-    storage._put(root, part.whole, begin)
+    storage.put(root, part.whole, begin)
     return True
 
 
