@@ -32,6 +32,7 @@ PASSES: dict[str, str] = {
     "order": "optc.passes.memory.order:Order",
     "recognize": "optc.passes.simplify.recognize:Recognize",
     "recognize-attention": "optc.passes.simplify.recognize_attention:RecognizeAttention",
+    "settle-integers": "optc.passes.integer.settle:SettleIntegers",
     "signed-codes": "optc.passes.quantization.signed_codes:SignedCodes",
     "simplify": "optc.passes.simplify.simplify:Simplify",
     "unroll-recurrent": "optc.passes.simplify.unroll_recurrent:UnrollRecurrent",

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from optc.ir.core import Graph, Module, Operation
 from optc.passes.base import Pass, PassContext, Remark
-from optc.passes.integer import movement, operators, scales
+from optc.passes.integer import movement, operands, operators, scales
 from optc.passes.integer.coding import DEQUANTIZE, QUANTIZE
 from optc.passes.integer.contractions import IntegerForm, constant_reals, integer_form
+from optc.passes.integer.pricing import prices
 from optc.passes.integer.unsigned import retype
 from optc.passes.rewrite import Builder, Miss, apply_rules
 from optc.passes.simplify.dce import erase_dead
 from optc.passes.simplify.fold import Fold, replace_by_constants
 from optc.passes.simplify.simplify import Simplify
 
-_CODED = frozenset({QUANTIZE, DEQUANTIZE, *(root for rule in operators.RULES for root in rule.roots)})
+_RULES = (*operators.RULES, *movement.RULES, *operands.RULES)
+_CODED = frozenset(
+    {QUANTIZE, DEQUANTIZE, *(root for rule in (*operators.RULES, *operands.RULES) for root in rule.roots)}
+)
 
 
 @dataclass(frozen=True)
@@ -27,7 +31,8 @@ class IntegerArithmetic(Pass):
     QLinear operations become DequantizeLinear, an operation on reals and QuantizeLinear. Movements, pooling of the
     largest and joins then work on codes; a Relu that the range of the codes contains goes. A Conv or MatMul of codes
     and constant codes becomes a ConvInteger or MatMulInteger of unsigned data and signed symmetric weights, with scale
-    and bias behind it. What is left of constant codes becomes floats.
+    and bias behind it, where the cost model predicts that to be faster; a model's own get the same form. What is left
+    of constant codes becomes floats.
     """
 
     name: ClassVar[str] = "integer-arithmetic"
@@ -36,7 +41,7 @@ class IntegerArithmetic(Pass):
         if not any(operation.name in _CODED for operation in module.walk()):
             return False
         changed = False
-        while apply_rules(module, (*operators.RULES, *movement.RULES), context, self.name):
+        while apply_rules(module, _RULES, context, self.name):
             changed = True
             if not Fold().run(module, PassContext()):
                 break
@@ -58,9 +63,18 @@ class IntegerArithmetic(Pass):
         if isinstance(form, Miss):
             context.remarks.append(self._kept(operation, form.reason))
             return False
+        found = None
+        if context.target is not None and context.cost_model is not None:
+            found = prices(form, context.cost_model, context.target)
+        if found is not None and found.integer >= found.real:
+            times = found.integer / found.real
+            remark = self._kept(operation, f"int8 would be {times:.2f}x as slow ({found.text})")
+            context.remarks.append(replace(remark, predicted=found.seconds))
+            return False
         self._replace(operation, form)
-        reason = "its data and weights are codes"
-        context.remarks.append(Remark(self.name, "applied", "integer", reason, operation.location))
+        reason = "its data and weights are codes" if found is None else found.text
+        seconds = {} if found is None else found.seconds
+        context.remarks.append(Remark(self.name, "applied", "integer", reason, operation.location, seconds))
         return True
 
     def _kept(self, operation: Operation, reason: str) -> Remark:

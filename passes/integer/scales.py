@@ -42,8 +42,8 @@ def scaled(op: Builder, value: Value | None, reader: Operation, factor: float, d
         for place, other in ((1, first), (0, second)):
             constant = made.operands[place]
             if constant is not None and constant.is_constant:
-                array = scaled(op, constant, made, factor)
-                return None if array is None else op.Mul(other, array)
+                factors = scaled(op, constant, made, factor)
+                return None if factors is None else op.Mul(other, factors)
         return None
     if made.name == "onnx.Add":
         left = scaled(op, first, made, factor, depth - 1)

@@ -307,3 +307,35 @@ def test_a_result_that_is_signed_stays_signed() -> None:
     assert [each.dtype.name for each in module.main.outputs] == ["i8", "f32"]
     (dequantize,) = [each for each in module.walk() if each.name == "onnx.DequantizeLinear"]
     assert dequantize.operands[0] is not None and dequantize.operands[0].dtype.name == "u8"
+
+
+@pytest.mark.parametrize("weight_kind", [np.int8, np.uint8])
+@pytest.mark.parametrize("per_column", [False, True])
+def test_dynamic_quantization_has_its_zero_point_behind_the_product(weight_kind: type, per_column: bool) -> None:
+    shift = 128 if weight_kind is np.uint8 else 0
+    held = codes(1, (6, 5), np.int8).astype(np.int16) // 2 + shift
+    zeros = np.array([3, -4, 0, 1, 2]) if per_column else np.array(5)
+    weights = {"w": held.astype(weight_kind), "zw": (zeros + shift).astype(weight_kind), "s": f32(0.01)}
+    nodes = [
+        node("DynamicQuantizeLinear", "x", "q sx zx"),
+        node("MatMulInteger", "q w zx zw", "i"),
+        node("Cast", "i", "c", to=1),
+        node("Mul", "sx s", "f"),
+        node("Mul", "c f", "y"),
+    ]
+    proto = model(nodes, [value("x", [3, 6])], ["y"], weights)
+    module = check(proto, {"x": np.random.default_rng(4).normal(size=(3, 6)).astype(np.float32)})
+    (product,) = [each for each in module.walk() if each.name == "onnx.MatMulInteger"]
+    assert all(each is not None for each in product.operands) and len(product.operands) == 3
+    _, weight, zero = product.operands
+    assert weight is not None and weight.dtype.name == "i8" and zero is not None and zero.constant == 0
+
+
+def test_convolutions_of_integers_get_unsigned_data_and_signed_weights() -> None:
+    weights = {"w": codes(1, (4, 3, 3, 3)) // 2 + np.uint8(60), "zx": np.uint8(9), "zw": np.uint8(128)}
+    nodes = [node("ConvInteger", "x w zx zw", "y", pads=[1, 1, 1, 1])]
+    proto = model(nodes, [value("x", [1, 3, 5, 5], U8)], [value("y", None, I32)], weights)
+    x = codes(2, (1, 3, 5, 5))
+    module = check(proto, {"x": x})
+    (product,) = [each for each in module.walk() if each.name == "onnx.ConvInteger"]
+    assert [each.dtype.name for each in product.present_operands] == ["u8", "i8", "u8"]
