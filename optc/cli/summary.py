@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from optc.cli.calibration import precision_facts
 from optc.cli.output import seconds_text, size_text
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ def artifact_facts(path: Path, manifest: Manifest, measured: float | None = None
         ("weights", _weights(program["weights_bytes"], cost.get("packed_weights", {}))),
         ("program", counts or "no native step"),
         ("native", _native(cost)),
+        *(precision_facts(cost["precision"]) if "precision" in cost else ()),
         ("fallbacks", _fallbacks(manifest)),
         ("verified", verification_text(manifest.verification)),
         ("artifact", str(path)),

@@ -23,6 +23,7 @@ from optc.driver.lowering import Lowered, lower
 from optc.driver.memory_record import check_limit
 from optc.driver.options import CompileOptions, check_threads, parse_budget, parse_size
 from optc.driver.pipeline import PIPELINE, SIMPLIFY
+from optc.driver.precision import precision_record, precision_summary
 from optc.driver.races import Races
 from optc.driver.records import cost, decisions
 from optc.driver.source_artifact import source_contents
@@ -64,6 +65,7 @@ def compile(
     dump_ir: str | Path | None = None,
     command: str | None = None,
     progress: Progress = silent,
+    quantization: Mapping[str, Any] | None = None,
 ) -> Artifact:
     """Compile a model into an artifact that runs natively on a target.
 
@@ -88,6 +90,8 @@ def compile(
         dump_ir: a folder that gets the IR after every pass.
         command: what the user typed, for the manifest.
         progress: called with (what, done, total, detail).
+        quantization: compute in int8 where that pays: the arguments of
+            `optc.driver.quantization.deploy.compile_quantized` from `calib` on. The model must be a path then.
 
     Returns:
         the loaded artifact: `artifact.run({name: array}) -> {name: array}`.
@@ -118,12 +122,21 @@ def compile(
         command=command,
         progress=progress,
     )
+
+    def write(folder: Path) -> None:
+        if quantization is None:
+            write_artifact(model, options, folder, example_inputs)
+            return
+        from optc.driver.quantization.deploy import compile_quantized
+
+        compile_quantized(model, options=options, folder=folder, **quantization)
+
     if options.output is not None:
-        write_artifact(model, options, options.output, example_inputs)
+        write(options.output)
         return load(options.output, threads=options.threads)
     holder = tempfile.TemporaryDirectory(prefix="optc-")
     folder = Path(holder.name) / "artifact"
-    write_artifact(model, options, folder, example_inputs)
+    write(folder)
     artifact = load(folder, threads=options.threads)
     weakref.finalize(artifact, holder.cleanup)
     return artifact
@@ -238,9 +251,9 @@ def _contents(
         header=runtime_sources()[HEADER].encode(),
         weights=assembly.weights.chunks,
         module=print_module(module),
-        decisions=decisions(context, lowered, estimates, options.threads or target.cores),
+        decisions=decisions(context, lowered, estimates, options.threads or target.cores) | precision_record(options),
         fallbacks=emit_regions(assembly),
-        cost=cost(lowered, estimates),
+        cost=cost(lowered, estimates) | precision_summary(options),
         command=options.command or "",
     )
 

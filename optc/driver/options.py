@@ -22,7 +22,7 @@ _UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 class CompileOptions:
     """The options of `optc.compile`; see there for their meaning.
 
-    `budget` is `tune` in seconds, or None for the automatic one.
+    `budget` is `tune` in seconds, or None for the automatic one; `precision` is what quantization decided.
     """
 
     target: str = "cpu"
@@ -41,6 +41,7 @@ class CompileOptions:
     dump_ir: Path | None = None
     command: str | None = None
     progress: Progress = silent
+    precision: Mapping[str, Any] | None = None
 
 
 def parse_budget(tune: str | float | int) -> float | None:

@@ -13,6 +13,8 @@ from optc.report.table import HEADER, RIGHT_COLUMNS, rows, summary
 
 PLAN_HEADER = ("step", "operations", "chosen", "predicted", "measured", "runner-up", "its time", "why")
 PLAN_RIGHT = (3, 4, 6)
+PRECISION_HEADER = ("layer", "precision", "error alone", "integers, predicted", "floats, predicted", "why")
+PRECISION_RIGHT = (2, 3, 4)
 REMARK_HEADER = ("pass", "what", "nodes", "predicted", "why")
 _MICROSECONDS = 1e6
 _MOST_NAMES = 6
@@ -59,11 +61,31 @@ def html_page(profile: Profile, decisions: Mapping[str, Any]) -> str:
     about = "What each step is made by, with the times on one core that decided: predicted, or measured while tuning."
     add(body, "p", text=about)
     add_table(body, PLAN_HEADER, plan_rows(profile, decisions), PLAN_RIGHT, "plan")
+    if "precision" in decisions:
+        add(body, "h2", text="Precision")
+        add_table(body, PRECISION_HEADER, precision_rows(decisions["precision"]), PRECISION_RIGHT, "precision")
     details = add(body, "details")
     remarks = remark_rows(decisions)
     add(details, "summary", text=f"Decisions of the passes ({len(remarks)})")
     add_table(details, REMARK_HEADER, remarks, (3,), "remarks")
     return page_text(root)
+
+
+def precision_rows(record: Mapping[str, Any]) -> list[list[str]]:
+    """What each layer became with calibration data, and why."""
+    return [
+        [
+            layer["name"],
+            layer["precision"],
+            "" if layer["snr_alone_db"] is None else f"{layer['snr_alone_db']:.1f} dB",
+            *(
+                f"{_MICROSECONDS * layer[name]:.1f} µs" if name in layer else ""
+                for name in ("integer_seconds", "float_seconds")
+            ),
+            layer["reason"],
+        ]
+        for layer in record["layers"]
+    ]
 
 
 def new_page(title: str, heading: str | None = None) -> tuple[Element, Element]:

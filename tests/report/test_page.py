@@ -116,3 +116,16 @@ def test_the_page_needs_nothing_else(profile: Profile) -> None:
 def test_artifacts_that_say_less(profile: Profile) -> None:
     assert plan_rows(profile, {}) == [] == remark_rows({})
     assert "Decisions of the passes (0)" in html_page(profile, {})
+
+
+def test_precisions_have_a_row_for_each_layer(profile: Profile) -> None:
+    kept = {"name": "first", "precision": "float", "reason": "kept in float by the user", "snr_alone_db": None}
+    coded = {
+        "name": "second", "precision": "int8", "reason": "", "snr_alone_db": 41.26, "integer_seconds": 1.5e-6,
+        "float_seconds": 4e-6,
+    }  # fmt: skip
+    page = html_page(profile, {"precision": {"layers": [kept, coded]}})
+    assert Reader(page).tables["precision"][1:] == [
+        ["first", "float", "", "", "", "kept in float by the user"],
+        ["second", "int8", "41.3 dB", "1.5 µs", "4.0 µs", ""],
+    ]

@@ -9,6 +9,8 @@ from typing import Any
 
 import click
 
+from optc.cli.calibration import calibration_options, check, unmet
+from optc.cli.failures import render
 from optc.cli.output import Progress, emit_facts, emit_json
 from optc.cli.parameters import common, dim_option, shape_option, threads_option, unique
 from optc.cli.summary import artifact_facts, artifact_record
@@ -37,6 +39,7 @@ MEASURE_SECONDS = 0.3
 @click.option("--backend", help="Use only this backend of the target, for instance onnx.")
 @click.option("--verify-each", is_flag=True, help="Check the IR after every pass.")
 @click.option("--dump-ir", type=click.Path(path_type=Path), help="A folder that gets the IR after every pass.")
+@calibration_options
 @common
 def command(
     model: str,
@@ -54,10 +57,15 @@ def command(
     verify_each: bool,
     dump_ir: Path | None,
     as_json: bool,
+    **calibration: Any,
 ) -> None:
-    """Compile MODEL (.onnx or .pt2) into a folder of native code, weights and a C header."""
+    """Compile MODEL (.onnx or .pt2) into a folder of native code, weights and a C header.
+
+    With --calib a model in float becomes one of int8 and float, layer by layer as it pays and keeps the bound.
+    """
     from optc import driver
 
+    quantization = check(calibration)
     start = time.monotonic()
     with Progress() as progress:
         artifact = driver.compile(
@@ -77,13 +85,19 @@ def command(
             dump_ir=dump_ir,
             command=_typed(),
             progress=progress,
+            quantization=quantization,
         )
         measured = None if "ram_bytes" in artifact.manifest.cost else _measure(artifact)
     seconds = time.monotonic() - start
     if as_json:
         emit_json({**artifact_record(artifact.path, artifact.manifest, measured), "compile_seconds": seconds})
-        return
-    emit_facts(artifact_facts(artifact.path, artifact.manifest, measured))
+    else:
+        emit_facts(artifact_facts(artifact.path, artifact.manifest, measured))
+    precision = artifact.manifest.cost.get("precision")
+    error = None if precision is None else unmet(precision, model)
+    if error is not None:
+        click.echo(render(error), err=True)
+        raise SystemExit(error.exit_code)
 
 
 def _typed() -> str:
