@@ -1,4 +1,4 @@
-"""Find the C compiler: `$CC`, `cc`, `gcc`, `clang`, or the PyPI package ziglang."""
+"""Find the C compiler: `$CC`, `cc`, `gcc`, `clang`, or the PyPI package ziglang; and those for other machines."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,6 +70,44 @@ def _find(chosen: str, path: str) -> Compiler:
         "no C compiler was found",
         why=f"neither $CC nor {', '.join(_SYSTEM_COMPILERS)} nor the Python package ziglang is there",
         hint="install gcc or clang, or run: pip install ziglang",
+    )
+
+
+def find_cross_compiler(tools: Mapping[str, str], *, static: bool = False) -> Compiler:
+    """The compiler for another kind of machine: `$CC_aarch64_linux_gnu` or alike, ziglang, or the GNU cross compiler.
+
+    ziglang goes before the GNU one, since its triple says which libc the program needs at least; the GNU one takes
+    that of the machine it is installed on.
+
+    Args:
+        tools: `Target.toolchain`.
+        static: to link programs that need no library at run time.
+
+    Raises:
+        OptcError: none is there, or the variable names none.
+    """
+    variable = "CC_" + tools.get("prefix", "").replace("-", "_")
+    installed = importlib.util.find_spec("ziglang") is not None
+    triple = tools.get("zig_static" if static else "zig", "")
+    chosen, path = os.environ.get(variable, ""), os.environ.get("PATH", "")
+    return _find_cross(tools.get("prefix", ""), triple, chosen, path, installed)
+
+
+@functools.cache
+def _find_cross(prefix: str, triple: str, chosen: str, path: str, zig_installed: bool) -> Compiler:
+    if words := shlex.split(chosen):
+        if not shutil.which(words[0], path=path):
+            variable = "CC_" + prefix.replace("-", "_")
+            raise OptcError(f"the C compiler '{words[0]}' does not exist", where=f"environment variable {variable}")
+        return _identify(tuple(words))
+    if triple and zig_installed:
+        return _identify((sys.executable, "-m", "ziglang", "cc", "-target", triple))
+    if prefix and shutil.which(f"{prefix}-gcc", path=path):
+        return _identify((f"{prefix}-gcc",))
+    raise OptcError(
+        f"no C compiler for {prefix or triple or 'this target'} was found",
+        why=f"neither the Python package ziglang nor {prefix}-gcc is there",
+        hint="run: pip install 'optc[zig]'",
     )
 
 

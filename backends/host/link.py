@@ -1,10 +1,10 @@
-"""Link kernels, the generated entry point and the C runtime into libmodel.so."""
+"""Link kernels, the generated entry point and the C runtime into libmodel.so, or into a program that runs it once."""
 
 from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 
@@ -26,33 +26,57 @@ _LINK = (
     "-Wl,-z,noexecstack",
 )
 _LIBRARIES = ("-lm", "-lpthread")
+_PROGRAM = "run_once.c"
 _EXPORTS = "{ global: optc_model_*; local: *; };\n"
 
 
-def link(entry_source: str, objects: Sequence[bytes]) -> bytes:
+def link(entry_source: str, objects: Sequence[bytes], compiler: Compiler | None = None) -> bytes:
     """The bytes of the shared library; the same arguments and compiler give the same bytes.
 
     Args:
         entry_source: what `emit_entry` wrote.
         objects: ELF object files with the kernels, in a fixed order.
+        compiler: for the machine that shall run it; default: this machine's.
 
     Raises:
         OptcError: no compiler is there, or it fails.
     """
-    compiler = find_compiler()
+    extra = {"exports.map": _EXPORTS}
+    return _link(entry_source, objects, compiler or find_compiler(), extra, _LINK, LIBRARY)
+
+
+def link_program(entry_source: str, objects: Sequence[bytes], compiler: Compiler) -> bytes:
+    """A static program `run_once FOLDER INPUTS OUTPUTS THREADS` that runs the model of an artifact's folder.
+
+    It reads its inputs from one file, one after the other, and writes the outputs in the same way.
+
+    Raises:
+        OptcError: the compiler fails.
+    """
+    extra = {_PROGRAM: (resources.files("optc.backends.host") / "programs" / _PROGRAM).read_text()}
+    return _link(entry_source, objects, compiler, extra, (_PROGRAM, "-static"), "run_once")
+
+
+def _link(
+    entry_source: str,
+    objects: Sequence[bytes],
+    compiler: Compiler,
+    extra: Mapping[str, str],
+    arguments: Sequence[str],
+    output: str,
+) -> bytes:
+    """The bytes of `output`, linked in a folder that also holds the files `extra`."""
     with tempfile.TemporaryDirectory(prefix="optc-link-") as temporary:
         folder = Path(temporary)
-        for name, text in runtime_sources().items():
+        for name, text in {**runtime_sources(), **extra, "model.c": entry_source}.items():
             (folder / name).write_text(text)
-        (folder / "model.c").write_text(entry_source)
-        (folder / "exports.map").write_text(_EXPORTS)
         (folder / "runtime.o").write_bytes(_runtime_object(compiler))
         kernels = [f"kernels_{index}.o" for index in range(len(objects))]
         for name, content in zip(kernels, objects, strict=True):
             (folder / name).write_bytes(content)
         inputs = ["model.c", "runtime.o", *kernels]
-        compiler.run([*_COMPILE, *_LINK, *inputs, "-o", LIBRARY, *_LIBRARIES], folder)
-        return (folder / LIBRARY).read_bytes()
+        compiler.run([*_COMPILE, *arguments, *inputs, "-o", output, *_LIBRARIES], folder)
+        return (folder / output).read_bytes()
 
 
 def runtime_sources() -> dict[str, str]:

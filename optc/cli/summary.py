@@ -121,11 +121,13 @@ def verification_text(result: Any) -> str:
     """The worst relative error against the source model, or that there was no verification."""
     if result is None:
         return "no"
+    if "skipped" in result:
+        return f"no: {result['skipped']}"
     worst = max(result["outputs"], key=lambda entry: _number(entry["relative"]), default=None)
     if worst is None:
         return "yes"
     error = _number(worst["relative"])
-    verdict = "yes" if result["passed"] else "NO"
+    verdict = ("yes" if result["passed"] else "NO") + (f", in {result['emulator']}" if "emulator" in result else "")
     return f"{verdict}, relative error {error:.2e} (tolerance {result['tolerance']:g}), worst output '{worst['name']}'"
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from optc import artifact, targets
-from optc.artifact.host import check_host
 from optc.backends import kernel_backend
 from optc.backends.c.backend import CBackend
 from optc.backends.host.entry import emit_entry
@@ -18,6 +17,7 @@ from optc.backends.host.link import HEADER, link, runtime_sources
 from optc.backends.interface import KernelBackend, Progress, silent
 from optc.driver.context import pass_context
 from optc.driver.cost_models import AUTOMATIC, check_cost_model, cost_model, schedule_predictor
+from optc.driver.emulation import Linkable
 from optc.driver.fallbacks import emit_regions
 from optc.driver.lowering import Lowered, lower
 from optc.driver.memory_record import check_limit
@@ -29,8 +29,8 @@ from optc.driver.records import cost, decisions
 from optc.driver.source_artifact import source_contents
 from optc.driver.source_model import C_PIPELINE
 from optc.driver.step_facts import kernel_estimates
-from optc.driver.verification import compared_constants, verified
-from optc.errors import ModelError, OptcError, UsageError
+from optc.driver.verification import compared_constants, verification
+from optc.errors import ModelError, UsageError
 from optc.frontends import load_model
 from optc.ir.core import Module
 from optc.ir.printer import print_module
@@ -39,6 +39,7 @@ from optc.ops.shapes import describe
 from optc.passes.base import PassContext
 from optc.passes.manager import run_pipeline
 from optc.passes.pipeline import parse_pipeline
+from optc.targets.foreign import compiler_for
 from optc.targets.target import Target
 
 if TYPE_CHECKING:
@@ -133,11 +134,11 @@ def compile(
 
     if options.output is not None:
         write(options.output)
-        return load(options.output, threads=options.threads)
+        return load(options.output, threads=options.threads, runnable=False)
     holder = tempfile.TemporaryDirectory(prefix="optc-")
     folder = Path(holder.name) / "artifact"
     write(folder)
-    artifact = load(folder, threads=options.threads)
+    artifact = load(folder, threads=options.threads, runnable=False)
     weakref.finalize(artifact, holder.cleanup)
     return artifact
 
@@ -153,16 +154,22 @@ def write_artifact(model: Any, options: CompileOptions, folder: Path, example_in
     require_static_inputs(module)
     with artifact.stage(folder) as staging:
         context = plan(module, backend, target, options)
+        linkable: Linkable | None = None
         if isinstance(backend, CBackend):
             staging.fill(source_contents(loaded.name, module, backend, context, target, options))
         else:
             lowered = lower(module, backend, target, options)
             check_limit(lowered.assembly, options.memory_limit)
             options.progress("linking", 0, 1)
-            staging.fill(_contents(loaded.name, module, lowered, context, target, options))
-        if options.verify and _runs_here(target):
+            linkable = Linkable(
+                emit_entry(lowered.assembly.program, loaded.name, options.threads or 0),
+                [kernel.object_code for kernel in lowered.kernels],
+            )
+            staging.fill(_contents(module, lowered, linkable, context, target, options))
+        if options.verify and linkable is not None:
             options.progress("verifying", 0, 1)
-            staging.annotate(verification=verified(staging.folder, loaded.reference, options, probes))
+            result = verification(staging.folder, linkable, target, loaded.reference, options, probes)
+            staging.annotate(verification=result)
         staging.commit()
 
 
@@ -237,12 +244,16 @@ def require_static_inputs(module: Module) -> None:
 
 
 def _contents(
-    name: str, module: Module, lowered: Lowered, context: PassContext, target: Target, options: CompileOptions
+    module: Module,
+    lowered: Lowered,
+    linkable: Linkable,
+    context: PassContext,
+    target: Target,
+    options: CompileOptions,
 ) -> artifact.Contents:
     assembly = lowered.assembly
     estimates = kernel_estimates(assembly, context, target)
-    entry = emit_entry(assembly.program, name, options.threads or 0)
-    library = link(entry, [kernel.object_code for kernel in lowered.kernels])
+    library = link(linkable.entry, linkable.objects, compiler_for(target))
     return artifact.Contents(
         program=assembly.program,
         target=target.name,
@@ -256,11 +267,3 @@ def _contents(
         cost=cost(lowered, estimates) | precision_summary(options),
         command=options.command or "",
     )
-
-
-def _runs_here(target: Target) -> bool:
-    try:
-        check_host(artifact.requirements_of(target), target.name)
-    except OptcError:
-        return False
-    return True

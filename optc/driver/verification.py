@@ -9,15 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from optc.artifact.host import check_host, requirements_of
+from optc.artifact.reading import read
+from optc.driver.emulation import Linkable, emulated, why_not_emulated
 from optc.driver.options import CompileOptions
-from optc.errors import ModelError, UsageError, VerificationFailed
+from optc.errors import ModelError, OptcError, UsageError, VerificationFailed
 from optc.ir.core import Module, Value
 from optc.ir.types import TensorType
 from optc.runtime.random_inputs import random_inputs
+from optc.targets.foreign import is_foreign
+from optc.targets.target import Target
 
 if TYPE_CHECKING:
-    from optc.runtime import Artifact
-    from optc.runtime.verify import OutputError
+    from optc.runtime.verify import OutputError, Runnable
 
 Probes = Mapping[str, tuple[int, ...]]
 
@@ -50,11 +54,46 @@ def _source(value: Value | None) -> Value | None:
     return value if value.type.dtype.is_integer and value.type.is_static and value.type.elements == 1 else None
 
 
-def verified(folder: Path, reference: str | Path | bytes, options: CompileOptions, probes: Probes) -> dict[str, Any]:
+def verification(
+    folder: Path,
+    linkable: Linkable,
+    target: Target,
+    reference: str | Path | bytes,
+    options: CompileOptions,
+    probes: Probes,
+) -> dict[str, Any]:
+    """Compare a staged artifact with the source model, on this machine or in the target's emulator.
+
+    Returns:
+        the result for the manifest, with `emulator` where one was used; `{"skipped": reason}` where neither can run it.
+
+    Raises:
+        VerificationFailed: an output differs by more than the tolerance.
+    """
+    from optc.runtime import load
+
+    needed = requirements_of(target)
+    try:
+        check_host(needed, target.name)
+    except OptcError as refusal:
+        if not is_foreign(target):
+            return {"skipped": refusal.what}
+        if reason := why_not_emulated(target, len(read(folder, check_host=False).manifest.fallbacks)):
+            return {"skipped": reason}
+        with emulated(folder, linkable, target, options.threads or 1) as staged:
+            result = verified(staged, reference, options, probes)
+        return {**result, "emulator": target.toolchain["emulator"]}
+    with load(folder, threads=options.threads) as loaded:
+        return verified(loaded, reference, options, probes)
+
+
+def verified(
+    staged: Runnable, reference: str | Path | bytes, options: CompileOptions, probes: Probes
+) -> dict[str, Any]:
     """Compare a staged artifact with the source model.
 
     Args:
-        folder: the staged artifact.
+        staged: the staged artifact, ready to run.
         reference: the source model.
         options: the inputs to use, and the threads.
         probes: values to try for scalar integer inputs when the model refuses random ones.
@@ -66,31 +105,29 @@ def verified(folder: Path, reference: str | Path | bytes, options: CompileOption
     Raises:
         VerificationFailed: an output differs by more than the tolerance.
     """
-    from optc.runtime import load
     from optc.runtime.verify import verify
 
     refusal: ModelError | None = None
-    with load(folder, threads=options.threads) as staged:
+    try:
+        candidates = list(_candidates(staged, options, probes))
+    except UsageError as error:  # of an input that is no tensor of numbers
+        return {"skipped": error.what}
+    for inputs in candidates:
         try:
-            candidates = list(_candidates(staged, options, probes))
-        except UsageError as error:  # of an input that is no tensor of numbers
-            return {"skipped": error.what}
-        for inputs in candidates:
-            try:
-                result = verify(staged, reference, inputs=inputs)
-            except ModelError as error:
-                if options.inputs is not None:
-                    raise
-                refusal = refusal or error
-                continue
-            if not result.passed:
-                worst = result.worst
-                raise VerificationFailed(
-                    f"the output '{worst.name}' differs from the source model's",
-                    why=describe_difference(worst, result.tolerance),
-                    hint="compile with --verify-each to find the pass, or with --no-verify to keep the artifact",
-                )
-            return result.to_dict()
+            result = verify(staged, reference, inputs=inputs)
+        except ModelError as error:
+            if options.inputs is not None:
+                raise
+            refusal = refusal or error
+            continue
+        if not result.passed:
+            worst = result.worst
+            raise VerificationFailed(
+                f"the output '{worst.name}' differs from the source model's",
+                why=describe_difference(worst, result.tolerance),
+                hint="compile with --verify-each to find the pass, or with --no-verify to keep the artifact",
+            )
+        return result.to_dict()
     return {"skipped": f"{refusal.what}: {refusal.why}" if refusal is not None else "no inputs could be made"}
 
 
@@ -104,7 +141,7 @@ def describe_difference(error: OutputError, tolerance: float) -> str:
     return f"{size}; allowed are {tolerance:.0e}"
 
 
-def _candidates(staged: Artifact, options: CompileOptions, probes: Probes) -> Iterator[Mapping[str, Any]]:
+def _candidates(staged: Runnable, options: CompileOptions, probes: Probes) -> Iterator[Mapping[str, Any]]:
     """The user's inputs alone, or random ones, at first as they are, then with the probes put in."""
     if options.inputs is not None:
         yield options.inputs

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from optc.artifact.host import check_host
 from optc.artifact.manifest import Manifest
 from optc.artifact.reading import ArtifactFiles, read
 from optc.artifact.writing import LIBRARY
-from optc.errors import UsageError
+from optc.errors import OptcError, UsageError
 from optc.program import Program, TensorInfo, tensor_bytes
 from optc.runtime.arrays import address_of, aligned_empty, check_inputs, numpy_dtype
 from optc.runtime.library import NativeModel, StepTime
@@ -21,18 +22,19 @@ from optc.runtime.regions import FallbackRegions
 MAX_THREADS = 1024
 
 
-def load(path: str | Path, threads: int | None = None) -> Artifact:
+def load(path: str | Path, threads: int | None = None, *, runnable: bool = True) -> Artifact:
     """Check an artifact folder and make it ready to run.
 
     Args:
         path: the folder that the compiler wrote.
         threads: for each run; None for the number that it was compiled for, or all CPUs.
+        runnable: False to also take one for other machines, which then refuses to run.
 
     Raises:
         OptcError: there is no artifact, it is damaged, or this machine cannot run it.
         UsageError: `threads` is out of range.
     """
-    return Artifact(read(path), threads)
+    return Artifact(read(path, check_host=runnable), threads)
 
 
 class Artifact:
@@ -57,7 +59,13 @@ class Artifact:
             None if tensor_bytes(info) is None else (_static(info), numpy_dtype(info)) for info in self.outputs
         ]
         self._native: NativeModel | None = None
-        self._start(threads)
+        self._refusal: OptcError | None = None
+        try:
+            check_host(self.manifest.host, str(self.path))
+        except OptcError as refusal:
+            self._refusal = refusal
+        else:
+            self._start(threads)
 
     def _start(self, threads: int | None) -> None:
         if threads is not None and not (isinstance(threads, int) and 1 <= threads <= MAX_THREADS):
@@ -75,6 +83,11 @@ class Artifact:
     @property
     def outputs(self) -> tuple[TensorInfo, ...]:
         return self.program.outputs
+
+    @property
+    def runs_here(self) -> bool:
+        """Whether this machine can run it."""
+        return self._refusal is None
 
     @property
     def threads(self) -> int:
@@ -162,6 +175,8 @@ class Artifact:
         return f"Artifact('{self.path}', target='{self.manifest.target}')"
 
     def _opened(self) -> NativeModel:
+        if self._refusal is not None:
+            raise self._refusal
         if self._native is None:
             raise UsageError("the artifact is closed", where=str(self.path))
         return self._native

@@ -7,13 +7,13 @@ import mmap
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from optc.errors import ModelError, OptcError
+from optc.program import TensorInfo
 from optc.runtime.arrays import check_inputs
-from optc.runtime.loaded import Artifact
 from optc.runtime.ort_session import Optimizations, first_line, open_session, run_session
 from optc.runtime.random_inputs import random_inputs
 
@@ -26,6 +26,18 @@ whole step; so do onnxruntime's own kernels among each other. Wrong arithmetic l
 
 REFERENCE_NOISE = 4 * float(np.finfo(np.float32).eps)
 """onnxruntime's own Sigmoid is off by 1e-7 where its result is near zero; an output that saturates is all noise."""
+
+
+class Runnable(Protocol):
+    """What can be verified: a loaded artifact, or one in an emulator."""
+
+    @property
+    def inputs(self) -> tuple[TensorInfo, ...]: ...
+
+    @property
+    def outputs(self) -> tuple[TensorInfo, ...]: ...
+
+    def run(self, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]: ...
 
 
 @dataclass(frozen=True)
@@ -90,7 +102,7 @@ def compare(outputs: Mapping[str, np.ndarray], reference: Mapping[str, np.ndarra
 
 
 def verify(
-    artifact: Artifact,
+    artifact: Runnable,
     reference: str | Path | bytes,
     inputs: Mapping[str, Any] | None = None,
     tolerance: float = 1e-3,

@@ -18,7 +18,8 @@ Resolve = Callable[[str], Table]
 _FIELDS = {field.name: field for field in dataclasses.fields(Target)}
 _INTEGERS = ("cores", "vector_bytes", "vector_registers", "channel_block", "memory_bytes")
 _NUMBERS = ("memory_bandwidth", "memory_bandwidth_all", "launch_seconds", "parallel_seconds")
-_TABLES = ("llvm", "peak_flops", "energy", "figures")
+_TABLES = ("llvm", "peak_flops", "energy", "toolchain", "figures")
+_TOOLS = ("prefix", "zig", "zig_static", "emulator")
 _OPTIONAL = {"base"}
 
 
@@ -46,7 +47,7 @@ def inherit(child: Table, base: Table, where: str) -> Table:
     for key, value in child.items():
         if key == "base":
             continue
-        if key in _FIELDS and key not in ("figures", "description", "backends", "name"):
+        if key in _FIELDS and key not in ("figures", "description", "backends", "name", "toolchain"):
             sources[key] = f"given in {where}"
         merged[key] = {**base.get(key, {}), **value} if key in _TABLES and isinstance(value, dict) else value
     merged["figures"] = {**sources, **child.get("figures", {})}
@@ -130,6 +131,13 @@ def _energy(key: str, value: object, where: str) -> dict[str, float]:
     return {name: _number(f"{key}.{name}", each, where) for name, each in table.items()}
 
 
+def _tools(key: str, value: object, where: str) -> dict[str, str]:
+    for name in _table(key, value, where):
+        if name not in _TOOLS:
+            raise _wrong(f"{key}.{name}", name, f"one of {', '.join(_TOOLS)}", where)
+    return {name: _text(f"{key}.{name}", each, where) for name, each in _table(key, value, where).items()}
+
+
 def _caches(key: str, value: object, where: str) -> tuple[Cache, ...]:
     if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
         raise _wrong(key, value, "a list of tables", where)
@@ -181,6 +189,7 @@ _CHECKS: dict[str, Callable[[str, object, str], object]] = {
     "caches": _caches,
     "memories": _memories,
     "energy": _energy,
+    "toolchain": _tools,
     "figures": _figures,
     **dict.fromkeys(_INTEGERS, _integer),
     **dict.fromkeys(_NUMBERS, _number),

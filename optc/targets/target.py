@@ -47,6 +47,8 @@ class Target:
         launch_seconds: the fixed cost of one kernel call.
         parallel_seconds: the cost of waking the threads for one parallel loop.
         energy: joules of one `flop` and of one `byte` of a kernel's operands, and the `watts` that a core draws beside.
+        toolchain: for compiling on another machine: `prefix` of the GNU tools, ziglang's triples `zig` for libraries
+            and `zig_static` for programs, and the `emulator` command that runs such a program.
         figures: where each figure comes from (data sheet, measured …), by field name.
     """
 
@@ -67,4 +69,5 @@ class Target:
     launch_seconds: float = 0.0
     parallel_seconds: float = 0.0
     energy: Mapping[str, float] = field(default_factory=dict)
+    toolchain: Mapping[str, str] = field(default_factory=dict)
     figures: Mapping[str, str] = field(default_factory=dict)

@@ -14,6 +14,7 @@ import pytest
 from onnx_kit import model, node, value
 
 from optc.cli.app import run
+from optc.targets import available
 
 Capture = pytest.CaptureFixture[str]
 
@@ -128,11 +129,10 @@ def test_a_failed_compile_leaves_the_previous_artifact_alone(capsys: Capture) ->
     ("options", "expected"),
     [
         (
-            ["--target", "rpi5"],
-            "error: there is no target 'rpi5'\n"
-            "  known: cpu, aarch64, cortex-m4, cortex-m55, cortex-m7, cuda, jetson-orin, jetson-tx2, riscv32, rpi4, "
-            "stm32h743i-eval, tda4vm, x86-64-v3\n"
-            "  hint: did you mean 'rpi4'?\n",
+            ["--target", "rpi9"],
+            "error: there is no target 'rpi9'\n"
+            f"  known: {', '.join(available())}\n"
+            "  hint: did you mean 'rpi5' or 'rpi4'?\n",
         ),
         (
             ["--targt", "cpu"],
@@ -199,6 +199,7 @@ def test_a_folder_that_takes_no_artifact(options: str, why: str, hint: str, fold
     save(GOOD)
     done = mounted(options, "compile", "net.onnx", "-o", "small/out", "--tune", "0")
     assert done.returncode == 1
-    assert done.stderr == (
+    # On a slow machine lines that show the progress stand before it.
+    assert done.stderr[done.stderr.find("error:") :] == (
         f"error: the artifact cannot be written\n  at {folder / 'small' / 'out'}\n  {why}\n  hint: {hint}\n"
     )

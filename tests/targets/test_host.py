@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from optc import toolchain
 from optc.errors import OptcError
 from optc.targets import calibration, host
 from optc.targets.calibration import Measurement
@@ -81,6 +82,8 @@ def test_calibration_measures_plausible_figures(tmp_path: Path, monkeypatch: pyt
 def test_calibration_without_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setattr(toolchain.importlib.util, "find_spec", lambda name: None)
+    toolchain._find.cache_clear()
     with pytest.raises(OptcError, match="no C compiler was found"):
         calibration.measure(vector_bytes=16, cores=1, cache_bytes=[32_768])
 

@@ -37,7 +37,7 @@ def test_every_target_is_complete_and_names_its_sources(name: str) -> None:
     assert target.memory_bandwidth <= target.memory_bandwidth_all
     for inner, outer in pairwise(target.caches):
         assert inner.bytes < outer.bytes and inner.bandwidth >= outer.bandwidth
-    apart = {"name", "description", "backends", "llvm", "figures"}
+    apart = {"name", "description", "backends", "llvm", "toolchain", "figures"}
     apart |= set() if target.memories else {"memories"}
     given = {field.name for field in dataclasses.fields(target)} - apart
     assert given <= set(target.figures), f"{name} does not say where {given - set(target.figures)} come from"
@@ -70,10 +70,20 @@ def test_memories_are_read() -> None:
     assert last.read_only and last.bandwidth < first.bandwidth
 
 
-def test_hosts_and_microcontrollers_emit_today() -> None:
+def test_what_emits_today() -> None:
     emitting = {name for name in available() if load(name).backends}
-    microcontrollers = {"cortex-m4", "cortex-m55", "cortex-m7", "riscv32", "stm32h743i-eval"}
-    assert emitting == {"cpu", "x86-64-v3", *microcontrollers}
+    assert {"cpu", "x86-64-v3", "aarch64", "rpi4", "rpi5", "riscv64"} <= emitting
+
+
+def test_a_tool_that_nobody_knows(tmp_path: Path) -> None:
+    path = write(tmp_path, MINIMAL + '[toolchain]\nlinker = "ld"\n')
+    with pytest.raises(UsageError) as failure:
+        load(path)
+    assert str(failure.value) == (
+        "'toolchain.linker' of the target must be one of prefix, zig, zig_static, emulator\n"
+        f"  at {path}\n"
+        "  it is 'linker'"
+    )
 
 
 def test_a_file_extends_another(tmp_path: Path) -> None:

@@ -106,10 +106,12 @@ def _typed() -> str:
 
 
 def _measure(artifact: Any) -> float | None:
-    """The median latency in seconds on random inputs; None where values cannot be made up for an input."""
+    """The median latency in seconds on random inputs; None for another machine, or where no input can be made up."""
     from optc.errors import UsageError
     from optc.runtime.bench import bench
 
+    if not artifact.runs_here:
+        return None
     try:
         return bench(artifact, seconds=MEASURE_SECONDS).median
     except UsageError:
