@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from optc.cli.memory_game import map_command, train_command
 from optc.cli.output import emit_facts, emit_json, emit_table, size_text
 from optc.cli.parameters import common
 from optc.errors import LimitError, OptcError, UsageError
@@ -147,3 +148,7 @@ def show(artifact: str, plot: Path | None, top: int, as_json: bool) -> None:
     emit_table(["buffer", "kind", "size", "offset", "steps", ""], rows, right=[2, 3, 4])
     if plot is not None:
         click.echo(f"written to {plot}")
+
+
+command.add_command(map_command)
+command.add_command(train_command)
