@@ -25,6 +25,7 @@ KINDS: dict[str, str] = {
     "energy": "optc.costmodel.power",
     "networks": "optc.costmodel.networks.kind",
     "gpu_operators": "optc.costmodel.gpu_operators.kind",
+    "records": "optc.costmodel.records.kind",
     "kernels": "optc.costmodel.kernels.kind",
 }
 
@@ -64,7 +65,11 @@ class Evaluation:
 
 
 class Kind(Protocol):
-    """The functions of a kind's module. `adapt` and `suggest` are there where a kind can do that."""
+    """The functions of a kind's module.
+
+    `adapt` and `suggest` are there where a kind can do that, and `export(card, target, part)`, which gives the ONNX
+    model of one of a predictor's parts, where its features are rows of numbers.
+    """
 
     def train(self, run: Run, data: Path) -> list[Card]:
         """Train what `run.config` says on the files under `data`; save and return the predictors."""

@@ -80,6 +80,11 @@ def evaluate(
     )
 
 
+def finite(figures: Metrics) -> dict[str, float | int | None]:
+    """The figures by name for a file; None where one is not defined, since JSON has no NaN."""
+    return {name: None if value != value else value for name, value in figures.to_dict().items()}
+
+
 def absolute_percentage_errors(measured: npt.ArrayLike, predicted: npt.ArrayLike) -> Array:
     """|predicted - measured| / measured in percent, one for each row. Raises ValueError for measurements <= 0."""
     truth = _vector(measured)

@@ -11,16 +11,20 @@ import json
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from optc.cache import cache_folder
 from optc.errors import OptcError, UsageError
+
+if TYPE_CHECKING:
+    from optc.costmodel.datasets.dataset import DataSet
 
 SCHEMA = 1
 CARD, ARRAYS, ONNX = "card.json", "model.npz", "model.onnx"
@@ -73,6 +77,53 @@ class Card:
     def onnx_path(self) -> Path:
         """The ONNX model, for predictors that have one."""
         return self.folder / ONNX
+
+
+def trained_card(
+    name: str,
+    data_set: DataSet,
+    rows: dict[str, int],
+    split: str,
+    seed: int,
+    figures: dict[str, dict[str, float | int | None]],
+    details: dict[str, Any],
+    targets: Sequence[str] | None = None,
+) -> Card:
+    """The card of a predictor that was trained today on a data set; by default its targets are those that have rows."""
+    return Card(
+        name=name,
+        kind=data_set.kind,
+        data_set=data_set.name,
+        targets=tuple(rows if targets is None else targets),
+        source=data_set.upstream,
+        licence=data_set.licence,
+        rows=rows,
+        date=datetime.now(UTC).date().isoformat(),
+        split=split,
+        seed=seed,
+        figures=figures,
+        details=details,
+    )
+
+
+def adapted_card(
+    data_set: DataSet, target: str, rows: int, figures: dict[str, float | int | None], details: dict[str, Any]
+) -> Card:
+    """The card of a predictor that was made today for a user's own device from a few measurements."""
+    return Card(
+        name=f"{data_set.name}-{target}".replace("/", "_"),
+        kind=data_set.kind,
+        data_set=data_set.name,
+        targets=(target,),
+        source="own measurements",
+        licence="",
+        rows={target: rows},
+        date=datetime.now(UTC).date().isoformat(),
+        split="the figures are those of the samples themselves: they flatter",
+        seed=0,
+        figures={target: figures},
+        details=details,
+    )
 
 
 def shipped_folder() -> Path:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,8 +12,9 @@ import numpy.typing as npt
 from optc.costmodel import metrics, predictors
 from optc.costmodel.architectures import adaptation, design
 from optc.costmodel.architectures.adaptation import AdaptedPredictor, Prior
+from optc.costmodel.architectures.fitting import fit
 from optc.costmodel.architectures.measurements import Measurements, measured_column
-from optc.costmodel.architectures.predictor import ArchitecturePredictor, fit
+from optc.costmodel.architectures.predictor import ArchitecturePredictor
 from optc.costmodel.architectures.space import Codes, Space, load_space
 from optc.costmodel.datasets import dataset
 from optc.costmodel.datasets.dataset import DataSet
@@ -23,6 +23,9 @@ from optc.costmodel.kinds import Evaluation, Prediction
 from optc.costmodel.predictors import Card
 from optc.costmodel.training.run import Run
 from optc.errors import UsageError
+
+if TYPE_CHECKING:
+    import onnx
 
 KIND = "architectures"
 SPLIT = {"held_out": 0.25, "samples": 900}
@@ -44,11 +47,12 @@ def train(run: Run, data: Path) -> list[Card]:
         raise UsageError(f"the set '{source.name}' has no measurements", where=str(run.config.path))
     space = load_space(measurements.space)
     run.bind(measurements.digest())
-    held_out, order = _split(space, measurements.codes, float(split["held_out"]), run.config.seed)
+    held_out, order = divide(space, measurements.codes, float(split["held_out"]), run.config.seed)
     arrays: dict[str, npt.NDArray[Any]] = {}
     rows: dict[str, int] = {}
     figures: dict[str, dict[str, float | int | None]] = {}
     styles: dict[str, str] = {}
+    drifts: list[str] = []
     for number, target in enumerate(measurements.latency):
         run.progress("fitting", number, len(measurements.latency))
         latency = measurements.latency[target]
@@ -68,30 +72,29 @@ def train(run: Run, data: Path) -> list[Card]:
             rows: npt.NDArray[np.int64] = trained, values: npt.NDArray[np.float64] = latency, rate: bool = is_rate
         ) -> dict[str, Any]:
             times = 1.0 / values[rows] if rate else values[rows]
-            fitted = fit(space, measurements.codes[rows], times, int(model["folds"]), run.config.seed)
+            order = None if measurements.places is None else measurements.places[rows]
+            fitted = fit(space, measurements.codes[rows], times, int(model["folds"]), run.config.seed, order)
             return {"style": np.array(fitted.style), **fitted.arrays()}
 
         stored = run.unit(target, compute)
         styles[target] = str(stored.pop("style"))
         arrays |= {f"{target}/{name}": value for name, value in stored.items()}
         predictor = ArchitecturePredictor.of_arrays(space, styles[target], stored)
-        found = _oriented(predictor.predict(measurements.codes[judged]), is_rate)
-        figures[target] = metrics.evaluate(latency[judged], found.value, found.low, found.high).to_dict()
+        places = None if measurements.places is None else measurements.places[judged]
+        found = _oriented(predictor.predict(measurements.codes[judged], places), is_rate)
+        if predictor.sessions is not None:
+            drifts.append(target)
+        figures[target] = metrics.finite(metrics.evaluate(latency[judged], found.value, found.low, found.high))
         rows[target] = len(trained)
         run.scalars.add("within_10", float(figures[target]["within_10"] or 0.0), number)
-    card = Card(
-        name=run.config.name,
-        kind=KIND,
-        data_set=source.name,
-        targets=tuple(measurements.latency),
-        source=source.upstream,
-        licence=source.licence,
-        rows=rows,
-        date=datetime.now(UTC).date().isoformat(),
-        split=f"{split['held_out']:.0%} of the classes of equal networks judge; none of their networks trains",
-        seed=run.config.seed,
-        figures=figures,
-        details={"space": space.name, "styles": styles, "rates": sorted(measurements.rates)},
+    card = predictors.trained_card(
+        run.config.name,
+        source,
+        rows,
+        f"{split['held_out']:.0%} of the classes of equal networks judge; none of their networks trains",
+        run.config.seed,
+        figures,
+        {"space": space.name, "styles": styles, "rates": sorted(measurements.rates), "drifts": drifts},
     )
     folder = predictors.save(run.out, card, arrays)
     run.finish()
@@ -101,12 +104,21 @@ def train(run: Run, data: Path) -> list[Card]:
 def predict(card: Card, target: str, table: Table) -> Prediction:
     """Predict the architectures of a table; see Kind."""
     space = load_space(card.details["space"])
-    return predict_codes(card, target, space.read(table, dataset.load(card.data_set).id_column))
+    source = dataset.load(card.data_set)
+    return predict_codes(card, target, space.read(table, source.id_column), _places(source, table))
 
 
-def predict_codes(card: Card, target: str, codes: Codes) -> Prediction:
-    """Predict architectures that are coded already."""
-    return _oriented(load(card, target).predict(codes), target in card.details["rates"])
+def predict_codes(card: Card, target: str, codes: Codes, places: npt.NDArray[np.float64] | None = None) -> Prediction:
+    """Predict architectures that are coded already; `places` as for `ArchitecturePredictor.predict`."""
+    predictor = load(card, target)
+    drifts = isinstance(predictor, ArchitecturePredictor) and places is not None
+    found = predictor.predict(codes, places) if drifts else predictor.predict(codes)  # type: ignore[call-arg]
+    return _oriented(found, target in card.details["rates"])
+
+
+def _places(source: DataSet, table: Table) -> npt.NDArray[np.float64] | None:
+    """Where a table's rows stand in the order of the set's measurement, if it says so."""
+    return table.numbers(source.order_column) if source.order_column in table.columns else None
 
 
 def evaluate(card: Card, target: str, table: Table) -> Evaluation:
@@ -118,7 +130,8 @@ def evaluate(card: Card, target: str, table: Table) -> Evaluation:
     if not kept.size:
         raise DataError(f"there is no measurement of '{target}'", where=str(table.path))
     ids = identifiers(table, source)
-    prediction = predict_codes(card, target, codes[kept])
+    places = _places(source, table)
+    prediction = predict_codes(card, target, codes[kept], None if places is None else places[kept])
     return Evaluation([ids[row] for row in kept.tolist()], measured[kept], prediction)
 
 
@@ -190,19 +203,12 @@ def _adapted_card(
 ) -> Card:
     style = max(space.styles, key=lambda name: sum(adapted.share[[each.style == name for each in adapted.found]]))
     found = adapted.predict(codes)
-    return Card(
-        name=f"{source.name}-{target}",
-        kind=KIND,
-        data_set=source.name,
-        targets=(target,),
-        source="own measurements",
-        licence="",
-        rows={target: len(codes)},
-        date=datetime.now(UTC).date().isoformat(),
-        split="the figures are those of the samples themselves: they flatter",
-        seed=0,
-        figures={target: metrics.evaluate(latency, found.value, found.low, found.high).to_dict()},
-        details={"space": space.name, "adapted": True, "styles": {target: style}, "rates": []},
+    return predictors.adapted_card(
+        source,
+        target,
+        len(codes),
+        metrics.finite(metrics.evaluate(latency, found.value, found.low, found.high)),
+        {"space": space.name, "adapted": True, "styles": {target: style}, "rates": []},
     )
 
 
@@ -262,7 +268,7 @@ def _oriented(found: Prediction, is_rate: bool) -> Prediction:
     return Prediction(1.0 / found.value, 1.0 / found.high, 1.0 / found.low, found.known) if is_rate else found
 
 
-def _split(
+def divide(
     space: Space, codes: Codes, held_out: float, seed: int
 ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.int64]]:
     """Which rows judge, by groups, and a random order of all rows."""
@@ -273,3 +279,46 @@ def _split(
     chosen = np.zeros(len(labels), bool)
     chosen[generator.permutation(len(labels))[: max(1, round(held_out * len(labels)))]] = True
     return chosen[inverse.reshape(-1)], generator.permutation(len(codes))
+
+
+def export(card: Card, target: str, part: str) -> onnx.ModelProto:
+    """The ONNX model of a target, for the mean of all sessions; its features are those of the space.
+
+    Args:
+        card: of the predictor.
+        target: a device that the card names.
+        part: must be empty: a predictor of architectures has one.
+
+    Raises:
+        UsageError: the predictor was adapted (an average of several styles), or `part` is given.
+    """
+    from optc.costmodel.exporting import FEATURES, Graph
+
+    predictor = load(card, target)
+    if not isinstance(predictor, ArchitecturePredictor) or part:
+        what = f"'{card.name}' has no part '{part}'" if part else "an adapted predictor averages several models"
+        raise UsageError(what, where="--part" if part else "--target")
+    graph = Graph()
+    linear, correction = predictor.linear, predictor.correction
+    total = graph.add("MatMul", FEATURES, graph.constant(linear.coefficients[1:]))
+    total = graph.add("Max", graph.add("Add", total, graph.constant(linear.coefficients[0])),
+                      graph.constant(linear.floor))  # fmt: skip
+    logarithm = graph.add("Log", total)
+    if correction is not None:
+        centred = graph.add("Sub", FEATURES, graph.constant(correction.mean))
+        rows = graph.add("Div", centred, graph.constant(correction.scale))
+        squares = graph.add("ReduceSumSquare", rows, graph.constant([1]), keepdims=1)
+        product = graph.add("MatMul", rows, graph.constant(-2.0 * correction.centers.T))
+        apart = graph.add("Add", graph.add("Add", squares, product), graph.constant((correction.centers**2).sum(1)))
+        exponent = graph.add("Mul", graph.add("Max", apart, graph.constant(0.0)),
+                             graph.constant(-0.5 / correction.length**2))  # fmt: skip
+        learned = graph.add("MatMul", graph.add("Exp", exponent), graph.constant(correction.weights))
+        logarithm = graph.add("Add", logarithm, learned)
+    if predictor.sessions is not None:
+        logarithm = graph.add("Add", logarithm, graph.constant(predictor.sessions.mean))
+    latency = graph.add("Exp", logarithm)
+    if target in card.details["rates"]:
+        latency = graph.add("Reciprocal", latency)
+    columns = [str(number) for number in range(len(linear.coefficients) - 1)]
+    about = {"predictor": card.name, "target": target, "space": predictor.space.name, "style": predictor.style}
+    return graph.model(latency, columns, False, about)

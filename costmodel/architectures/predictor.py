@@ -1,4 +1,4 @@
-"""Predictors of whole architectures: fitting with everything chosen by cross-validation, and a form for files."""
+"""Predictors of whole architectures, and their form for files."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from optc.costmodel.architectures.intervals import Interval, calibrate
-from optc.costmodel.architectures.regression import Array, Correction, Linear, fit_correction, fit_linear
+from optc.costmodel.architectures.intervals import Interval
+from optc.costmodel.architectures.regression import Array, Correction, Linear
+from optc.costmodel.architectures.sessions import Sessions
 from optc.costmodel.architectures.space import Codes, Space
 from optc.costmodel.kinds import Prediction
 
-CORRECTIONS: tuple[tuple[float, float], ...] = ((8.0, 0.2), (8.0, 0.05), (16.0, 0.1))
-"""(kernel length, noise) of the corrections that compete with the linear model alone."""
 _MARGIN = 0.1  # of a feature's range, by which an architecture may leave that of the samples
 
 
@@ -31,6 +30,8 @@ class ArchitecturePredictor:
         interval: of the measurements around the prediction.
         least: the least value of each feature in the samples.
         most: the greatest.
+        sessions: the drift of the measuring session around each sample, or None where cross-validation sees none.
+        placed: the interval of rows that say when they were measured, or None.
     """
 
     space: Space
@@ -40,17 +41,32 @@ class ArchitecturePredictor:
     interval: Interval
     least: Array
     most: Array
+    sessions: Sessions | None = None
+    placed: Interval | None = None
 
     def log_latency(self, features: Array) -> Array:
-        """Logarithms of the latencies of rows of features."""
+        """Logarithms of the latencies of rows of features, without drift."""
         log_latency = self.linear.log_latency(features)
         return log_latency if self.correction is None else log_latency + self.correction(features)
 
-    def predict(self, codes: Codes) -> Prediction:
-        """Latencies, intervals and whether each architecture resembles the samples."""
+    def predict(self, codes: Codes, places: Array | None = None) -> Prediction:
+        """Latencies, intervals and whether each architecture resembles the samples.
+
+        Args:
+            codes: the architectures, shape (n, d).
+            places: shape (n,), the rows' places in the order of the set's measurement, for what was or is measured in
+                that session. None: for the mean of all sessions.
+        """
         features = self.space.features(codes, self.style)
         log_latency = self.log_latency(features)
-        low, high = self.interval.ends(log_latency)
+        interval = self.interval
+        if self.sessions is not None:
+            if places is None:
+                log_latency = log_latency + self.sessions.mean
+            else:
+                log_latency = log_latency + self.sessions.offsets(places, log_latency)
+                interval = self.placed or interval
+        low, high = interval.ends(log_latency)
         room = _MARGIN * (self.most - self.least)
         inside = ((features >= self.least - room) & (features <= self.most + room)).all(1)
         known = inside & self.space.regular(codes)
@@ -83,6 +99,9 @@ class ArchitecturePredictor:
             stored["weights"] = self.correction.weights
             stored["spread"] = np.stack([self.correction.mean, self.correction.scale])
             stored["length"] = np.array([self.correction.length])
+        if self.sessions is not None and self.placed is not None:
+            stored |= self.sessions.arrays()
+            stored["placed"] = np.stack([self.placed.knots, self.placed.low, self.placed.high])
         return {name: value if value.dtype == np.uint8 else value.astype(np.float32) for name, value in stored.items()}
 
     @staticmethod
@@ -95,70 +114,12 @@ class ArchitecturePredictor:
             centers = (wide["centers"] - mean) / scale
             correction = Correction(centers, wide["weights"], mean, scale, float(wide["length"][0]))
         linear = Linear(wide["linear"], float(wide["floor"][0]))
+        sessions = Sessions.of_arrays(wide)
+        placed = Interval(*wide["placed"]) if sessions else None
+        least, most = wide["range"]
         return ArchitecturePredictor(
-            space, style, linear, correction, Interval(*wide["interval"]), wide["range"][0], wide["range"][1]
+            space, style, linear, correction, Interval(*wide["interval"]), least, most, sessions, placed
         )
-
-
-def fit(space: Space, codes: Codes, latency: Array, folds: int, seed: int) -> ArchitecturePredictor:
-    """Fit a predictor; the style of execution and the correction are those with the best out-of-fold predictions.
-
-    Args:
-        space: the search space.
-        codes: of the samples.
-        latency: of the samples, positive.
-        folds: of the cross-validation; a group of equal architectures never straddles two.
-        seed: of the folds.
-    """
-    fold = _folds(space.groups(codes), folds, seed)
-    logs = np.log(latency)
-    tables = {style: space.features(codes, style) for style in space.styles}
-    choices: tuple[tuple[float, float] | None, ...] = (None, *(CORRECTIONS if space.position else ()))
-    found = {
-        (style, choice): _out_of_fold(tables[style], latency, fold, choice)
-        for style in space.styles
-        for choice in choices
-    }
-    style, choice = max(found, key=lambda pair: _hits(found[pair], logs))
-    linear, correction = _fit(tables[style], latency, choice)
-    table = tables[style]
-    interval = calibrate(found[style, choice], logs)
-    return ArchitecturePredictor(space, style, linear, correction, interval, table.min(0), table.max(0))
-
-
-def _fit(features: Array, latency: Array, choice: tuple[float, float] | None) -> tuple[Linear, Correction | None]:
-    linear = fit_linear(features, latency)
-    if choice is None:
-        return linear, None
-    residual = np.log(latency) - linear.log_latency(features)
-    return linear, fit_correction(features, residual, *choice)
-
-
-def _out_of_fold(
-    features: Array, latency: Array, fold: npt.NDArray[np.int64], choice: tuple[float, float] | None
-) -> Array:
-    """Log-latencies of each row, predicted from the other folds."""
-    found = np.empty(len(latency))
-    for number in np.unique(fold):
-        inside = fold == number
-        linear, correction = _fit(features[~inside], latency[~inside], choice)
-        found[inside] = linear.log_latency(features[inside])
-        if correction is not None:
-            found[inside] += correction(features[inside])
-    return found
-
-
-def _hits(log_prediction: Array, log_measured: Array) -> float:
-    """The share within ±10%, plus that within ±5%: what is steep enough to choose by, and blind to outliers."""
-    errors = np.abs(np.expm1(log_prediction - log_measured))
-    return float((errors <= 0.10).mean() + (errors <= 0.05).mean())
-
-
-def _folds(groups: npt.NDArray[np.int64], count: int, seed: int) -> npt.NDArray[np.int64]:
-    """A fold for each row; rows of a group share theirs."""
-    labels, inverse = np.unique(groups, return_inverse=True)
-    shuffled = np.random.default_rng(seed).permutation(len(labels))
-    return (shuffled % count)[inverse.reshape(-1)]
 
 
 def _compact(values: Array) -> npt.NDArray[Any]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
 from optc.costmodel.architectures import anb
 from optc.costmodel.architectures.measurements import Measurements
 from optc.costmodel.datasets.dataset import DataSet
@@ -16,11 +18,11 @@ _ENDING = "_mean"
 def read(folder: Path) -> Measurements:
     """All networks of the set; throughputs are rates. Raises DataError, with file and row, for a damaged file."""
     table = read_table(find_file(folder, _FILE, _FILE.removesuffix(".gz")), ["id", *anb.CHOICES])
-    table.unique_integers("id")
+    places = table.unique_integers("id").astype(np.float64)
     names = [name for name in table.columns if name.endswith(_ENDING)]
     values = {name: table.numbers(name, empty=True, positive=True) for name in names}
     rates = frozenset(name for name in names if name.startswith("throughput"))
-    return Measurements("anb", anb.read(table, "id"), values, rates)
+    return Measurements("anb", anb.read(table, "id"), values, rates, places)
 
 
 SET = DataSet(
@@ -31,4 +33,5 @@ SET = DataSet(
     kind="architectures",
     id_column="id",
     read=read,
+    order_column="id",
 )

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from optc.costmodel.datasets.table import Table
+from optc.costmodel.records.description import Description
 from optc.errors import UsageError
 
 
@@ -29,6 +30,9 @@ class DataSet:
         id_column: the column that names a row in CSV files of candidates.
         read: a folder that holds the set's folder(s) → the measurements, in the form that the kind expects.
         unit: of the measurements.
+        order_column: numbers rows in the order of measurement, where there is such a column: devices drift.
+        describe: a file with the columns of one of the set's tables → that table's name and its rows, for the kind
+            `records`.
         measured: a file of the set and a target → its measurements, where they are no column of the target's name.
     """
 
@@ -40,6 +44,8 @@ class DataSet:
     id_column: str
     read: Callable[[Path], Any]
     unit: str = "ms"
+    order_column: str = ""
+    describe: Callable[[Table], tuple[str, Description]] | None = None
     measured: Callable[[Table, str], npt.NDArray[np.float64]] | None = None
 
 

@@ -35,7 +35,8 @@ def read(folder: Path) -> Measurements:
             latency[label][start : start + table.rows] = values
         start += table.rows
     codes = np.concatenate([hat.read(table, "row") for table in tables.values()])
-    return Measurements("hat", codes, latency)
+    places = np.concatenate([table.numbers("row") for table in tables.values()])
+    return Measurements("hat", codes, latency, places=places)
 
 
 def measured(table: Table, target: str) -> npt.NDArray[np.float64]:
@@ -52,5 +53,6 @@ SET = DataSet(
     kind="architectures",
     id_column="row",
     read=read,
+    order_column="row",
     measured=measured,
 )

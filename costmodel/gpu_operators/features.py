@@ -1,7 +1,7 @@
 """What the predictor sees of an operator on a GPU, all relative to the GPU's own figures.
 
 As in NeuSight (Lee et al., "Forecasting GPU Performance for Deep Learning Training and Inference", 2025), what is
-learned is the share of the roofline that an operator reaches, from how its tiles fill the multiprocessors in waves.
+learned is the multiple of the roofline that an operator takes, from how its tiles fill the multiprocessors in waves.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ CHUNKS = (512, 1024, 2048)  # elements that one block of an element-wise kernel 
 # Figures of the device itself: they tell seen devices apart, and say nothing about unseen ones.
 OWN = ("sm", "bandwidth", "peak", "l2", "clock", "cores")
 DERIVED = ("bandwidth_per_sm", "balance")
+START_MS = 0.025  # of starting an operator, as eager frameworks do: about what the shortest take on any GPU
 
 
 def describe(family: Family, columns: Mapping[str, Array], devices: Sequence[Specifications]) -> tuple[
@@ -34,7 +35,8 @@ def describe(family: Family, columns: Mapping[str, Array], devices: Sequence[Spe
         devices: one for each operator.
 
     Returns:
-        Features by name, each of shape (n,); the time that peak arithmetic or bandwidth allows, ms, shape (n,).
+        Features by name, each of shape (n,); a first guess, ms, shape (n,): the time that peak arithmetic or bandwidth
+        allows, after the start.
     """
     work = family.work(columns)
     multiprocessors = np.array([device.multiprocessors for device in devices])
@@ -71,7 +73,7 @@ def describe(family: Family, columns: Mapping[str, Array], devices: Sequence[Spe
         found["rows_per_sm"] = np.log(columns["B"] / multiprocessors)
         for chunk in CHUNKS:
             _add_waves(found, str(chunk), columns["B"] * columns["H"] / chunk / multiprocessors / 4)
-    return found, roofline
+    return found, roofline + START_MS
 
 
 def matrix(features: Mapping[str, Array], names: Sequence[str]) -> npt.NDArray[np.float32]:

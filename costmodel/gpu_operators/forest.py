@@ -9,6 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from optc.errors import OptcError
+
+Array = npt.NDArray[np.float64]
 _BATCH = 4096  # rows walked down all trees at once: what this holds stays near 100 MB
 _NODE_TYPES = {"features": np.uint8, "thresholds": np.float32, "children": np.uint16, "leaves": np.float32}
 
@@ -104,3 +107,34 @@ class Forest:
             np.array(leaves, np.float32),
             np.array(counts, np.uint16),
         )
+
+
+def boost(
+    inputs: npt.NDArray[np.float32], target: Array, size: tuple[int, int, float], seed: int,
+    weights: Array | None = None, **others: Any,
+) -> Forest:  # fmt: skip
+    """Gradient-boosted trees for the median of `target`, shape (n,), from `inputs`, shape (n, columns).
+
+    Args:
+        inputs: without missing values.
+        target: what the sums approximate.
+        size: rounds, leaves of a tree, learning rate.
+        seed: of the subsets that the trees see.
+        weights: of the rows, shape (n,).
+        others: further options of LightGBM, or other values than here.
+
+    Raises:
+        OptcError: LightGBM is not installed.
+    """
+    try:
+        import lightgbm
+    except ImportError as error:
+        raise OptcError("LightGBM is not installed", hint="pip install 'optc[train]'") from error
+    rounds, leaves, rate = size
+    options = {
+        "objective": "l1", "learning_rate": rate, "num_leaves": leaves, "min_data_in_leaf": 10,
+        "feature_fraction": 0.6, "bagging_fraction": 0.8, "bagging_freq": 1, "num_threads": 1, "seed": seed,
+        "deterministic": True, "force_row_wise": True, "verbose": -1, **others,
+    }  # fmt: skip
+    model = lightgbm.train(options, lightgbm.Dataset(inputs, target, weight=weights), rounds)
+    return Forest.of_lightgbm(model.dump_model())

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from optc.costmodel.datasets import dataset
 from optc.costmodel.datasets.table import Table
-from optc.costmodel.gpu_operators.families import Family, columns_of, family_of
+from optc.costmodel.gpu_operators.families import FAMILIES, Family, columns_of, family_of
 from optc.costmodel.gpu_operators.predictor import Predictor
 from optc.costmodel.gpu_operators.specifications import Specifications, read_specifications
 from optc.costmodel.kinds import Evaluation, Prediction
 from optc.costmodel.predictors import Card
 from optc.costmodel.training.run import Run
 from optc.errors import UsageError
+
+if TYPE_CHECKING:
+    import onnx
 
 SHEETS = (".toml", ".json")
 
@@ -78,3 +82,35 @@ def _predict(card: Card, target: str, family: Family, table: Table, rows: Sequen
             )
         sheet = read_specifications(Path(target))
     return predictor.predict(family, columns, target, sheet)
+
+
+def export(card: Card, target: str, part: str) -> onnx.ModelProto:
+    """The ONNX model of one family on a GPU.
+
+    Args:
+        card: of the predictor.
+        target: a GPU that the card names.
+        part: a family: its features are those of `features.describe`, `scale` is the roofline in ms.
+
+    Raises:
+        UsageError: the GPU or the family is unknown.
+    """
+    from optc.costmodel.exporting import FEATURES, SCALE, Graph
+
+    if part not in FAMILIES:
+        raise UsageError(f"'{part}' is no part of '{card.name}'", where="--part", hint=f"one of {', '.join(FAMILIES)}")
+    chosen = Predictor.of(card.details, card.arrays()).part(FAMILIES[part], target)
+    graph = Graph()
+    columns = list(dict.fromkeys(name for names, _ in chosen.forests for name in names))
+    sums = []
+    for names, forest in chosen.forests:
+        rows = FEATURES
+        if list(names) != columns:
+            rows = graph.add("Gather", rows, graph.constant([columns.index(name) for name in names]), axis=1)
+        sums.append(graph.forest(forest, rows))
+    total = sums[0]
+    for other in sums[1:]:
+        total = graph.add("Add", total, other)
+    mean = graph.add("Div", total, graph.constant(float(len(sums))))
+    latency = graph.add("Mul", SCALE, graph.add("Exp", mean))
+    return graph.model(latency, columns, True, {"predictor": card.name, "target": target, "part": part})

@@ -109,9 +109,12 @@ class Predictor:
             device: the GPU's name.
             sheet: its figures; by default, those that are known by its name.
         """
-        measured = sheet is None and family.name in self.measured.get(device, ())
-        part = self.parts[family.name, SEEN if measured else UNSEEN]
+        part = self.part(family, device if sheet is None else "")
         return part.predict(family, columns, device, sheet or self.devices[device])
+
+    def part(self, family: Family, device: str) -> Part:
+        """What predicts a family on a GPU: by its name if it was measured, else what serves unseen ones."""
+        return self.parts[family.name, SEEN if family.name in self.measured.get(device, ()) else UNSEEN]
 
     @staticmethod
     def of(details: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> Predictor:

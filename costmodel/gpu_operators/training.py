@@ -1,10 +1,9 @@
-"""Trains the predictor of GPU operators: gradient-boosted trees on the logarithm of the multiple of the roofline."""
+"""Trains the predictor of GPU operators: gradient-boosted trees on the logarithm of the multiple of a first guess."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from typing import Any
 
@@ -16,21 +15,24 @@ from optc.costmodel.datasets.dataset import DataSet
 from optc.costmodel.datasets.neusight_gpu_ops import GpuOperators
 from optc.costmodel.gpu_operators import features
 from optc.costmodel.gpu_operators.families import FAMILIES, Family, columns_of
-from optc.costmodel.gpu_operators.forest import Forest
+from optc.costmodel.gpu_operators.forest import Forest, boost
 from optc.costmodel.gpu_operators.predictor import SEEN, UNSEEN, Part
-from optc.costmodel.kernels.intervals import Intervals, conformal
-from optc.costmodel.predictors import Card, save
+from optc.costmodel.kernels.intervals import OTHERS, Intervals, conformal
+from optc.costmodel.predictors import Card, save, trained_card
 from optc.costmodel.training.run import Run
-from optc.errors import OptcError
 
 Array = npt.NDArray[np.float64]
 
 DEFAULTS: dict[str, Any] = {
     "held_out": 0.15,
     "gemm_rounds": 600, "conv_rounds": 600, "vector_rounds": 300, "leaves": 127, "rate": 0.05,
-    "transfer_rounds": 250, "transfer_leaves": 31, "transfer_rate": 0.07, "transfer_rows": 60_000,
+    "transfer_rounds": 150, "transfer_leaves": 31, "transfer_rate": 0.07, "transfer_rows": 30_000,
     "transfer_weight": 5.0,
 }  # fmt: skip
+_COARSE_LEAVES = 8
+# Of an unknown GPU, what has least percentage error lies below the median; coarse trees with random thresholds do not
+# cling to the figures of the few GPUs, fine ones know the shapes: their mean is better than either.
+_CAUTIOUS: dict[str, Any] = {"objective": "quantile", "alpha": 0.4}
 SPLIT = (
     "Seen GPUs: {share:.0%} of the shapes of each operator, drawn by a hash of the shape, on all GPUs alike; the "
     "shipped trees then learned from all rows. Unseen GPUs ('unseen: NAME'): the trees saw no row of that GPU, nor of "
@@ -81,30 +83,26 @@ def train(run: Run, data: GpuOperators, data_set: DataSet) -> list[Card]:
             done += 1
             run.progress("families", done, total)
     figures = {
-        name: _finite(metrics.evaluate(*(np.concatenate(column) for column in zip(*pieces, strict=True))).to_dict())
+        name: metrics.finite(metrics.evaluate(*(np.concatenate(column) for column in zip(*pieces, strict=True))))
         for name, pieces in sorted(judged.items())
     }
-    card = Card(
-        name=run.config.name,
-        kind=data_set.kind,
-        data_set=data_set.name,
-        targets=tuple(data.devices),
-        source=data_set.upstream,
-        licence=data_set.licence,
-        rows=rows_of,
-        date=datetime.now(UTC).date().isoformat(),
-        split=SPLIT.format(share=options["held_out"]),
-        seed=run.config.seed,
-        figures=figures,
-        details={
+    card = trained_card(
+        run.config.name,
+        data_set,
+        rows_of,
+        SPLIT.format(share=options["held_out"]),
+        run.config.seed,
+        figures,
+        {
             "parts": parts,
             "devices": {name: asdict(sheet) for name, sheet in data.devices.items()},
             "measured": measured,
         },
+        tuple(data.devices),
     )
     folder = save(run.out, card, arrays)
     run.finish()
-    return [Card(**{**{k: getattr(card, k) for k in card.__dataclass_fields__}, "folder": folder})]
+    return [replace(card, folder=folder)]
 
 
 def _rows(family: Family, data: GpuOperators, share: float, seed: int) -> _Rows:
@@ -147,62 +145,63 @@ def _seen(run: Run, rows: _Rows, options: Mapping[str, Any]) -> tuple[Part, dict
 
 
 def _unseen(run: Run, rows: _Rows, options: Mapping[str, Any]) -> tuple[Part, dict[str, Any]]:
-    size = (options["transfer_rounds"], options["transfer_leaves"], options["transfer_rate"])
     names = list(rows.described)
     inputs = features.matrix(rows.described, names)
     # All of the published test shapes, which are those of real networks, and some of the random ones.
     random = np.random.default_rng(run.config.seed).permutation(len(rows.latency))
     order = np.sort(random[np.argsort(~rows.published_test[random], kind="stable")][: options["transfer_rows"]])
     weights = np.where(rows.published_test, options["transfer_weight"], 1.0)
+    fine = (options["transfer_rounds"], options["transfer_leaves"], options["transfer_rate"])
+    coarse = (options["transfer_rounds"], _COARSE_LEAVES, options["transfer_rate"])
+
+    def forests(key: str, train: npt.NDArray[np.int64]) -> tuple[Forest, ...]:
+        given = (inputs[train], rows.target[train])
+        seed, weight = run.config.seed, weights[train]
+        return (
+            _forest(run, f"{key} coarse", *given, coarse, seed, weight, **_CAUTIOUS, extra_trees=True),
+            _forest(run, f"{key} fine", *given, fine, seed, weight, **_CAUTIOUS),
+        )
+
     guess = np.full(len(rows.latency), np.nan)
     for device in np.unique(rows.devices).tolist():
         out = rows.devices == device
         same_chip = np.array([_chip(name) == _chip(device) for name in rows.devices.tolist()])
-        train = order[~same_chip[order]]
-        key = f"{rows.family.name} without {device}"
-        forest = _forest(run, key, inputs[train], rows.target[train], size, run.config.seed, weights[train])
-        guess[out] = np.log(rows.roofline[out]) + forest.predict(inputs[out])
-    intervals = _intervals(guess, rows, np.ones(len(guess), bool), by_device=False)
-    key = f"{rows.family.name} {UNSEEN}"
-    final = _forest(run, key, inputs[order], rows.target[order], size, run.config.seed, weights[order])
-    part = Part(((tuple(names), final),), intervals, *_ranges(rows))
+        found = forests(f"{rows.family.name} without {device}", order[~same_chip[order]])
+        guess[out] = np.log(rows.roofline[out]) + np.mean([forest.predict(inputs[out]) for forest in found], axis=0)
+    chips = np.array([_chip(name) for name in rows.devices.tolist()])
+    intervals = _of_any_gpu(np.log(rows.latency) - guess, rows.operators, chips)
+    final = forests(f"{rows.family.name} {UNSEEN}", order)
+    part = Part(tuple((tuple(names), forest) for forest in final), intervals, *_ranges(rows))
     return part, _judged(guess, rows, np.ones(len(guess), bool), "unseen: ")
 
 
 def _forest(
     run: Run, key: str, inputs: npt.NDArray[np.float32], target: Array, size: tuple[int, int, float], seed: int,
-    weights: Array | None = None,
+    weights: Array | None = None, **others: Any,
 ) -> Forest:  # fmt: skip
     def compute() -> Mapping[str, Any]:
-        return _boost(inputs, target, size, seed, weights).arrays("forest")
+        return boost(inputs, target, size, seed, weights, **others).arrays("forest")
 
     return Forest.of_arrays(run.unit(key, compute), "forest")
 
 
-def _boost(
-    inputs: npt.NDArray[np.float32], target: Array, size: tuple[int, int, float], seed: int, weights: Array | None
-) -> Forest:
-    try:
-        import lightgbm
-    except ImportError as error:
-        raise OptcError("LightGBM is not installed", hint="pip install 'optc[train]'") from error
-    rounds, leaves, rate = size
-    options = {
-        "objective": "l1", "learning_rate": rate, "num_leaves": leaves, "min_data_in_leaf": 10,
-        "feature_fraction": 0.6, "bagging_fraction": 0.8, "bagging_freq": 1, "num_threads": 1, "seed": seed,
-        "deterministic": True, "force_row_wise": True, "verbose": -1,
-    }  # fmt: skip
-    model = lightgbm.train(options, lightgbm.Dataset(inputs, target, weight=weights), rounds)
-    return Forest.of_lightgbm(model.dump_model())
-
-
-def _intervals(guess: Array, rows: _Rows, chosen: npt.NDArray[np.bool_], by_device: bool = True) -> Intervals:
+def _intervals(guess: Array, rows: _Rows, chosen: npt.NDArray[np.bool_]) -> Intervals:
     errors = np.log(rows.latency[chosen]) - guess
     operators, devices = rows.operators[chosen], rows.devices[chosen]
     found = dict(conformal(errors, operators).quantiles)
-    if by_device:
-        pairs = np.char.add(np.char.add(operators, " "), devices)
-        found |= {name: pair for name, pair in conformal(errors, pairs).quantiles.items() if name != "*"}
+    pairs = np.char.add(np.char.add(operators, " "), devices)
+    found |= {name: pair for name, pair in conformal(errors, pairs).quantiles.items() if name != OTHERS}
+    return Intervals(found)
+
+
+def _of_any_gpu(errors: Array, operators: npt.NDArray[np.str_], chips: npt.NDArray[np.str_]) -> Intervals:
+    """Intervals for a GPU that may be as unlike the others as any of them: they hold those of each left-out chip."""
+    found: dict[str, tuple[float, float]] = {}
+    for chip in np.unique(chips).tolist():
+        own = chips == chip
+        for name, (low, high) in conformal(errors[own], operators[own]).quantiles.items():
+            before = found.get(name, (low, high))
+            found[name] = (min(low, before[0]), max(high, before[1]))
     return Intervals(found)
 
 
@@ -223,8 +222,12 @@ def _judged(guess: Array, rows: _Rows, chosen: npt.NDArray[np.bool_], prefix: st
         else:
             other = ~inside
         errors = np.log(truth[other]) - guess[other]
-        groups = operators if prefix else np.char.add(np.char.add(operators, " "), devices)
-        first, last = conformal(errors, groups[other]).of(groups[inside].tolist())
+        if prefix:
+            chips = np.array([_chip(name) for name in devices[other].tolist()])
+            first, last = _of_any_gpu(errors, operators[other], chips).of(operators[inside].tolist())
+        else:
+            groups = np.char.add(np.char.add(operators, " "), devices)
+            first, last = conformal(errors, groups[other]).of(groups[inside].tolist())
         low[inside], high[inside] = value[inside] * first, value[inside] * last
     found = {}
     for name in np.unique(devices).tolist():
@@ -247,8 +250,3 @@ def _ranges(rows: _Rows) -> tuple[dict[str, float], dict[str, float]]:
     one = {name: np.ones(1) for name in ("op", *rows.family.columns)}
     shape = {name: rows.described[name] for name in rows.family.work(one).shape}
     return {n: float(v.min()) for n, v in shape.items()}, {n: float(v.max()) for n, v in shape.items()}
-
-
-def _finite(figures: dict[str, Any]) -> dict[str, Any]:
-    """NaN as None: JSON has no NaN."""
-    return {name: None if value != value else value for name, value in figures.items()}

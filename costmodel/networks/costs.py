@@ -17,7 +17,7 @@ from optc.costmodel.networks.ncnn_param import Layer, Network
 from optc.costmodel.networks.ncnn_shapes import Shape, elements, infer_shapes, kernel_of
 
 Array = npt.NDArray[np.float64]
-SCALE, LAUNCH = "scale", "launch"
+SCALE, LAUNCH, GROUP_LAUNCH, FALLBACK = "scale", "launch", "group_launch", "fallback"
 
 # Relative prices that a board is thought to have before it is seen: of a multiply-accumulate in a 1x1 convolution, and
 # of moving an element; the units cancel, since `scale` is fitted. Rounded from what boards of ncnn's benchmark have in
@@ -25,24 +25,38 @@ SCALE, LAUNCH = "scale", "launch"
 _MULTIPLY = {
     "first": 0.6,
     "pointwise": 1.0,
-    "winograd": 0.6,
+    "winograd": 0.45,
     "window": 2.0,
     "depthwise": 2.0,
     "product": 2.5,
     "dense": 1.0,
 }
-_MOVE = {"transcendental": 8.0, "local_response": 40.0, "reorder": 10.0, "detection": 150.0, "pooling": 8.0}
-_PLAIN_MOVE, _ACTIVATION, _WEIGHT = 4.0, 7.0, 1.5
+_MOVE = {
+    "transcendental": 8.0,
+    "local_response": 40.0,
+    "reorder": 10.0,
+    "detection": 150.0,
+    "anchor_boxes": 8.0,
+    "pooling": 8.0,
+    "reduction": 8.0,
+}
+_PLAIN_MOVE, _ACTIVATION, _TRANSFORM, _WEIGHT = 4.0, 7.0, 20.0, 1.5
+_WINOGRAD_CHANNELS, _WINOGRAD_TILE = 16, 4  # channels below which ncnn multiplies directly; of the results
 _UNIT = 1e-7  # of a multiply-accumulate, ms, on a board with all coefficients zero
 _LAUNCH_MS = 3e-3
+# Layers that ncnn's graphics processors leave to the processor: the data goes there and back.
+_PROCESSOR_ONLY = ("Reduction", "DetectionOutput", "YoloDetectionOutput", "Yolov3DetectionOutput", "LayerNorm")
+_FALLBACK_MS = 0.3
 
 _KINDS: dict[str, str] = {
     **dict.fromkeys(("ReLU", "BatchNorm", "HardSwish", "HardSigmoid", "Clip", "Scale", "Bias", "PReLU"), "elementwise"),
     **dict.fromkeys(("BinaryOp", "Eltwise"), "binary"),
     **dict.fromkeys(("Concat", "Slice", "Crop", "Padding", "Interp"), "copy"),
     **dict.fromkeys(("ShuffleChannel", "Permute", "Reshape", "Flatten"), "reorder"),
-    **dict.fromkeys(("DetectionOutput", "YoloDetectionOutput", "Yolov3DetectionOutput"), "detection"),
+    "DetectionOutput": "detection",
+    **dict.fromkeys(("YoloDetectionOutput", "Yolov3DetectionOutput"), "anchor_boxes"),
     "LRN": "local_response",
+    "Reduction": "reduction",
 }  # fmt: skip
 _FREE = ("Input", "Split", "MemoryData", "Noop", "PriorBox", "Dropout")
 _SIMPLE = ("elementwise", "binary", "copy", "pooling", "global_pooling")
@@ -83,8 +97,13 @@ def _layer(layer: Layer, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> I
     moved = elements(inputs) + elements(outputs)
     group = "launch_other" if arithmetic is None else "launch_arithmetic"
     yield Term(LAUNCH, math.log(_LAUNCH_MS), {LAUNCH: 1.0, group: 1.0})
+    if arithmetic is not None and arithmetic.grouped:
+        price = {LAUNCH: 1.0, "launch_arithmetic": 1.0, GROUP_LAUNCH: 1.0}
+        yield Term(LAUNCH, math.log(_LAUNCH_MS * (arithmetic.groups - 1)), price)
     if arithmetic is None:
         kind = _kind(layer)
+        if layer.type in _PROCESSOR_ONLY:
+            yield Term(FALLBACK, math.log(_FALLBACK_MS), {FALLBACK: 1.0})
         weights = {SCALE: 1.0, "memory": 1.0, "other": 1.0, kind: 1.0, "simple": float(kind in _SIMPLE)}
         yield Term(kind, math.log(moved * _MOVE.get(kind, _PLAIN_MOVE) * _UNIT), weights)
         return
@@ -109,8 +128,13 @@ class _Arithmetic:
     positions: int
     kernel: int = 1
     stride: int = 1
-    grouped: bool = False
+    groups: int = 1
     quantized: bool = False
+
+    @property
+    def grouped(self) -> bool:
+        """Whether channels are summed within groups of several."""
+        return self.groups > 1
 
     def terms(self, moved: int) -> Iterator[Term]:
         """Arithmetic, activations and weights."""
@@ -132,14 +156,18 @@ class _Arithmetic:
         if kind not in ("first", "depthwise"):
             price["odd_inputs"] = float(self.in_channels % 4 != 0)
         price["odd_outputs"] = float(self.out_channels % 8 != 0)
-        if kind not in ("dense", "depthwise"):
-            price["heavy_weights"] = max(0.0, math.log(max(self.weights, 1) / 2e5))
         label = f"{kind}_int8" if self.quantized else kind
         yield Term(label, math.log(_MULTIPLY[kind] * self.multiplies * _UNIT), price)
         suffix = "_int8" if self.quantized else ""
         if not dense:
             price = {SCALE: 1.0, "memory": 1.0, "activations": 1.0, "activations_int8": float(self.quantized)}
             yield Term(f"activations{suffix}", math.log(moved * _ACTIVATION * _UNIT), price)
+        if kind == "winograd":
+            price = {SCALE: 1.0, "memory": 1.0, "transforms": 1.0, "transforms_int8": float(self.quantized)}
+            yield Term("transforms", math.log(moved * _TRANSFORM * _UNIT), price)
+        if kind in ("first", "window") and self.kernel > 1:
+            gathered = self.positions * self.in_channels * self.groups * self.kernel**2
+            yield Term("gather", math.log(gathered * _ACTIVATION * _UNIT), {SCALE: 1.0, "memory": 1.0, "gather": 1.0})
         price = {SCALE: 1.0, "memory": 1.0, "weights": 1.0, "weights_int8": float(self.quantized)}
         price["dense_weights"] = float(dense)
         yield Term(f"dense_weights{suffix}" if dense else f"weights{suffix}",
@@ -180,10 +208,17 @@ def _convolution(layer: Layer, source: Shape, result: Shape) -> _Arithmetic:
     elif kernel == 1:
         kind = "pointwise"
     else:
-        kind = "winograd" if kernel == 3 and stride == 1 else "window"
-    grouped = groups > 1 and not depthwise
-    return _Arithmetic(kind, weights * positions, weights, max(1, inputs // groups) if grouped else inputs, outputs,
-                       positions, kernel, stride, grouped, 8 in layer.parameters)  # fmt: skip
+        plain = kernel == 3 and stride == 1 and layer.integer(2, 1) == 1
+        kind = "winograd" if plain and min(inputs // groups, outputs // groups) >= _WINOGRAD_CHANNELS else "window"
+    split = 1 if depthwise else groups
+    whole = _tiled(result[0]) * _tiled(result[1]) if kind == "winograd" else positions
+    return _Arithmetic(kind, weights * whole, weights, max(1, inputs // split), outputs,
+                       positions, kernel, stride, split, 8 in layer.parameters)  # fmt: skip
+
+
+def _tiled(extent: int) -> int:
+    """An extent of the result in whole tiles of Winograd's algorithm."""
+    return -(-extent // _WINOGRAD_TILE) * _WINOGRAD_TILE
 
 
 @dataclass(frozen=True)

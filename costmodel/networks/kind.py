@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -18,14 +17,12 @@ from optc.costmodel.networks.ncnn_param import Network, read_param
 from optc.costmodel.networks.population import most_telling
 from optc.costmodel.networks.predictor import (
     ADAPTED,
-    PROCESSORS,
     Predictor,
     arrays_of,
-    class_of,
     details_of,
     predictor_of,
 )
-from optc.costmodel.networks.runs import Configuration, configurations
+from optc.costmodel.networks.runs import PROCESSORS, Configuration, class_of, configurations, log_threads
 from optc.costmodel.predictors import Card
 from optc.costmodel.training.run import Run
 from optc.errors import UsageError
@@ -117,24 +114,12 @@ def adapt(source: DataSet, target: str, samples: Table, references: Sequence[str
         measured = np.full(len(place), np.nan)
         for row in np.flatnonzero(np.array(of_row) == run).tolist():
             measured[place[names[row]]] = np.log(latency[row])
-        boards.append(base.networks.adapt(measured, class_of(configuration)))
+        boards.append(base.networks.adapt(measured, class_of(configuration), log_threads(configuration)))
     adapted = Predictor(base.networks, runs, boards, ADAPTED)
     found = adapted.predict([runs[run] for run in of_row], [base.networks.terms[name] for name in names])
-    figures = metrics.evaluate(latency, found.value, found.low, found.high).to_dict()
-    card = Card(
-        name=f"{source.name}-{target}".replace("/", "_"),
-        kind=KIND,
-        data_set=source.name,
-        targets=(target,),
-        source="own measurements",
-        licence="",
-        rows={target: len(names)},
-        date=datetime.now(UTC).date().isoformat(),
-        split="the figures are those of the samples themselves: they flatter",
-        seed=0,
-        figures={target: {name: None if value != value else value for name, value in figures.items()}},
-        details={**details_of(adapted), "styles": {target: ", ".join(sorted({class_of(run) for run in runs}))}},
-    )
+    figures = metrics.finite(metrics.evaluate(latency, found.value, found.low, found.high))
+    styles = {target: ", ".join(sorted({class_of(run) for run in runs}))}
+    card = predictors.adapted_card(source, target, len(names), figures, {**details_of(adapted), "styles": styles})
     return predictors.read_card(predictors.save(out, card, arrays_of(adapted)))
 
 

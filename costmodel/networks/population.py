@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from optc.costmodel.networks.costs import LAUNCH, SCALE, Costs
+from optc.costmodel.networks.costs import FALLBACK, GROUP_LAUNCH, LAUNCH, SCALE, Costs
 from optc.costmodel.networks.posterior import Board, Class, of_fit, robust_weights
+from optc.costmodel.networks.runs import GRAPHICS, PROCESSORS
 
 Array = npt.NDArray[np.float64]
 _FIRST_NOISE, _LEAST_NOISE = 0.02, 5e-4
@@ -18,6 +19,10 @@ _PRIOR_BOARDS = 8.0  # what the prior covariance weighs
 _PRIOR_ROWS = 4.0  # what the class's noise weighs in a board's own
 _MEASURED_SHARE = 0.8  # of the noise: the rest is what networks deviate by, which the kriging has already
 _LONGEST_STEP = 1.5
+_PRIOR_SLOPE = 4.0  # what the assumption that threads do not matter weighs, in squares of log threads
+# On the processor a grouped convolution is a layer for each group; a graphics processor computes it in one go, but
+# hands some layers to the processor.
+_EXPECTED = {(GRAPHICS, GROUP_LAUNCH): -4.0, (PROCESSORS, FALLBACK): -10.0}
 
 
 @dataclass(frozen=True)
@@ -36,11 +41,13 @@ class Population:
 def prior_deviations(coefficients: Sequence[str]) -> Array:
     """How much boards differ in each coefficient, before any is seen."""
     slopes = ("few_", "odd_", "narrow_", "heavy_", "window_size", "strided")
-    wide = {SCALE: 3.0, LAUNCH: 1.5}
+    wide = {SCALE: 3.0, LAUNCH: 1.5, FALLBACK: 1.5}
     return np.array([wide.get(name, 0.3 if name.startswith(slopes) else 0.35) for name in coefficients])
 
 
-def fit_population(costs: Costs, coefficients: Sequence[str], measured: Array, classes: Sequence[str]) -> Population:
+def fit_population(
+    costs: Costs, coefficients: Sequence[str], measured: Array, classes: Sequence[str], threads: Array
+) -> Population:
     """Boards and what their classes have in common.
 
     Args:
@@ -48,6 +55,7 @@ def fit_population(costs: Costs, coefficients: Sequence[str], measured: Array, c
         coefficients: their names.
         measured: logarithms of ms, shape (runs, networks); NaN where nothing was measured.
         classes: of the runs.
+        threads: of the runs, as `runs.log_threads` gives them.
     """
     here = ~np.isnan(measured)
     truth = np.where(here, measured, 0.0)
@@ -59,14 +67,17 @@ def fit_population(costs: Costs, coefficients: Sequence[str], measured: Array, c
     offsets = truth - costs.latencies(boards)
     boards[:, scale] = [np.median(row[known]) if known.any() else 0.0 for row, known in zip(offsets, here, strict=True)]
     means, covariances, first = {}, {}, {}
+    slopes_of = {name: np.zeros(count) for name in names}
     for name in names:
-        mean = np.zeros(count)
+        mean = np.array([_EXPECTED.get((name, coefficient), 0.0) for coefficient in coefficients])
+        boards[class_of == name] += mean
         mean[scale] = boards[class_of == name, scale].mean()
         means[name], first[name], covariances[name] = mean, mean, prior.copy()
     noise = np.full(len(truth), _FIRST_NOISE)
     class_noise = dict.fromkeys(names, _FIRST_NOISE)
     for number in range(_ROUNDS):
         mean = np.stack([means[name] for name in class_of.tolist()])
+        mean += threads[:, None] * np.stack([slopes_of[name] for name in class_of.tolist()])
         inverse = {name: np.linalg.inv(covariances[name]) for name in names}
         precision = np.stack([inverse[name] for name in class_of.tolist()])
         for _ in range(_STEPS if number else _FIRST_STEPS):
@@ -85,18 +96,30 @@ def fit_population(costs: Costs, coefficients: Sequence[str], measured: Array, c
         for name in names:
             own = class_of == name
             number_of = int(own.sum())
-            means[name] = (boards[own].sum(0) + first[name]) / (number_of + 1.0)
-            apart = boards[own] - means[name]
+            means[name], slopes_of[name] = _trend(boards[own], threads[own], first[name])
+            apart = boards[own] - means[name] - threads[own, None] * slopes_of[name]
             covariance = apart.T @ apart + spread[own].sum(0) + prior * _PRIOR_BOARDS
             covariances[name] = covariance / (number_of + _PRIOR_BOARDS)
             class_noise[name] = max(float(squares[own].sum() / here[own].sum()), _LEAST_NOISE)
             noise[own] = (squares[own].sum(1) + _PRIOR_ROWS * class_noise[name]) / (here[own].sum(1) + _PRIOR_ROWS)
-    found = {name: Class(means[name], covariances[name], class_noise[name] * _MEASURED_SHARE) for name in names}
+    found = {
+        name: Class(means[name], covariances[name], class_noise[name] * _MEASURED_SHARE, slopes_of[name])
+        for name in names
+    }
     fitted_boards = [
-        of_fit(costs, truth[row], here[row], boards[row], means[name], noise[row] * _MEASURED_SHARE)
+        of_fit(costs, truth[row], here[row], boards[row], found[name].at(threads[row]).mean,
+               noise[row] * _MEASURED_SHARE)
         for row, name in enumerate(class_of.tolist())
-    ]
+    ]  # fmt: skip
     return Population(found, fitted_boards)
+
+
+def _trend(boards: Array, threads: Array, first: Array) -> tuple[Array, Array]:
+    """Mean coefficients and their slopes over log threads, shape (coefficients,) each; `first` weighs one board."""
+    rows = np.stack([np.ones(len(threads)), threads], axis=1)
+    system = rows.T @ rows + np.diag([1.0, _PRIOR_SLOPE])
+    mean, slope = np.linalg.solve(system, rows.T @ boards + np.stack([first, np.zeros_like(first)]))
+    return mean, slope
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ process over what networks spend their time on, so that a network errs as its re
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -30,11 +30,17 @@ class Class:
         mean: shape (coefficients,).
         covariance: shape (coefficients, coefficients).
         noise: variance of a measurement's logarithm, typical of the class.
+        slope: shape (coefficients,), of the mean over `runs.log_threads`: threads speed up some work more than other.
     """
 
     mean: Array
     covariance: Array
     noise: float
+    slope: Array
+
+    def at(self, threads: float) -> Class:
+        """The class of boards that run so many threads."""
+        return replace(self, mean=self.mean + threads * self.slope, slope=np.zeros_like(self.slope))
 
 
 @dataclass(frozen=True)

@@ -14,18 +14,12 @@ from optc.costmodel.networks import posterior
 from optc.costmodel.networks.costs import Costs, Term
 from optc.costmodel.networks.population import Completion
 from optc.costmodel.networks.posterior import Board, Class
-from optc.costmodel.networks.runs import Configuration, nearest
+from optc.costmodel.networks.runs import Configuration, class_of, log_threads, nearest
 
 Array = npt.NDArray[np.float64]
-PROCESSORS, GRAPHICS = "processors", "graphics"
 TRAINED, ADAPTED = "trained", "adapted"
 _STRONGEST_CAUTION = 0.6
 _FAMILIAR_KIN, _FAMILIAR_DEVIATION = 0.6, 0.5
-
-
-def class_of(configuration: Configuration) -> str:
-    """The class of boards that a configuration belongs to."""
-    return GRAPHICS if configuration.on_gpu else PROCESSORS
 
 
 def point(value: Array, variance: Array) -> Array:
@@ -59,12 +53,12 @@ class Networks:
     completions: Mapping[str, Completion]
     quantiles: Mapping[str, Sequence[float]]
 
-    def adapt(self, measured: Array, name: str) -> Board:
+    def adapt(self, measured: Array, name: str, threads: float = 0.0) -> Board:
         """A new board from the logarithms of a few networks' latencies, shape (networks,), NaN where not measured.
 
         What the class says about other measured networks, given these, counts as uncertain measurements of them.
         """
-        prior, completion = self.classes[name], self.completions[name]
+        prior, completion = self.classes[name].at(threads), self.completions[name]
         mean, variance = completion.given(measured[completion.networks])
         values, extra = measured.copy(), np.zeros(len(measured))
         for place, network in enumerate(completion.networks.tolist()):
@@ -72,7 +66,9 @@ class Networks:
                 values[network], extra[network] = mean[place], variance[place]
         return posterior.fit(self.costs, values, prior, prior.noise, extra)
 
-    def predict(self, board: Board, name: str, how: str, asked: Mapping[str, Sequence[Term]]) -> Prediction:
+    def predict(
+        self, board: Board, name: str, how: str, asked: Mapping[str, Sequence[Term]], threads: float = 0.0
+    ) -> Prediction:
         """Latencies of networks in ms.
 
         Args:
@@ -80,9 +76,12 @@ class Networks:
             name: of its class.
             how: TRAINED or ADAPTED.
             asked: terms of the networks by name.
+            threads: of the board's run, as `runs.log_threads` gives them.
         """
         costs = Costs.of(asked, self.coefficients, self.labels)
-        value, variance, kin = posterior.predict(self.costs, board, self.classes[name], costs, len(self.labels))
+        value, variance, kin = posterior.predict(
+            self.costs, board, self.classes[name].at(threads), costs, len(self.labels)
+        )
         low, high = self.quantiles[f"{name} {how}"]
         deviation = np.sqrt(variance)
         strange = np.array(
@@ -128,7 +127,10 @@ class Predictor:
         value, low, high, known = np.empty(count), np.empty(count), np.empty(count), np.empty(count, bool)
         for run, rows in chosen.items():
             asked_here = {str(row): asked[row] for row in rows}
-            found = self.networks.predict(self.boards[run], class_of(self.runs[run]), self.how, asked_here)
+            how_run = self.runs[run]
+            found = self.networks.predict(
+                self.boards[run], class_of(how_run), self.how, asked_here, log_threads(how_run)
+            )
             value[rows], low[rows], high[rows], known[rows] = found.value, found.low, found.high, found.known
         return Prediction(value, low, high, known)
 
@@ -147,6 +149,7 @@ def arrays_of(predictor: Predictor) -> dict[str, npt.NDArray[Any]]:
         completion = networks.completions[name]
         found |= {
             f"{name}/mean": own.mean, f"{name}/covariance": own.covariance, f"{name}/noise": np.array(own.noise),
+            f"{name}/slope": own.slope,
             f"{name}/completion/networks": completion.networks, f"{name}/completion/mean": completion.mean,
             f"{name}/completion/covariance": completion.covariance, f"{name}/completion/shares": completion.shares,
         }  # fmt: skip
@@ -180,7 +183,8 @@ def predictor_of(details: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[An
     costs = Costs.of(terms, details["coefficients"], details["labels"])
     classes, completions = {}, {}
     for name in details["classes"]:
-        classes[name] = Class(arrays[f"{name}/mean"], arrays[f"{name}/covariance"], arrays[f"{name}/noise"].item())
+        mean, covariance, slope = (arrays[f"{name}/{part}"] for part in ("mean", "covariance", "slope"))
+        classes[name] = Class(mean, covariance, arrays[f"{name}/noise"].item(), slope)
         parts = [arrays[f"{name}/completion/{part}"] for part in ("networks", "mean", "covariance", "shares")]
         completions[name] = Completion(parts[0].astype(np.int64), *parts[1:])
     networks = Networks(

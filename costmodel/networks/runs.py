@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from optc.costmodel.datasets.table import Table
 
 PROCESSOR = -1
+PROCESSORS, GRAPHICS = "processors", "graphics"
+_USUAL_THREADS = 4.0
 
 
 @dataclass(frozen=True)
@@ -76,3 +78,14 @@ def configurations(table: Table, device: str | None = None) -> tuple[list[Config
         configuration = Configuration(board, threads, powersave, gpu, name)
         of_row.append(found.setdefault(configuration, len(found)))
     return list(found), of_row
+
+
+def class_of(configuration: Configuration) -> str:
+    """The class of boards that a configuration belongs to."""
+    return GRAPHICS if configuration.on_gpu else PROCESSORS
+
+
+def log_threads(configuration: Configuration) -> float:
+    """The logarithm of a processor's threads over the usual number; 0 where it is unknown, or on graphics."""
+    known = configuration.threads > 0 and not configuration.on_gpu
+    return math.log(configuration.threads / _USUAL_THREADS) if known else 0.0

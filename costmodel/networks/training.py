@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -23,11 +22,11 @@ from optc.costmodel.networks.predictor import (
     Networks,
     Predictor,
     arrays_of,
-    class_of,
     details_of,
     point,
 )
-from optc.costmodel.predictors import Card, read_card, save
+from optc.costmodel.networks.runs import class_of, log_threads
+from optc.costmodel.predictors import Card, read_card, save, trained_card
 from optc.costmodel.training.run import Run
 
 Array = npt.NDArray[np.float64]
@@ -63,11 +62,12 @@ def train(run: Run, data: BoardRuns, data_set: DataSet) -> list[Card]:
     labels = sorted({term.label for name in measured for term in found[name]})
     costs = Costs.of(found, coefficients, labels)
     classes = [class_of(configuration) for configuration in data.runs]
+    threads = np.array([log_threads(configuration) for configuration in data.runs])
     families = np.array([data.families.get(name, "") for name in found])
     boards = [configuration.device for configuration in data.runs]
 
     def one_out(family: str) -> Mapping[str, Any]:
-        return _without_family(costs, coefficients, labels, truth, classes, families == family)
+        return _without_family(costs, coefficients, labels, truth, classes, threads, families == family)
 
     nothing = np.full_like(truth, np.nan)
     by_network, by_board = _Judged(nothing.copy(), nothing.copy()), _Judged(nothing.copy(), nothing.copy())
@@ -82,12 +82,12 @@ def train(run: Run, data: BoardRuns, data_set: DataSet) -> list[Card]:
 
         def without(fold: int = fold) -> Mapping[str, Any]:
             return _without_boards(
-                costs, coefficients, found, labels, truth, classes, fold_of == fold, options["anchors"]
+                costs, coefficients, found, labels, truth, classes, threads, fold_of == fold, options["anchors"]
             )
 
         _merge(by_board, run.unit(f"without boards {fold}", without))
         run.progress("left out", len(names) + fold + 1, steps)
-    whole = fit_population(costs, coefficients, truth, classes)
+    whole = fit_population(costs, coefficients, truth, classes, threads)
     class_names = np.array(classes)
     completions = {name: complete(truth[class_names == name]) for name in whole.classes}
     quantiles = {}
@@ -98,19 +98,14 @@ def train(run: Run, data: BoardRuns, data_set: DataSet) -> list[Card]:
     networks = Networks(coefficients, labels, found, costs, whole.classes, completions, quantiles)
     predictor = Predictor(networks, data.runs, whole.boards, TRAINED)
     rows = {name: int((~np.isnan(truth[[b == name for b in boards]])).sum()) for name in dict.fromkeys(boards)}
-    card = Card(
-        name=run.config.name,
-        kind=data_set.kind,
-        data_set=data_set.name,
-        targets=tuple(dict.fromkeys(boards)),
-        source=data_set.upstream,
-        licence=data_set.licence,
-        rows=rows,
-        date=datetime.now(UTC).date().isoformat(),
-        split=SPLIT.format(boards=NEW_BOARDS, folds=options["board_folds"], anchors=options["anchors"]),
-        seed=run.config.seed,
-        figures=_figures(truth, by_network, by_board, class_names, np.array(boards), families, fold_of),
-        details=details_of(predictor),
+    card = trained_card(
+        run.config.name,
+        data_set,
+        rows,
+        SPLIT.format(boards=NEW_BOARDS, folds=options["board_folds"], anchors=options["anchors"]),
+        run.config.seed,
+        _figures(truth, by_network, by_board, class_names, np.array(boards), families, fold_of),
+        details_of(predictor),
     )
     folder = save(run.out, card, arrays_of(predictor))
     run.finish()
@@ -131,27 +126,27 @@ def _folds(boards: Sequence[str], folds: int, seed: int) -> npt.NDArray[np.int64
 
 def _without_family(
     costs: Costs, coefficients: Sequence[str], labels: Sequence[str], truth: Array, classes: Sequence[str],
-    out: npt.NDArray[np.bool_],
+    threads: Array, out: npt.NDArray[np.bool_],
 ) -> Mapping[str, Any]:  # fmt: skip
     """Predictions of the left-out networks on all boards."""
     seen = truth.copy()
     seen[:, out] = np.nan
-    population = fit_population(costs, coefficients, seen, classes)
+    population = fit_population(costs, coefficients, seen, classes, threads)
     value, variance = np.full_like(truth, np.nan), np.full_like(truth, np.nan)
     for row, board in enumerate(population.boards):
-        found = posterior.predict(costs, board, population.classes[classes[row]], costs, len(labels))
+        found = posterior.predict(costs, board, population.classes[classes[row]].at(threads[row]), costs, len(labels))
         value[row, out], variance[row, out] = found[0][out], found[1][out]
     return {"value": value, "variance": variance}
 
 
 def _without_boards(
     costs: Costs, coefficients: Sequence[str], found: Mapping[str, Sequence[Term]], labels: Sequence[str],
-    truth: Array, classes: Sequence[str], out: npt.NDArray[np.bool_], anchors: int,
+    truth: Array, classes: Sequence[str], threads: Array, out: npt.NDArray[np.bool_], anchors: int,
 ) -> Mapping[str, Any]:  # fmt: skip
     """Predictions of all but the anchors on left-out boards."""
     class_of_run = np.array(classes)
     kept = ~out
-    population = fit_population(costs, coefficients, truth[kept], class_of_run[kept].tolist())
+    population = fit_population(costs, coefficients, truth[kept], class_of_run[kept].tolist(), threads[kept])
     completions: dict[str, Completion] = {
         name: complete(truth[kept & (class_of_run == name)]) for name in population.classes
     }
@@ -165,8 +160,9 @@ def _without_boards(
         chosen = completion.networks[most_telling(completion, there, anchors)]
         given = np.full(truth.shape[1], np.nan)
         given[chosen] = truth[row, chosen]
-        board = networks.adapt(given, name)
-        value[row], variance[row], _ = posterior.predict(costs, board, known[name], costs, len(labels))
+        board = networks.adapt(given, name, threads[row])
+        prior = known[name].at(threads[row])
+        value[row], variance[row], _ = posterior.predict(costs, board, prior, costs, len(labels))
         value[row, chosen] = np.nan
     return {"value": value, "variance": variance}
 
@@ -217,5 +213,4 @@ def _evaluate(truth: Array, found: tuple[Array, Array, Array], runs: npt.NDArray
     chosen = runs[:, None] & ~np.isnan(truth) & ~np.isnan(found[0])
     if not chosen.any():
         return {}
-    figures = metrics.evaluate(np.exp(truth[chosen]), *(part[chosen] for part in found)).to_dict()
-    return {name: None if value != value else value for name, value in figures.items()}
+    return metrics.finite(metrics.evaluate(np.exp(truth[chosen]), *(part[chosen] for part in found)))

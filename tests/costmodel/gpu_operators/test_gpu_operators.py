@@ -16,7 +16,7 @@ from optc.costmodel.datasets.table import DataError, read_table
 from optc.costmodel.evaluation import summary
 from optc.costmodel.gpu_operators import kind
 from optc.costmodel.gpu_operators.families import FAMILIES, alignment, columns_of, family_of
-from optc.costmodel.gpu_operators.features import describe
+from optc.costmodel.gpu_operators.features import START_MS, describe
 from optc.costmodel.gpu_operators.forest import Forest
 from optc.costmodel.gpu_operators.specifications import Specifications
 from optc.costmodel.training.config import Config
@@ -74,9 +74,9 @@ def test_figures_of_a_matrix_product() -> None:
     columns = {"op": np.zeros(1), "B": np.array([4.0]), "M": np.array([100.0]), "N": np.array([64.0])}
     columns["K"] = np.array([32.0])
     sheet = Specifications(100.0, 10, 64, 1000, 2000.0, 4)
-    found, roofline = describe(FAMILIES["gemm"], columns, [sheet])
+    found, guess = describe(FAMILIES["gemm"], columns, [sheet])
     flops, moved = 2 * 4 * 100 * 64 * 32, 4 * 4 * (100 * 32 + 32 * 64 + 100 * 64)
-    assert roofline[0] == pytest.approx(max(flops / 2000e6, moved / 100e6))
+    assert guess[0] == pytest.approx(START_MS + max(flops / 2000e6, moved / 100e6))
     assert found["waves_64x64"][0] == pytest.approx(math.log(4 * 2 / 10))  # two tiles cover 100 rows
     assert found["last_wave_64x64"][0] == pytest.approx(10 / 8)
     assert found["padding_64x64"][0] == pytest.approx(128 / 100)

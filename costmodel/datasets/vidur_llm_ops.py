@@ -1,0 +1,70 @@
+"""Vidur: operators of large language models' layers on data-centre GPUs, fp16, by tokens and tensor parallelism.
+
+A target is a GPU and an operator: `a100/mlp_up_proj`.
+"""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from optc.costmodel.datasets.dataset import DataSet
+from optc.costmodel.datasets.table import Table, find_file, read_table
+from optc.costmodel.records.description import Array, Description, Part, Records
+
+_FILE = "vidur_llm_ops/mlp_ops.csv.gz"
+_SIZES = ("n_head", "n_kv_head", "n_embd", "n_expanded_embd", "vocab_size", "num_tokens", "num_tensor_parallel_workers")
+_SUFFIX = "_ms"
+_START = 64.0  # tokens that take about as long as starting a kernel
+
+
+def describe(table: Table) -> tuple[str, Description]:
+    """Sizes of the model and of its share on one worker. Raises DataError that names file and row."""
+    c = {name: table.numbers(name, positive=True) for name in _SIZES}
+    workers, tokens = c["num_tensor_parallel_workers"], c["num_tokens"]
+    numbers = {
+        **c,
+        "heads_here": c["n_head"] / workers,
+        "width_here": c["n_embd"] / workers,
+        "expanded_here": c["n_expanded_embd"] / workers,
+        "gated": np.array([cell == "True" for cell in table.text("use_gated_mlp")], float),
+        "tiles": np.ceil(tokens / 128),
+    }
+    return "mlp_ops", Description(numbers, {}, (tokens + _START) * c["n_embd"] / workers)
+
+
+def read(data: Path) -> Records:
+    """All operators. Raises DataError that names file and row."""
+    path = find_file(data, _FILE, _FILE.removesuffix(".gz"))
+    table = read_table(path, ("gpu", "model", "use_gated_mlp", *_SIZES))
+    name, described = describe(table)
+    operators = [column.removesuffix(_SUFFIX) for column in table.columns if column.endswith(_SUFFIX)]
+    targets = [f"{gpu}/{operator}" for gpu in dict.fromkeys(table.text("gpu")) for operator in operators]
+    latency = {target: measured(table, target) for target in targets}
+    columns = [table.text(column) for column in ("model", "num_tokens")]
+    classes = [" ".join(cells) for cells in zip(*columns, strict=True)]
+    return Records({name: Part(described, latency, classes, shared=False)}, sha256(path.read_bytes()).hexdigest())
+
+
+def measured(table: Table, target: str) -> npt.NDArray[np.float64]:
+    """The latencies of one operator on one GPU, NaN for the other rows."""
+    gpu, _, operator = target.partition("/")
+    own = np.array([cell == gpu for cell in table.text("gpu")], bool)
+    times: Array = table.numbers(operator + _SUFFIX, empty=True)
+    return np.where(own & (times > 0), times, np.nan)
+
+
+SET = DataSet(
+    name="vidur_llm_ops",
+    title="Vidur: operators of language models on A40, A100 and H100, fp16",
+    upstream="github.com/microsoft/vidur@7d47513 data/profiling/compute",
+    licence="MIT",
+    kind="records",
+    id_column="row",
+    read=read,
+    measured=measured,
+    describe=describe,
+)
