@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 from optc.costmodel.interface import Estimate
+from optc.errors import OptcError
 from optc.targets.target import Target
 
+JOULES_OF_A_KILOWATT_HOUR = 3.6e6
 POWERCAP = Path("/sys/class/powercap")
 
 
@@ -21,10 +25,37 @@ def joules(estimate: Estimate, target: Target) -> float | None:
     return estimate.flops * table["flop"] + estimate.bytes * table["byte"] + estimate.seconds * table["watts"]
 
 
+def grams(joules: float, intensity: float) -> float:
+    """CO2-equivalents of an energy, where the grid emits `intensity` grams for each kilowatt-hour."""
+    return joules / JOULES_OF_A_KILOWATT_HOUR * intensity
+
+
+def joules_per_run(run: Callable[[], object], seconds: float, counter: PackageEnergy) -> float:
+    """What the processor's packages draw while `run` is repeated for `seconds`, idle cores included, over the runs.
+
+    Raises:
+        OptcError: the machine shows no energy counter.
+    """
+    start = counter.read()
+    if start is None:
+        raise OptcError(
+            "the energy of a run cannot be measured",
+            where=str(counter.folder),
+            why="this machine shows no energy counter (RAPL) that this user may read",
+            hint="`optc costmodel predict` estimates it from the target's coefficients",
+        )
+    runs, deadline = 0, time.perf_counter() + seconds
+    while runs == 0 or time.perf_counter() < deadline:
+        run()
+        runs += 1
+    return counter.between(start, counter.read() or start) / runs
+
+
 class PackageEnergy:
     """The processor's running average power limit counters (RAPL), where the operating system shows them."""
 
     def __init__(self, folder: Path = POWERCAP) -> None:
+        self.folder = folder
         self._zones = [zone for zone in sorted(folder.glob("intel-rapl:*")) if zone.name.count(":") == 1]
 
     @property

@@ -56,11 +56,13 @@ class ModelPrediction:
         target: its name.
         kernels: in the order of execution.
         peak_bytes: of intermediate values that live at once.
+        energy_basis: where the coefficients of energy come from, as the target file says.
     """
 
     target: str
     kernels: tuple[KernelPrediction, ...]
     peak_bytes: int
+    energy_basis: str = ""
 
     @property
     def seconds(self) -> float:
@@ -102,6 +104,7 @@ class ModelPrediction:
             "p05": 1e3 * self.low,
             "p95": 1e3 * self.high,
             "energy_mJ": None if self.joules is None else 1e3 * self.joules,
+            "energy_basis": self.energy_basis,
             "peak_bytes": self.peak_bytes,
             "basis": self.basis,
             "confidence": self.confidence,
@@ -145,7 +148,7 @@ def predict_model(module: Module, target_name: str, cost_model: str = "auto") ->
         )
         for operation, estimate in zip(operations, estimates, strict=True)
     )
-    return ModelPrediction(target.name, kernels, live_bytes(module.main))
+    return ModelPrediction(target.name, kernels, live_bytes(module.main), target.figures.get("energy", ""))
 
 
 def _candidate(operation: Operation) -> Candidate:

@@ -7,7 +7,8 @@ from typing import Any
 import click
 
 from optc.cli.arrays import input_option, read_inputs
-from optc.cli.output import Progress, emit_json, emit_table, seconds_text
+from optc.cli.carbon import carbon, carbon_facts, intensity_option
+from optc.cli.output import Progress, emit_facts, emit_json, emit_table, seconds_text
 from optc.cli.parameters import common
 
 SHOWN_STEPS = 15
@@ -19,17 +20,27 @@ SHOWN_STEPS = 15
 @click.option("--threads", type=click.IntRange(min=1), multiple=True, help="Threads of a run; repeat it to compare.")
 @click.option("--seconds", type=click.FloatRange(min=0.01), default=2.0, show_default=True, help="Time to measure for.")
 @click.option("--profile", is_flag=True, help="Show what each step of the program takes.")
+@click.option("--energy", is_flag=True, help="Measure the processor's energy too, where the machine counts it.")
+@intensity_option
 @common
 def command(
-    artifact: str, inputs: tuple[str, ...], threads: tuple[int, ...], seconds: float, profile: bool, as_json: bool
+    artifact: str,
+    inputs: tuple[str, ...],
+    threads: tuple[int, ...],
+    seconds: float,
+    profile: bool,
+    energy: bool,
+    grid_intensity: float | None,
+    as_json: bool,
 ) -> None:
     """Measure the latency of ARTIFACT after a warm-up; inputs that are not given are random."""
+    from optc.costmodel.energy import PackageEnergy, joules_per_run
     from optc.runtime import load
     from optc.runtime.bench import bench
     from optc.runtime.random_inputs import random_inputs
 
     given = read_inputs(inputs)
-    results, steps = [], []
+    results, steps, joules = [], [], None
     with load(artifact) as loaded, Progress() as progress:
         values = {**given, **random_inputs([info for info in loaded.inputs if info.name not in given])}
         for position, count in enumerate(threads or (loaded.threads,)):
@@ -37,8 +48,13 @@ def command(
             results.append(bench(loaded, values, seconds=seconds, threads=count))
         if profile:
             steps = loaded.profile(values)
+        if energy or grid_intensity is not None:
+            progress("measuring energy")
+            joules = joules_per_run(lambda: loaded.run(values), seconds, PackageEnergy())
     if as_json:
-        emit_json({"results": [result.to_dict() for result in results], "steps": [_plain(step) for step in steps]})
+        plain = [result.to_dict() for result in results]
+        measured = {} if joules is None else {"joules": joules, "carbon_g": carbon(joules, grid_intensity)}
+        emit_json({"results": plain, "steps": [_plain(step) for step in steps], **measured})
         return
     header = ["threads", "median", "p05", "p95", "min", "runs"]
     rows = [
@@ -46,6 +62,9 @@ def command(
         for item in results
     ]
     emit_table(header, rows, right=range(len(header)))
+    if joules is not None:
+        shown = f"{1e3 * joules:.3g} mJ a run, all processor packages (RAPL)"
+        emit_facts([("energy", shown), *carbon_facts(joules, grid_intensity)])
     if steps:
         click.echo()
         _show_steps([_plain(step) for step in steps])

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from optc.cli.commands.costmodel.figures import HEADER, RIGHT, figure_cells
+from optc.cli.commands.costmodel.files import read_rows
 from optc.cli.output import emit_json, emit_table
 from optc.cli.parameters import common
 
@@ -15,19 +16,23 @@ _file = click.Path(path_type=Path, dir_okay=False)
 
 @click.command("eval")
 @click.option("--target", required=True, help="The device, as the data set names it.")
-@click.option("--data", type=_file, required=True, help="A CSV file (or .csv.gz) with the set's columns.")
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="A CSV file (or .csv.gz) with the set's columns; for cpu_kernels a store of `collect`.",
+)
 @click.option("--set", "data_set", help="The data set (default: of the first predictor for the target).")
 @click.option("--plot", type=_file, help="Write predicted against measured (.svg).")
 @common
 def command(target: str, data: Path, data_set: str | None, plot: Path | None, as_json: bool) -> None:
     """Judge the predictor for a target on the measurements of a file."""
     from optc.costmodel import kinds, predictors
-    from optc.costmodel.datasets.table import read_table
     from optc.costmodel.evaluation import summary
     from optc.errors import OptcError
 
     card = predictors.find(target, data_set)
-    table = read_table(data)
+    table = read_rows(card, data)
     evaluation = kinds.load(card.kind).evaluate(card, target, table)
     content = summary(evaluation)
     if plot is not None:

@@ -1,4 +1,4 @@
-"""CSV files that commands write: whole or not at all."""
+"""Files that commands read rows from, and CSV files that they write: whole or not at all."""
 
 from __future__ import annotations
 
@@ -6,8 +6,21 @@ import csv
 import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from optc.errors import OptcError
+
+if TYPE_CHECKING:
+    from optc.costmodel.predictors import Card
+
+
+def read_rows(card: Card, path: Path) -> Any:
+    """The rows of a file, as the kind of a predictor takes them: a CSV file's, unless the kind reads its own."""
+    from optc.costmodel import kinds
+    from optc.costmodel.datasets.table import read_table
+
+    own = getattr(kinds.load(card.kind), "read_rows", None)
+    return read_table(path) if own is None else own(card, path)
 
 
 def write_rows(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from optc.cli.carbon import carbon, carbon_facts, intensity_option
 from optc.cli.output import emit_facts, emit_json, emit_table, seconds_text, size_text
 from optc.cli.parameters import common, dim_option, shape_option, unique
 from optc.errors import UsageError
@@ -21,7 +22,11 @@ _file = click.Path(path_type=Path, dir_okay=False)
 @click.command("predict")
 @click.argument("model", required=False)
 @click.option("--target", required=True, help="A target, or a device as the data set names it.")
-@click.option("--arch-csv", type=_file, help="Predict the architectures of this CSV file, one a row.")
+@click.option(
+    "--arch-csv",
+    type=click.Path(path_type=Path),
+    help="Predict the architectures of this CSV file, one a row; for cpu_kernels the kernels of a store.",
+)
 @click.option("--set", "data_set", help="The data set that names the architectures and the device.")
 @click.option(
     "--format", "encoding", help="MODEL is an architecture in this encoding: nb201, fbnet, ofa, hat, anb or ncnn-param."
@@ -29,6 +34,7 @@ _file = click.Path(path_type=Path, dir_okay=False)
 @click.option("-o", "output", type=_file, help="Write the rows to this CSV file.")
 @shape_option
 @dim_option
+@intensity_option
 @common
 def command(
     model: str | None,
@@ -39,6 +45,7 @@ def command(
     output: Path | None,
     shapes: tuple[tuple[str, tuple[int, ...]], ...],
     dims: tuple[tuple[str, int], ...],
+    grid_intensity: float | None,
     as_json: bool,
 ) -> None:
     """Predict latency, with an interval that holds nine measurements in ten.
@@ -55,17 +62,16 @@ def command(
     elif encoding is not None:
         _architecture(str(model), encoding, data_set, target, as_json)
     else:
-        _model(str(model), target, unique(shapes, "--shape"), unique(dims, "--dim"), as_json)
+        _model(str(model), target, unique(shapes, "--shape"), unique(dims, "--dim"), grid_intensity, as_json)
 
 
 def _table(path: Path, data_set: str | None, target: str, output: Path | None, as_json: bool) -> None:
-    from optc.cli.commands.costmodel.files import write_rows
+    from optc.cli.commands.costmodel.files import read_rows, write_rows
     from optc.costmodel import kinds, predictors
     from optc.costmodel.datasets import dataset
-    from optc.costmodel.datasets.table import read_table
 
     card = _described(target, data_set) or predictors.find(target, data_set)
-    table = read_table(path)
+    table = read_rows(card, path)
     source = dataset.load(card.data_set)
     prediction = kinds.load(card.kind).predict(card, target, table)
     names = table.columns.get(source.id_column) or [str(number) for number in range(table.rows)]
@@ -135,13 +141,15 @@ def _emit_one(target: str, prediction: Prediction, basis: str, as_json: bool) ->
     emit_facts([("latency", f"{value:.4g} ms, {low:.4g} … {high:.4g}{note}"), ("basis", basis)])
 
 
-def _model(path: str, target: str, shapes: dict[str, Any], dims: dict[str, int], as_json: bool) -> None:
+def _model(
+    path: str, target: str, shapes: dict[str, Any], dims: dict[str, int], intensity: float | None, as_json: bool
+) -> None:
     from optc.cli.modules import read_module
     from optc.driver.prediction import predict_model
 
     found = predict_model(read_module(path, shapes, dims), target)
     if as_json:
-        emit_json(found.to_dict())
+        emit_json({**found.to_dict(), "carbon_g": carbon(found.joules, intensity)})
         return
     rows = [
         [row.name, seconds_text(row.seconds), seconds_text(row.low), seconds_text(row.high), row.basis]
@@ -150,7 +158,8 @@ def _model(path: str, target: str, shapes: dict[str, Any], dims: dict[str, int],
     emit_table(["kernel", "predicted", "p05", "p95", "basis"], rows, right=(1, 2, 3))
     click.echo()
     facts = [("latency", f"{seconds_text(found.seconds)}, {seconds_text(found.low)} … {seconds_text(found.high)}")]
-    energy = (
-        "unknown: the target file has no energy figures" if found.joules is None else f"{1e3 * found.joules:.3g} mJ"
-    )
-    emit_facts([*facts, ("energy", energy), ("peak memory", size_text(found.peak_bytes)), ("basis", found.basis)])
+    energy = "unknown: the target file has no energy figures"
+    if found.joules is not None:
+        energy = f"{1e3 * found.joules:.3g} mJ ({found.energy_basis})"
+    facts += [("energy", energy), *carbon_facts(found.joules, intensity)]
+    emit_facts([*facts, ("peak memory", size_text(found.peak_bytes)), ("basis", found.basis)])
