@@ -84,13 +84,26 @@ class Emitter:
             nest = mixed_nest(found, mixed, lambda indices: build(full(indices)), threads=self.threads)
             if nest is not None:
                 return nest
-        groups = collapse(found)
+        groups = collapse(found, self._apart(found, lambda indices: build(full(indices))))
         found, expand = merged(found, groups)
 
         def statement(indices: Sequence[Any]) -> Stmt:
             return loops.sequence([store.statement for store in build(full(expand(indices)))])
 
         return self._nest(found, statement)
+
+    def _apart(self, found: Analysis, build: Callable[[Indices], Sequence[Store]]) -> int | None:
+        """The last axis where bytes are computed on and vectors of numbers of 4 bytes fill it; else None.
+
+        A vector of bytes would reach over its end, into another place of every operand.
+        """
+        if found.item_bytes > 1 or not found.extents or found.extents[-1] % max(1, self.vector_bytes // 4):
+            return None
+        from tvm import ir
+
+        stores = build([0] * len(found.extents))
+        moved = all(isinstance(store.value, ir.expr.TensorLoad) for store in stores)
+        return None if moved else len(found.extents) - 1
 
     def _box(
         self,
