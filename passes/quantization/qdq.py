@@ -21,7 +21,7 @@ from optc.passes.quantization.plan import QuantizationPlan, QuantizedLayer
 from optc.passes.quantization.sites import sites_of
 from optc.passes.simplify.dce import erase_dead
 
-_FLOATS = {format_of("fp8-e4m3"): "f8e4m3fn"}
+_FLOATS = {format_of("fp8-e4m3"): "f8e4m3fn", format_of("fp8-e5m2"): "f8e5m2"}
 _LARGEST_BIAS = 2**31 - 1
 
 

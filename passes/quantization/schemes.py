@@ -45,6 +45,7 @@ SCHEMES: dict[str, Scheme] = {
         Scheme("int7", IntegerFormat(7, symmetric=True), _UNSIGNED_8),
         Scheme("int4", _SIGNED_4, _UNSIGNED_8),
         Scheme("fp8-e4m3", format_of("fp8-e4m3"), format_of("fp8-e4m3")),
+        Scheme("fp8-e5m2", format_of("fp8-e5m2"), format_of("fp8-e5m2")),
         Scheme("fp4", format_of("fp4-e2m1"), format_of("fp8-e4m3")),
         Scheme("int8-weights", _SIGNED_8, None, 128),
         Scheme("int4-weights", _SIGNED_4, None, 32),

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from optc.driver.quantization.quantize import Quantizer
     from optc.passes.quantization.prices import Objective
 
-COMPARED = ("int8", "int4", "fp8-e4m3")
+COMPARED = ("int8", "int4", "fp8-e4m3", "fp8-e5m2")
 """What --analyze compares where no format is given."""
 
 OFFERED = ("int8", "int8-weights", "int4", "int4-weights")

@@ -35,7 +35,7 @@ def product(rows: int = 40, columns: int = 6) -> Module:
     return Module(b.graph)
 
 
-@pytest.mark.parametrize("name", ["int8", "int7", "int4", "int3/uint8", "fp8-e4m3", "fp4", "int4-weights"])
+@pytest.mark.parametrize("name", ["int8", "int7", "int4", "int3/uint8", "fp8-e4m3", "fp8-e5m2", "fp4", "int4-weights"])
 def test_onnxruntime_computes_what_the_quantizers_say(name: str) -> None:
     module, scheme = product(), scheme_of(name)
     x = np.random.default_rng(1).normal(size=(5, 40)).astype(np.float32)
