@@ -9,8 +9,11 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from graph_kit import Builder
 
 from optc.cli.app import run
+from optc.ir.core import Module
+from optc.ops.onnx_export import to_onnx_model
 
 MODEL = Path(__file__).parents[2] / "samples" / "models" / "cifar10_resnet8.onnx"
 Capture = pytest.CaptureFixture[str]
@@ -55,3 +58,28 @@ def test_a_bound_that_cannot_be_met(calibration: Path, tmp_path: Path, capsys: C
 def test_calibration_data_that_are_not_there(tmp_path: Path, capsys: Capture) -> None:
     assert quantize(tmp_path / "none.npz", "-o", str(tmp_path / "q.onnx")) == 1
     assert capsys.readouterr().err.startswith("error: ") and not (tmp_path / "q.onnx").exists()
+
+
+def test_rounding_is_chosen_on_the_command_line(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    random = np.random.default_rng(0)
+    b = Builder(x="batch,12")
+    first = b("Relu", b("MatMul", b.input("x"), b.constant(random.normal(size=(12, 16)), np.float32)))
+    b.graph.set_outputs([b("MatMul", first, b.constant(random.normal(size=(16, 8)), np.float32))])
+    model, data = tmp_path / "model.onnx", tmp_path / "x.npy"
+    onnx.save(to_onnx_model(Module(b.graph)), model)
+    x = (random.normal(size=(64, 4)) @ random.normal(size=(4, 12))).astype(np.float32)
+    np.save(data, x)
+    (exact,) = onnxruntime.InferenceSession(str(model)).run(None, {"x": x})
+    errors = {}
+    for rounding in ("nearest", "gptq", "learned"):
+        output = str(tmp_path / f"{rounding}.onnx")
+        options = ["--calib", str(data), "--format", "int4", "--rounding", rounding, "-o", output]
+        assert run(["quantize", str(model), *options]) == 0
+        errors[rounding] = float(np.square(onnxruntime.InferenceSession(output).run(None, {"x": x})[0] - exact).sum())
+    assert errors["gptq"] < 0.8 * errors["nearest"] and errors["learned"] < 0.5 * errors["nearest"]
+
+
+def test_an_unknown_rounding_is_refused(calibration: Path, tmp_path: Path, capsys: Capture) -> None:
+    assert quantize(calibration, "--rounding", "nearst", "-o", str(tmp_path / "q.onnx")) == 2
+    assert "no rounding of weights is called 'nearst'" in capsys.readouterr().err

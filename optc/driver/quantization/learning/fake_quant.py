@@ -80,6 +80,11 @@ class SoftWeight(nn.Module):
         self.share = nn.Parameter(torch.from_numpy(share.astype(np.float32)))
         self.log_scale = nn.Parameter(torch.from_numpy(np.log(start.scale.astype(np.float64)).astype(np.float32)))
 
+    @property
+    def free(self) -> nn.Parameter:
+        """What is learned besides scales."""
+        return self.share
+
     @torch.no_grad()
     def decide(self, fraction: float) -> None:
         """Let at least a fraction of the weights, those nearest to one of their neighbours, be what they are nearest to
@@ -104,13 +109,26 @@ class SoftWeight(nn.Module):
 
 
 class StraightWeight(nn.Module):
-    """Weights rounded to the nearest number; learns weights and scales (fine-tuning)."""
+    """Weights rounded to the nearest number; learns weights and scales (fine-tuning).
+
+    Args:
+        original: the float weights.
+        start: their scales; its numbers are not read.
+    """
 
     def __init__(self, original: np.ndarray, start: QuantizedWeight) -> None:
         super().__init__()
         self.start = start
         self.values = nn.Parameter(torch.from_numpy(np.array(original, np.float32)))
         self.log_scale = nn.Parameter(torch.from_numpy(np.log(start.scale.astype(np.float64)).astype(np.float32)))
+
+    @property
+    def free(self) -> nn.Parameter:
+        """What is learned besides scales."""
+        return self.values
+
+    def decide(self, fraction: float) -> None:
+        """Nothing: the weights stay free."""
 
     def forward(self) -> Tensor:
         spread = _along(self.log_scale.exp(), self.start)

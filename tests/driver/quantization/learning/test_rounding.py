@@ -11,8 +11,9 @@ from graph_kit import Builder
 pytest.importorskip("torch")
 
 from optc.driver.quantization.data import Data
+from optc.driver.quantization.learning.block_learning import Recipe
 from optc.driver.quantization.learning.blocks import blocks_of
-from optc.driver.quantization.learning.rounding import Recipe, learn_rounding
+from optc.driver.quantization.learning.rounding import learn_rounding
 from optc.driver.quantization.quantize import Quantizer
 from optc.driver.quantization.running import Runner
 from optc.ir.core import Module, Value
