@@ -1,129 +1,182 @@
-"""Accuracy of the quantized CIFAR-10 samples beside onnxruntime's static quantizer, on the same calibration images.
+"""Accuracy of the quantized CIFAR-10 samples beside other post-training quantizers, on the same calibration images.
 
-    python benchmarks/quantization.py CIFAR_FOLDER [--out benchmarks/QUANTIZATION.md]
+    python benchmarks/quantization.py CIFAR_FOLDER [--seeds 0 1 2 3 4] [--only "optc int8" …] [--runtime optc]
 
-CIFAR_FOLDER is where samples/train_cifar10.py keeps its download (`build/cifar10`). Calibration takes training images,
-accuracy all 10,000 test images. `QDQ` runs the model as it is written (no integer kernels); `deployed` lets onnxruntime
-put its own integer kernels in, which on AVX2 without VNNI saturate with 8-bit weights.
+CIFAR_FOLDER is where samples/train_cifar10.py keeps its download (`build/cifar10`). Each seed chooses other calibration
+images among the 50,000 training images; accuracy is that on all 10,000 test images. The record is kept up to date, and
+what it holds is not measured again. `--latency` measures one image on one thread instead: leave the machine alone then.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
+import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from optc.driver.quantization.quantize import Quantizer
-from optc.driver.quantization.running import Runner
-from optc.ir.core import Module
-from optc.ops.onnx_export import to_onnx_model
-from optc.runtime.ort_session import open_session
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks.quantizers import QUANTIZERS, RUNTIMES, Predict, Task
 
 SAMPLES = Path(__file__).resolve().parent.parent / "samples" / "models"
+MODELS = ("resnet8", "mobilenet")
 CALIBRATION = 512
-BATCH = 500
+BATCH = 250
+TIMED = 300
+"""Runs whose median is the latency."""
+
+Record = dict[str, dict[str, Any]]
 
 
-def load(folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Calibration images, test images (uint8 [n, 3, 32, 32]) and test labels."""
+def images(folder: Path, name: str) -> np.ndarray:
+    """The 10,000 images of one part of the archive, uint8 [n, 3, 32, 32]."""
     from PIL import Image
 
     Image.MAX_IMAGE_PIXELS = None
-
-    def images(name: str) -> np.ndarray:
-        rows = np.asarray(Image.open(folder / f"{name}.png"))
-        return rows.reshape(-1, 32, 32, 3).transpose(0, 3, 1, 2)
-
-    labels = np.array(json.loads((folder / "test_lables.json").read_text()))
-    return images("data_batch_1")[:CALIBRATION], images("test_batch"), labels
+    return np.asarray(Image.open(folder / f"{name}.png")).reshape(-1, 32, 32, 3).transpose(0, 3, 1, 2)
 
 
-def accuracy(run: Any, images: np.ndarray, labels: np.ndarray) -> float:
-    """In percent; `run` maps float images to scores."""
-    scores = [run(images[start : start + BATCH].astype(np.float32)) for start in range(0, len(images), BATCH)]
+def calibration_images(folder: Path, seed: int) -> np.ndarray:
+    """Some of the 50,000 training images, float32."""
+    chosen = np.random.default_rng(seed).choice(50_000, CALIBRATION, replace=False)
+    parts = [images(folder, f"data_batch_{part + 1}")[chosen[chosen // 10_000 == part] % 10_000] for part in range(5)]
+    order = np.argsort(np.argsort(chosen // 10_000, kind="stable"), kind="stable")
+    return np.concatenate(parts)[order].astype(np.float32)
+
+
+def accuracy(predict: Predict, pixels: np.ndarray, labels: np.ndarray) -> float:
+    """In percent."""
+    starts = range(0, len(pixels), BATCH)
+    scores = [predict(pixels[start : start + BATCH].astype(np.float32)) for start in starts]
     return 100.0 * float((np.concatenate(scores).argmax(axis=1) == labels).mean())
 
 
-def of_module(module: Module, *, deployed: bool = False) -> Any:
-    """Runs a module."""
-    runner = Runner(module, deployed=deployed)
-    return lambda images: runner.run({"pixels": images})[0]
+def latency(predict: Predict, pixels: np.ndarray) -> float:
+    """Milliseconds of one image: the median of `TIMED` runs."""
+    image = pixels[:1].astype(np.float32)
+    taken = []
+    for _ in range(TIMED + TIMED // 10):
+        started = time.perf_counter()
+        predict(image)
+        taken.append(time.perf_counter() - started)
+    return 1e3 * float(np.median(taken[TIMED // 10 :]))
 
 
-def peer(path: Path, calibration: np.ndarray, folder: Path, optimizations: Any) -> Any:
-    """onnxruntime's static quantizer with its defaults for CPUs: QDQ, unsigned activations, weights per channel."""
-    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
-    from onnxruntime.quantization.shape_inference import quant_pre_process
-
-    class Reader(CalibrationDataReader):
-        def __init__(self) -> None:
-            self.items = iter(calibration[start : start + 32] for start in range(0, len(calibration), 32))
-
-        def get_next(self) -> dict[str, np.ndarray] | None:
-            item = next(self.items, None)
-            return None if item is None else {"pixels": item.astype(np.float32)}
-
-    prepared, written = folder / "prepared.onnx", folder / "peer.onnx"
-    quant_pre_process(path, prepared)
-    quantize_static(
-        prepared,
-        written,
-        Reader(),
-        quant_format=QuantFormat.QDQ,
-        per_channel=True,
-        activation_type=QuantType.QUInt8,
-        weight_type=QuantType.QInt8,
-    )
-    session = open_session(str(written), purpose="the comparison needs", threads=1, optimizations=optimizations)
-    return lambda images: session.run(None, {"pixels": images})[0]
+def key_of(model: str, name: str, seed: int, runtime: str) -> str:
+    """Of an entry of the record; the float model needs no seed."""
+    return f"{model}|{name}|{0 if name == 'fp32' else seed}|{runtime}"
 
 
-def rows(name: str, data: tuple[np.ndarray, np.ndarray, np.ndarray]) -> list[tuple[str, float]]:
-    """What was quantized how, and its accuracy in percent."""
-    calibration, images, labels = data
-    path = SAMPLES / f"cifar10_{name}.onnx"
-    batches = [{"pixels": calibration[start : start + 32]} for start in range(0, len(calibration), 32)]
-    quantizer = Quantizer.of(path, batches)
-    found = [("fp32", accuracy(of_module(quantizer.module), images, labels))]
-    for scheme in ("int8", "int7", "int4", "fp8-e4m3"):
-        module = quantizer.write(quantizer.plan(scheme))
-        found.append((f"{scheme}, QDQ", accuracy(of_module(module), images, labels)))
-        if scheme in ("int8", "int7"):
-            found.append((f"{scheme}, deployed", accuracy(of_module(module, deployed=True), images, labels)))
-        print(name, *found[-1], len(to_onnx_model(module).SerializeToString()), flush=True)
-    with tempfile.TemporaryDirectory() as folder:
-        for label, optimizations in (("QDQ", "basic"), ("deployed", "all")):
-            run = peer(path, calibration, Path(folder), optimizations)
-            found.append((f"onnxruntime quantize_static int8, {label}", accuracy(run, images, labels)))
-            print(name, *found[-1], flush=True)
-    return found
+def measure(options: argparse.Namespace) -> None:
+    """Fill the record, seed after seed."""
+    folder = options.folder / "package" if (options.folder / "package").is_dir() else options.folder
+    pixels = images(folder, "test_batch")
+    labels = np.array(json.loads((folder / "test_lables.json").read_text()))
+    what = "latency" if options.latency else "accuracy"
+    for seed in options.seeds:
+        calibration = calibration_images(folder, seed)
+        for model in options.models:
+            for name in options.only or QUANTIZERS:
+                key = key_of(model, name, seed, options.runtime)
+                record = _read(options.record)
+                if what in record.get(key, {}):
+                    continue
+                with tempfile.TemporaryDirectory() as work:
+                    started = time.process_time()
+                    task = Task(SAMPLES / f"cifar10_{model}.onnx", calibration, Path(work), options.runtime)
+                    predict = QUANTIZERS[name](task)
+                    seconds = time.process_time() - started
+                    found = latency(predict, pixels) if options.latency else accuracy(predict, pixels, labels)
+                print(key, f"{what} {found:.3f}", f"made in {seconds:.0f} s", flush=True)
+                record.setdefault(key, {}).update({what: found, "seconds": seconds})
+                options.record.parent.mkdir(parents=True, exist_ok=True)
+                beside = options.record.with_suffix(".part")
+                beside.write_text(json.dumps(record, indent=1))
+                os.replace(beside, options.record)
+
+
+def _read(path: Path) -> Record:
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def table(record: Record, runtime: str) -> list[str]:
+    """Markdown lines: for each quantizer and model the mean over seeds, the worst, what is lost, and the latency."""
+    columns = ("mean", "worst", "lost", "ms")
+    lines = ["| | " + " | ".join(f"{model}: {column}" for model in MODELS for column in columns) + " |"]
+    lines.append("| --- |" + " ---: |" * len(columns) * len(MODELS))
+    for name in QUANTIZERS:
+        cells = [cell for model in MODELS for cell in _cells(record, model, name, runtime)]
+        if any(cells):
+            lines.append(f"| {name} | {' | '.join(cells)} |")
+    return lines
+
+
+def _cells(record: Record, model: str, name: str, runtime: str) -> list[str]:
+    entries = [entry for key, entry in record.items() if _same(key, model, name, runtime)]
+    found = [entry["accuracy"] for entry in entries if "accuracy" in entry]
+    times = [entry["latency"] for entry in entries if "latency" in entry]
+    exact = record.get(key_of(model, "fp32", 0, runtime), {}).get("accuracy")
+    if not found or exact is None:
+        return [""] * 4
+    mean = float(np.mean(found))
+    milliseconds = f"{min(times):.3f}" if times and name != "torchao int8" else ""
+    if name == "fp32":
+        return [f"{exact:.2f}", "", "", milliseconds]
+    return [f"{mean:.2f} ({len(found)})", f"{min(found):.2f}", f"{exact - mean:+.2f}", milliseconds]
+
+
+def _same(key: str, model: str, name: str, runtime: str) -> bool:
+    parts = key.split("|")
+    return (parts[0], parts[1], parts[3]) == (model, name, runtime)
+
+
+def report(record: Record) -> str:
+    """The whole page."""
+    lines = [
+        "# Accuracy after quantization",
+        "",
+        f"Top-1 in percent on all 10,000 CIFAR-10 test images; {CALIBRATION} calibration images, chosen from the "
+        "training images by a seed: mean over seeds (how many), the worst of them, and points lost on average. "
+        "Milliseconds are for one image on one thread. Peers run with their defaults, and models in the integer "
+        "kernels of their runtime: NNCF's in OpenVINO, torchao's operation by operation. Written by "
+        "`benchmarks/quantization.py`.",
+    ]
+    titles = {
+        "onnxruntime": "QDQ models in onnxruntime",
+        "optc": "QDQ models compiled by optc",
+        "written": "QDQ models operation by operation",
+    }
+    for runtime in RUNTIMES:
+        if any(key.endswith(f"|{runtime}") for key in record):
+            lines += ["", f"## {titles[runtime]}", "", *table(record, runtime)]
+    learned = [entry["seconds"] for key, entry in record.items() if "learned" in key]
+    if learned:
+        lines += [
+            "",
+            f"Learned rounding took {min(learned):.0f} to {max(learned):.0f} s of one core, calibration included.",
+        ]
+    return "\n".join(lines) + "\n"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
+    parser.add_argument("--seeds", type=int, nargs="*", default=range(5))
+    parser.add_argument("--models", nargs="*", default=MODELS, choices=MODELS)
+    parser.add_argument("--only", nargs="*", choices=tuple(QUANTIZERS), help="Quantizers to measure.")
+    parser.add_argument("--runtime", choices=tuple(RUNTIMES), default="onnxruntime", help="What runs QDQ models.")
+    parser.add_argument("--latency", action="store_true", help="Measure the time of one image.")
+    parser.add_argument("--record", type=Path, default=Path("build/quantization.json"))
     parser.add_argument("--out", type=Path, default=Path(__file__).with_name("QUANTIZATION.md"))
     options = parser.parse_args()
-    folder = options.folder / "package" if (options.folder / "package").is_dir() else options.folder
-    data = load(folder)
-    tables = {name: rows(name, data) for name in ("resnet8", "mobilenet")}
-    lines = [
-        "# Accuracy after quantization",
-        "",
-        f"Top-1 on {len(data[2]):,} CIFAR-10 test images, in percent (points lost); {CALIBRATION} training images for "
-        "calibration; written by `benchmarks/quantization.py`.",
-        "",
-        f"| | {' | '.join(tables)} |",
-        f"| --- |{' ---: |' * len(tables)}",
-    ]
-    for number, (label, _) in enumerate(next(iter(tables.values()))):
-        cells = [f"{table[number][1]:.2f} ({table[0][1] - table[number][1]:+.2f})" for table in tables.values()]
-        lines.append(f"| {label} | {' | '.join(cells)} |")
-    options.out.write_text("\n".join(lines) + "\n")
+    measure(options)
+    options.out.write_text(report(_read(options.record)))
 
 
 if __name__ == "__main__":
