@@ -2,7 +2,8 @@
 
     python benchmarks/predicted_latency.py --zoo build/zoo --out DIR [--only NAME …] [--cost-model learned]
 
-`--stage build` compiles, `--stage time` measures what was built (one thread), so that the second can run undisturbed.
+`--stage build` compiles, `--stage time` measures what was built, so that the second can run undisturbed. One thread,
+unless --threads says otherwise.
 """
 
 from __future__ import annotations
@@ -21,18 +22,20 @@ from optc.runtime import load  # noqa: E402
 from optc.runtime.bench import bench  # noqa: E402
 
 
-def compile_model(path: Path, shapes: dict[str, list[int]], folder: Path, cost_model: str, tune: str) -> None:
-    """Compile one model for one thread, unless `folder` is there."""
+def compile_model(
+    path: Path, shapes: dict[str, list[int]], folder: Path, cost_model: str, tune: str, threads: int
+) -> None:
+    """Compile one model, unless `folder` is there."""
     if not folder.exists():
         optc.compile(
-            path, shapes=shapes, output=folder, threads=1, cost_model=cost_model, tune=tune, verify=False
+            path, shapes=shapes, output=folder, threads=threads, cost_model=cost_model, tune=tune, verify=False
         )  # fmt: skip
 
 
-def record(folder: Path, seconds: float) -> dict[str, float | str]:
+def record(folder: Path, seconds: float, threads: int) -> dict[str, float | str]:
     """Both latencies in milliseconds, their ratio, and what the prediction rests on."""
     cost = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["cost"]
-    measured = bench(load(folder, threads=1), seconds=seconds).median
+    measured = bench(load(folder, threads=threads), seconds=seconds).median
     predicted = float(cost["predicted_seconds"])
     basis = "; ".join(cost["basis"])
     return {
@@ -51,23 +54,25 @@ def main() -> None:
     parser.add_argument("--only", nargs="+")
     parser.add_argument("--cost-model", default="auto")
     parser.add_argument("--tune", default="auto")
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=1.0, help="of each measurement")
     parser.add_argument("--stage", choices=["build", "time", "both"], default="both")
     arguments = parser.parse_args()
     manifest = json.loads((arguments.zoo / "manifest.json").read_text(encoding="utf-8"))
     names = arguments.only or list(manifest)
-    folders = {name: arguments.out / arguments.cost_model / name for name in names}
+    kind = arguments.cost_model if arguments.threads == 1 else f"{arguments.cost_model}-{arguments.threads}"
+    folders = {name: arguments.out / kind / name for name in names}
     if arguments.stage != "time":
         for name, folder in folders.items():
             folder.parent.mkdir(parents=True, exist_ok=True)
             entry = manifest[name]
             path = arguments.zoo / entry["file"]
-            compile_model(path, entry["shapes"], folder, arguments.cost_model, arguments.tune)
+            compile_model(path, entry["shapes"], folder, arguments.cost_model, arguments.tune, arguments.threads)
             print(f"{name}: built", flush=True)
     if arguments.stage == "build":
         return
-    results = {name: record(folder, arguments.seconds) for name, folder in folders.items()}
-    path = arguments.out / f"predicted_latency_{arguments.cost_model}.json"
+    results = {name: record(folder, arguments.seconds, arguments.threads) for name, folder in folders.items()}
+    path = arguments.out / f"predicted_latency_{kind}.json"
     path.write_text(json.dumps(results, indent=1), encoding="utf-8")
     print("| model | measured, ms | predicted, ms | predicted / measured |\n|---|---|---|---|")
     for name, each in results.items():

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from optc.costmodel.kernels.perceptron import CLIP, SLOPE, Perceptrons
 from optc.costmodel.kernels.trees import ObliviousTrees
+from optc.costmodel.training.team import team
 
 Floats = npt.NDArray[np.float64]
 
@@ -21,6 +22,7 @@ TREES, DEPTH, RATE = 200, 6, 0.12
 RANK_TREES = 60
 MEMBERS, HIDDEN, EPOCHS, BATCH = 3, (48, 32), 120, 256
 CONSTANT = 1e30  # deviation of a column that never changed: nothing was learned of it, so it says nothing
+LEAST_MARGIN, MOST_MARGIN = 0.01, 0.5  # differences of logarithms: pairs below are equal, pairs above count alike
 RANK_WEIGHT = 0.3  # of the pairwise loss beside the regression's
 
 
@@ -50,8 +52,12 @@ def fit_trees(
         random_seed=seed, thread_count=1, verbose=False, allow_writing_files=False, l2_leaf_reg=3.0,
         random_strength=0.5, bootstrap_type="Bernoulli", subsample=0.8,
     )  # fmt: skip
-    model.fit(rows.astype(np.float32), values, sample_weight=weights)
-    return _exported(model)
+
+    def fitted() -> ObliviousTrees:
+        model.fit(rows.astype(np.float32), values, sample_weight=weights)
+        return _exported(model)
+
+    return team().once(fitted)
 
 
 def fit_ranking_trees(
@@ -74,8 +80,12 @@ def fit_ranking_trees(
         "iterations": trees, "depth": DEPTH, "learning_rate": 0.2, "loss_function": "YetiRank", "random_seed": seed,
         "thread_count": 1, "verbose": False, "allow_writing_files": False, "l2_leaf_reg": 3.0,
     })  # fmt: skip
-    model.fit(pool)
-    ranking = _exported(model)
+
+    def fitted() -> ObliviousTrees:
+        model.fit(pool)
+        return _exported(model)
+
+    ranking = team().once(fitted)
     return ObliviousTrees(ranking.features, ranking.borders, -ranking.leaves, -ranking.bias, ranking.scale)
 
 
@@ -104,7 +114,7 @@ def fit_perceptrons(
         rows: shape (n, columns).
         values: shape (n,).
         groups: shape (n,); rows of one group are compared with each other.
-        seed: equal seeds give equal members on one thread.
+        seed: equal seeds give equal members on one thread; a team of processes gives the same up to rounding.
         epochs: passes over the rows.
         progress: called with (epoch, loss).
     """
@@ -128,6 +138,7 @@ def fit_perceptrons(
     order = np.argsort(groups, kind="stable")
     starts = np.concatenate(([0], np.flatnonzero(groups[order][1:] != groups[order][:-1]) + 1, [len(order)]))
     blocks = [torch.tensor(order[a:b]) for a, b in itertools.pairwise(starts)]
+    margins = [float(_margins(truth[block]).sum()) for block in blocks]
     mean_size = max(1.0, len(order) / len(blocks))
     per_step = max(1, int(BATCH / mean_size))
     steps = epochs * -(-len(blocks) // per_step)
@@ -145,26 +156,21 @@ def fit_perceptrons(
         shuffled = generator.permutation(len(blocks))
         total = 0.0
         for first in range(0, len(blocks), per_step):
-            chosen = [blocks[i] for i in shuffled[first : first + per_step]]
-            index = torch.cat(chosen)
-            number = torch.repeat_interleave(torch.arange(len(chosen)), torch.tensor([len(each) for each in chosen]))
-            output, wanted = forward(scaled[index]), truth[index]
-            loss = torch.nn.functional.huber_loss(output, wanted.expand_as(output), delta=0.1) / 0.1
-            same = number[:, None] == number[None]
-            slower = wanted[:, None] - wanted[None]
-            pairs = same & (slower > 0.01)
-            if bool(pairs.any()):
-                difference = (output[:, :, None] - output[:, None, :])[:, pairs]
-                margin = slower[pairs].clamp(max=0.5)
-                loss = (
-                    loss
-                    + RANK_WEIGHT * (torch.nn.functional.softplus(-12.0 * difference) * margin).mean() / margin.mean()
-                )
+            chosen = shuffled[first : first + per_step]
+            count = sum(len(blocks[i]) for i in chosen)
+            margin = sum(margins[i] for i in chosen)
+            own = [blocks[i] for i in team().share(chosen)]
             optimizer.zero_grad()
-            loss.backward()
+            if own:
+                index = torch.cat(own)
+                number = torch.repeat_interleave(torch.arange(len(own)), torch.tensor([len(each) for each in own]))
+                output, wanted = forward(scaled[index]), truth[index]
+                loss = _part_of_loss(output, wanted, number[:, None] == number[None], count, margin)
+                loss.backward()
+                total += loss.item()
+            team().add_gradients((*weights, *biases))
             optimizer.step()
             schedule.step()
-            total += loss.item()
         if progress is not None:
             progress(epoch, total)
     return Perceptrons(
@@ -173,3 +179,32 @@ def fit_perceptrons(
         tuple(weight.detach().numpy() for weight in weights),
         tuple(bias.detach().numpy() for bias in biases),
     )
+
+
+def _margins(values: Any) -> Any:
+    """For each pair of rows how much slower the first is, where that is worth telling apart: shape (n, n)."""
+    slower = values[:, None] - values[None]
+    return slower.clamp(max=MOST_MARGIN) * (slower > LEAST_MARGIN)
+
+
+def _part_of_loss(output: Any, wanted: Any, same: Any, count: int, margin: float) -> Any:
+    """What some rows add to the loss of a step.
+
+    Args:
+        output: shape (members, n).
+        wanted: shape (n,).
+        same: shape (n, n), whether two rows are of one group.
+        count: rows of the whole step.
+        margin: the sum of the margins of all its pairs.
+    """
+    import torch
+
+    members = len(output)
+    loss = torch.nn.functional.huber_loss(output, wanted.expand_as(output), delta=0.1, reduction="sum")
+    loss = loss / (0.1 * count * members)
+    pairs = _margins(wanted) * same
+    if margin > 0:
+        difference = output[:, :, None] - output[:, None, :]
+        wrong = torch.nn.functional.softplus(-12.0 * difference) * pairs
+        loss = loss + RANK_WEIGHT * wrong.sum() / (margin * members)
+    return loss

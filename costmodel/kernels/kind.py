@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,18 +12,21 @@ import numpy as np
 
 from optc.costmodel.datasets import cpu_kernels
 from optc.costmodel.kernels.machine import machine_class, target_from_json
-from optc.costmodel.kernels.predictor import KIND
+from optc.costmodel.kernels.predictor import KIND, KernelPredictor
 from optc.costmodel.kernels.schema import digest
-from optc.costmodel.kernels.store import models_of
-from optc.costmodel.kernels.table import kernel_table
+from optc.costmodel.kernels.store import models_of, read_part
+from optc.costmodel.kernels.table import KernelTable, kernel_table
 from optc.costmodel.kernels.text import cross_validate_text
 from optc.costmodel.kernels.training import Sizes, figures, train_predictor, without
+from optc.costmodel.kinds import Evaluation, Prediction
 from optc.costmodel.predictors import Card, save
+from optc.costmodel.training.team import team
 from optc.errors import UsageError
 
 if TYPE_CHECKING:
     from optc.costmodel.training.run import Run
 
+SHARES_STEPS = True  # among the processes of a team
 SPLIT: Mapping[str, Any] = {"folds": 5, "without": ""}
 MODEL: Mapping[str, Any] = {"trees": 200, "rank_trees": 60, "epochs": 120, "text_epochs": 12}
 
@@ -80,9 +84,57 @@ def train(run: Run, data: Path) -> list[Card]:
             "median_noise": float(np.median(table.noise)),
         },
     )
-    folder = save(run.out, card, predictor.arrays())
+    folder = team().once(lambda: save(run.out, card, predictor.arrays()))
     run.finish()
     return [Card(**{**card.__dict__, "folder": folder})]
+
+
+@dataclass(frozen=True)
+class KernelRows:
+    """Measured rows in the place of a CSV file's: what `predict` and `evaluate` take.
+
+    Attributes:
+        path: of the store or its part.
+        table: the rows, with the vocabulary of the predictor that is asked.
+    """
+
+    path: Path
+    table: KernelTable
+
+    @property
+    def columns(self) -> dict[str, list[str]]:
+        """What names the rows."""
+        return {cpu_kernels.SET.id_column: self.table.ids.tolist()}
+
+    @property
+    def rows(self) -> int:
+        """How many there are."""
+        return len(self.table)
+
+
+def read_rows(card: Card, path: Path) -> KernelRows:
+    """The measured rows of a store, of the stores in a folder, or of one part of a store.
+
+    Raises:
+        OptcError: a file is missing, damaged or foreign, or holds no row that this version understands.
+    """
+    rows = cpu_kernels.read(path) if path.is_dir() else read_part(path)
+    return KernelRows(path, kernel_table(rows, KernelPredictor.of_card(card).vocabulary))
+
+
+def predict(card: Card, target: str, rows: KernelRows) -> Prediction:
+    """Seconds of the kernels of some rows, each with its schedule; see Kind."""
+    predictor, table = KernelPredictor.of_card(card), rows.table
+    value = table.roofline * np.exp(predictor.point.predict(table.features))
+    low, high = predictor.point_intervals.of(table.templates.tolist())
+    known = predictor.knows(table.workload) & np.array([predictor.vocabulary.knows(t) for t in table.templates])
+    return Prediction(value, value * low, value * high, known)
+
+
+def evaluate(card: Card, target: str, rows: KernelRows) -> Evaluation:
+    """The rows' predictions beside their measurements, in groups of one template; see Kind."""
+    table = rows.table
+    return Evaluation(table.ids.tolist(), table.seconds, predict(card, target, rows), table.templates.tolist())
 
 
 def _classes(data: Path, models: Sequence[str], run: Run) -> set[str]:

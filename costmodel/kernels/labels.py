@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from optc.costmodel.interface import Candidate
 from optc.costmodel.kernels.features import WORKLOAD_FEATURES
+from optc.ir.types import TensorType
 
 _ANCHOR = WORKLOAD_FEATURES.index("anchor_kind")
 _NAMES = {4.0: "contraction", 4.5: "depthwise", 3.0: "window", 2.0: "reduction", 1.0: "pointwise"}
@@ -36,6 +39,18 @@ def patterns(rows: npt.NDArray[np.floating[Any]]) -> list[str]:
     return [named[each] for each in number.tolist()]
 
 
+def types_in(text: str) -> set[str]:
+    """The element types of the tensors in a group's text."""
+    return set(_TYPE.findall(text))
+
+
+def types_of(candidate: Candidate) -> set[str]:
+    """The element types of the values that a kernel reads, writes or works out."""
+    values = [*candidate.inputs, *(result for operation in candidate.operations for result in operation.results)]
+    return {value.type.dtype.name for value in values if isinstance(value.type, TensorType)}
+
+
+_TYPE = re.compile(r"tensor<(?:[^<>]*?x)?([a-z]+\d*)[,>]")
 _PATTERN = [
     WORKLOAD_FEATURES.index(name)
     for name in ("log_before", "plain_data", "plain_result", "log_scattered", "count_reduction", "count_window")

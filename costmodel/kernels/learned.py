@@ -48,7 +48,7 @@ class LearnedCostModel:
         machine = target_vector(figures)
         rows = np.array([[*vector, *machine] for vector in features.vectors(candidates, single)], np.float64)
         residuals = self.predictor.group_residuals(rows)
-        known = self.predictor.knows(rows)
+        known = self.predictor.knows(rows) & np.array([self.predictor.understands(each) for each in candidates])
         labels = anchor_labels(rows)
         low, high = self.predictor.group_intervals.of(labels)
         wider = 1.0 if self.predictor.fits(target) else UNFAMILIAR

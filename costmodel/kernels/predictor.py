@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from optc.costmodel.interface import Candidate
 from optc.costmodel.kernels.familiarity import Familiarity
 from optc.costmodel.kernels.features import ScheduleVocabulary
 from optc.costmodel.kernels.intervals import Intervals
-from optc.costmodel.kernels.labels import patterns
+from optc.costmodel.kernels.labels import patterns, types_of
 from optc.costmodel.kernels.machine import is_measured, machine_class, target_from_json
 from optc.costmodel.kernels.perceptron import Perceptrons
 from optc.costmodel.kernels.trees import ObliviousTrees
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.floating[Any]]
 KIND = "kernels"
 FEWEST_ALIKE = 8  # measured workloads of a pattern from which on it is known
+FLOATS = ("f32",)
 LEVEL_ROWS = 64  # points of a space that say how long its points take on the whole
 CAUTION = 2.0  # standard deviations of the excess disagreement that are added
 
@@ -89,6 +91,7 @@ class KernelPredictor:
         machine: the class of machine that was measured (see `machine_class`).
         reference: the figures of that machine.
         rows: kernels that were measured.
+        types: the element types of their values.
     """
 
     group: Blend
@@ -104,6 +107,7 @@ class KernelPredictor:
     machine: str
     reference: Target
     rows: int
+    types: tuple[str, ...] = FLOATS
 
     def fits(self, target: Target) -> bool:
         """Whether the target is of the class of machine that was measured."""
@@ -131,6 +135,10 @@ class KernelPredictor:
         """Whether workloads resemble measured ones: near to one, and of a pattern that several have."""
         common = [self.patterns.get(pattern, 0) >= FEWEST_ALIKE for pattern in patterns(rows)]
         return self.familiarity.known(rows) & np.array(common, np.bool_)
+
+    def understands(self, candidate: Candidate) -> bool:
+        """Whether kernels of such element types were measured: features say nothing about types."""
+        return types_of(candidate) <= set(self.types)
 
     def group_residuals(self, rows: Floats) -> Floats:
         """Residuals of the best schedules from workload and target features; where opinions differ, the slower ones.
@@ -172,6 +180,7 @@ class KernelPredictor:
             "machine": self.machine,
             "reference": target_json(self.reference),
             "kernels": self.rows,
+            "types": list(self.types),
         }
 
     @staticmethod
@@ -195,6 +204,7 @@ class KernelPredictor:
                 details["machine"],
                 target_from_json(details["reference"]),
                 details["kernels"],
+                tuple(details.get("types", FLOATS)),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise OptcError("the kernel predictor is damaged", where=str(card.folder), why=str(error)) from error

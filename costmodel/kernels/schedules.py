@@ -37,7 +37,8 @@ class LearnedSchedules:
         (workload,) = features.vectors([candidate])
         workload = [*workload, *target_vector(target)]
         known = np.array([self.predictor.vocabulary.knows(point.template) for point in points])
-        if not known.any() or not self.predictor.knows(np.array([workload]))[0]:
+        familiar = self.predictor.understands(candidate) and bool(self.predictor.knows(np.array([workload]))[0])
+        if not known.any() or not familiar:
             return [float(each) for each in estimates]
         rows = point_rows(self.predictor, workload, points, target)
         seconds = math.exp(workload[0]) * np.exp(self.predictor.ranked_residuals(rows))

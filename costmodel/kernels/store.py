@@ -78,7 +78,7 @@ class RowStore:
         import pyarrow
 
         wanted = None if columns is None else list(dict.fromkeys(["key", *columns]))
-        tables = [_read(path, wanted) for path in self.parts()]
+        tables = [read_part(path, wanted) for path in self.parts()]
         if not tables:
             schema = arrow_schema()
             return (schema if wanted is None else pyarrow.schema([schema.field(c) for c in wanted])).empty_table()
@@ -111,7 +111,9 @@ class RowStore:
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Be the only writer while the context lasts; the lock of a killed process is released by the system.
+        """Be the only writing process while the context lasts; the system releases the lock of a killed one.
+
+        The lock is of the process alone: workers that it forked and that outlive it do not keep it.
 
         Raises:
             OptcError: another process holds it.
@@ -120,13 +122,14 @@ class RowStore:
 
         with (self.folder / ".lock").open("w") as file:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 raise OptcError("another process adds to this store", where=str(self.folder)) from None
             yield
 
 
-def _read(path: Path, columns: list[str] | None) -> pyarrow.Table:
+def read_part(path: Path, columns: list[str] | None = None) -> pyarrow.Table:
+    """The rows of one part file. Raises OptcError when it is missing, damaged, foreign or of another version."""
     import pyarrow
     from pyarrow import parquet
 

@@ -38,6 +38,7 @@ class KernelTable:
         templates: of each row.
         texts: the IR of each row.
         schedules: of each row, as JSON.
+        ids: what names each row in the store.
         vocabulary: what names the columns of `schedule`.
     """
 
@@ -53,6 +54,7 @@ class KernelTable:
     templates: npt.NDArray[np.str_]
     texts: npt.NDArray[Any]
     schedules: npt.NDArray[Any]
+    ids: npt.NDArray[np.str_]
     vocabulary: ScheduleVocabulary
 
     def __len__(self) -> int:
@@ -82,7 +84,7 @@ class KernelTable:
 
 _ARRAYS = (
     "workload", "schedule", "seconds", "roofline", "estimate", "noise", "keys", "classes", "sources", "templates",
-    "texts", "schedules",
+    "texts", "schedules", "ids",
 )  # fmt: skip
 
 
@@ -142,6 +144,7 @@ def kernel_table(rows: pyarrow.Table, vocabulary: ScheduleVocabulary | None = No
         _texts(records, "template"),
         np.array([record["ir"] for record in records], object),
         np.array([record["schedule"] for record in records], object),
+        _texts(records, "key"),
         vocabulary,
     )
 

@@ -14,9 +14,9 @@ import numpy.typing as npt
 from optc.costmodel.kernels.familiarity import familiarity
 from optc.costmodel.kernels.fitting import EPOCHS, RANK_TREES, TREES, fit_perceptrons, fit_ranking_trees, fit_trees
 from optc.costmodel.kernels.intervals import conformal
-from optc.costmodel.kernels.labels import anchor_labels, patterns
+from optc.costmodel.kernels.labels import anchor_labels, patterns, types_in
 from optc.costmodel.kernels.machine import machine_class
-from optc.costmodel.kernels.predictor import Blend, KernelPredictor
+from optc.costmodel.kernels.predictor import FEWEST_ALIKE, Blend, KernelPredictor
 from optc.costmodel.kernels.table import Floats, KernelTable, folds
 from optc.costmodel.kernels.units import Unit, computed
 from optc.costmodel.metrics import evaluate, mean_regret
@@ -125,8 +125,15 @@ def train_predictor(
         machine_class(reference),
         reference,
         len(table),
+        measured_types(best),
     )
     return predictor, held
+
+
+def measured_types(best: KernelTable) -> tuple[str, ...]:
+    """The element types that occur in several measured workloads."""
+    counts = Counter(name for text in best.texts.tolist() for name in types_in(text))
+    return tuple(sorted(name for name, count in counts.items() if count >= FEWEST_ALIKE))
 
 
 def fit_point(table: KernelTable, seed: int, sizes: Sizes) -> Blend:

@@ -14,6 +14,7 @@ from optc.costmodel.predictors import user_folder
 from optc.costmodel.training.checkpoints import Arrays, Checkpoints
 from optc.costmodel.training.config import Config
 from optc.costmodel.training.scalars import Scalars
+from optc.costmodel.training.team import team
 
 Step = Callable[[Arrays, int], tuple[Arrays, float]]
 """One iteration: (state, number) → (new state, validation loss). All that is random comes from the state or number."""
@@ -25,7 +26,7 @@ def _silent(what: str, done: int = 0, total: int = 0) -> None:
 
 @dataclass
 class Run:
-    """What a kind's `train` works with.
+    """What a kind's `train` works with. In a team of processes all compute, the first one keeps what is computed.
 
     Attributes:
         config: what to train.
@@ -53,7 +54,8 @@ class Run:
         Raises:
             UsageError: there are checkpoints to resume, of another configuration or other data.
         """
-        self._checkpoints = Checkpoints(self.folder, f"{self.config.digest()} {data_digest}", resume=self.resume)
+        identity = f"{self.config.digest()} {data_digest}"
+        self._checkpoints = team().once(lambda: Checkpoints(self.folder, identity, resume=self.resume))
 
     def unit(self, key: str, compute: Callable[[], Mapping[str, Any]]) -> Arrays:
         """The arrays of `compute`, from a checkpoint if an earlier run got that far.
@@ -63,10 +65,11 @@ class Run:
             compute: deterministic; gives arrays (or numbers) by name.
         """
         store = self._store()
-        known = store.load(key)
+        known = team().once(lambda: store.load(key))
         if known is None:
             known = {name: np.asarray(value) for name, value in compute().items()}
-            store.store(key, known)
+            if team().first:
+                store.store(key, known)
         return known
 
     def iterate(
@@ -109,7 +112,8 @@ class Run:
 
     def finish(self) -> None:
         """The predictor is saved: forget the checkpoints."""
-        self._store().remove()
+        if team().first:
+            self._store().remove()
         self.scalars.close()
 
     def _store(self) -> Checkpoints:

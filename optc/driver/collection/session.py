@@ -65,6 +65,14 @@ class Summary:
     seconds: float = 0.0
     noise: list[float] = field(default_factory=list)
 
+    def add(self, rows: Sequence[Row]) -> None:
+        """Count rows that were stored."""
+        measured = [row for row in rows if row.status == MEASURED]
+        self.workloads += len({row.workload for row in rows})
+        self.rows += len(measured)
+        self.failed += len(rows) - len(measured)
+        self.noise += [row.noise for row in measured]
+
 
 def machine_of(store: RowStore) -> Target:
     """This machine with the figures that the store's rows of it state, so that all are comparable; else measured."""
@@ -93,8 +101,17 @@ def collect(
     target: Target,
     settings: Settings,
     progress: Progress = silent,
+    known: Iterable[str] = (),
 ) -> Summary:
     """Measure workloads until they or the budget end. What the store holds already is not measured again.
+
+    Args:
+        store: gets the rows.
+        workloads: taken one by one.
+        target: the machine.
+        settings: see there.
+        progress: told the seconds that passed.
+        known: keys of further rows that need not be measured.
 
     Raises:
         OptcError: the store is in use or unreadable, there is no C compiler, or the timing process fails.
@@ -106,20 +123,17 @@ def collect(
     fingerprint = fingerprint_of(target)
     with store.lock():
         store.sweep()
-        known = store.keys()
+        rowkeys = store.keys() | set(known)
         stream = iter(workloads)
         while time.monotonic() - start < settings.budget:
             folder = Path(tempfile.mkdtemp(prefix="optc-collect-"))
             try:
-                prepared, exhausted = _build_batch(stream, target, fingerprint, known, settings, start, folder)
+                prepared, exhausted = _build_batch(stream, target, fingerprint, rowkeys, settings, start, folder)
                 if prepared:
                     rows = _time_batch(prepared, target, fingerprint, settings, folder)
                     store.append(rows)
-                    known.update(row.key for row in rows)
-                    summary.workloads += len(prepared)
-                    summary.rows += sum(row.status == MEASURED for row in rows)
-                    summary.failed += sum(row.status != MEASURED for row in rows)
-                    summary.noise += [row.noise for row in rows if row.status == MEASURED]
+                    rowkeys.update(row.key for row in rows)
+                    summary.add(rows)
                 progress("measuring kernels", int(time.monotonic() - start), int(settings.budget))
             finally:
                 shutil.rmtree(folder, ignore_errors=True)

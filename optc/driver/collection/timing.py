@@ -7,10 +7,13 @@ reads FOLDER/jobs.json and appends a line of JSON to FOLDER/times.jsonl for each
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import math
+import os
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -147,10 +150,21 @@ class _Kernel:
         return list(seconds)
 
 
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """Wait until no other collection of this user times kernels on this machine."""
+    import fcntl
+
+    with (Path(tempfile.gettempdir()) / f"optc-timing-{os.getuid()}.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
 def main(arguments: Sequence[str]) -> None:
     """See the module's text: FOLDER, then the bytes of the near and of the far state."""
     start = time.monotonic()
-    time_all(Path(arguments[0]), int(arguments[1]), int(arguments[2]))
+    with _alone():
+        time_all(Path(arguments[0]), int(arguments[1]), int(arguments[2]))
     print(f"{time.monotonic() - start:.1f} s")
 
 

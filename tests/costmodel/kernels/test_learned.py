@@ -22,7 +22,7 @@ from optc.costmodel.kernels.features import (
     target_vector,
 )
 from optc.costmodel.kernels.intervals import Intervals
-from optc.costmodel.kernels.labels import anchor_labels
+from optc.costmodel.kernels.labels import anchor_labels, types_in, types_of
 from optc.costmodel.kernels.learned import LearnedCostModel
 from optc.costmodel.kernels.machine import machine_class, target_from_json, target_json
 from optc.costmodel.kernels.predictor import Blend, KernelPredictor
@@ -116,6 +116,27 @@ def test_a_rare_combination_is_unlike_what_was_measured() -> None:
     rare = replace(predictor(), patterns={pattern: 7 for pattern in KNOWN})
     (estimate,) = LearnedCostModel(rare).predict([convolution()], TARGET)
     assert estimate.basis == "roofline, unlike what was measured"
+
+
+def test_kernels_of_types_that_were_not_measured_fall_back() -> None:
+    build = Builder("i8", x="1,64,14,14")
+    weight = build.constant(np.ones((64, 64, 1, 1)), np.int8)
+    build("ConvInteger", build.input("x"), weight, kernel_shape=(1, 1))
+    candidate = Candidate.of_operations(list(build.graph)[-1:])
+    (vector,) = WorkloadFeatures(TARGET).vectors([candidate])
+    assert np.isfinite(vector).all() and types_of(candidate) == {"i8", "i32"}
+    (roofline,) = AnalyticalCostModel().predict([candidate], TARGET)
+    (estimate,) = LearnedCostModel(predictor()).predict([candidate], TARGET)
+    assert estimate.basis == "roofline, unlike what was measured" and estimate.seconds >= roofline.seconds
+    assert LearnedSchedules(predictor()).predict(candidate, points(7, 8), TARGET) == pytest.approx([7e-5, 8e-5])
+    knowing = replace(predictor(), types=("f32", "i8", "i32"))
+    (learned,) = LearnedCostModel(knowing).predict([candidate], TARGET)
+    assert learned.basis == "learned: 42 kernels"
+
+
+def test_types_are_found_in_texts() -> None:
+    text = "graph @g(%0: tensor<1x8x4x4xf32, block(1, 8)>, %1: tensor<i64>) -> () { %2 = a.B(%0) : tensor<2xui8> }"
+    assert types_in(text) == {"f32", "i64", "ui8"}
 
 
 def test_another_machine_gets_wider_intervals() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -103,10 +105,29 @@ def test_a_killed_writer_leaves_whole_parts_and_no_lock(tmp_path: Path) -> None:
     assert not list(tmp_path.glob(".part-*"))
 
 
-def test_only_one_process_writes(tmp_path: Path) -> None:
-    store = RowStore(tmp_path)
-    with store.lock(), pytest.raises(OptcError, match="another process adds to this store"), RowStore(tmp_path).lock():
-        pass
+def test_only_one_process_writes_and_its_orphans_keep_no_lock(tmp_path: Path) -> None:
+    path = [str(Path(__file__).parent), *sys.path]
+    holder = """
+import os, sys, time
+from optc.costmodel.kernels.store import RowStore
+with RowStore(sys.argv[1]).lock():
+    if os.fork() == 0:
+        time.sleep(60)
+    print(os.getpid(), flush=True)
+    time.sleep(60)
+"""
+    words = [sys.executable, "-c", f"import sys; sys.path[:0] = {path!r}\n{holder}", str(tmp_path)]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    try:
+        assert process.stdout is not None and process.stdout.readline()
+        with pytest.raises(OptcError, match="another process adds to this store"), RowStore(tmp_path).lock():
+            pass
+        process.kill()
+        process.wait()
+        with RowStore(tmp_path).lock():
+            pass
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def test_a_damaged_part_is_named(tmp_path: Path) -> None:

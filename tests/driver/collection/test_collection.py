@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import onnx
 import pytest
+from collection_kit import backend, small_workloads
+from kill_kit import killed_and_resumed
 
-from optc.backends import kernel_backend
-from optc.backends.interface import KernelBackend
 from optc.costmodel.kernels.schema import MEASURED
 from optc.costmodel.kernels.store import RowStore, models_of
 from optc.driver.collection.networks import random_network
@@ -18,21 +19,13 @@ from optc.driver.collection.workloads import (
     VARIANTS,
     KernelWorkload,
     NamedModel,
-    planned,
     sample,
     workload_class,
-    workloads_of,
 )
 from optc.targets import load
 
-pytest.importorskip("pyarrow")
+parquet = pytest.importorskip("pyarrow.parquet")
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="workers are forked")
-
-
-def backend() -> KernelBackend:
-    found = kernel_backend("tvm")
-    assert found is not None
-    return found
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -40,15 +33,6 @@ def test_random_networks_are_valid_and_reproducible(seed: int) -> None:
     model = random_network(seed)
     onnx.checker.check_model(model, full_check=True)
     assert model.SerializeToString() == random_network(seed).SerializeToString()
-
-
-def small_workloads() -> list[KernelWorkload]:
-    target = load("cpu")
-    found: dict[str, KernelWorkload] = {}
-    for seed in range(3):
-        for workload in workloads_of(planned(random_network(seed), backend(), target, VARIANTS[0][0]), "random"):
-            found.setdefault(workload.key, workload)
-    return sorted(found.values(), key=lambda each: len(each.ir))[:2]
 
 
 def test_workloads_are_plain_text_that_gives_the_group_back() -> None:
@@ -83,6 +67,23 @@ def test_collecting_twice_measures_once(tmp_path: Path) -> None:
         assert row.anchor > 0 and row.rounds >= 4 and row.noise >= 0
     again = collect(store, workloads, target, settings)
     assert (again.rows, again.workloads) == (0, 0) and list(store.rows()) == rows
+
+
+def test_a_collection_that_is_killed_at_any_moment_loses_and_doubles_nothing(tmp_path: Path) -> None:
+    target, workloads = load("cpu"), small_workloads()
+    settings = Settings(budget=120.0, points=2, batch=1)
+    whole = RowStore(tmp_path / "whole")
+    start = time.monotonic()
+    collect(whole, workloads, target, settings)
+    store = RowStore(tmp_path / "killed")
+    killed = killed_and_resumed(
+        lambda: collect(store, workloads, target, settings), kills=4, longest=0.6 * (time.monotonic() - start)
+    )
+    assert killed > 0
+    stored = [key for part in store.parts() for key in parquet.read_table(part).column("key").to_pylist()]
+    assert len(stored) == len(set(stored)) and set(stored) == whole.keys()
+    assert {row.status for row in store.rows()} == {MEASURED}
+    assert not list(store.folder.glob(".part-*"))
 
 
 def test_models_are_sampled_and_noted(tmp_path: Path) -> None:

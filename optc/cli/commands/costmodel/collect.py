@@ -29,6 +29,9 @@ from optc.cli.parameters import common
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the random networks and points.")
 @click.option("--models-only", is_flag=True, help="Stop after the models' own kernels.")
 @click.option("--before-timing", default="", help="Words before the timing command, for instance 'taskset -c 1'.")
+@click.option(
+    "--ray", "on_cluster", is_flag=True, help="Spread the work over the Ray cluster of $RAY_ADDRESS, or of here."
+)
 @common
 def command(
     target: str,
@@ -43,6 +46,7 @@ def command(
     seed: int,
     models_only: bool,
     before_timing: str,
+    on_cluster: bool,
     as_json: bool,
 ) -> None:
     """Measure kernels of fused groups and append them to a store.
@@ -73,7 +77,12 @@ def command(
     )
     settings = Settings(seconds, points, batch, processes, tuple(shlex.split(before_timing)))
     with Progress() as progress:
-        summary = collect(rows, workloads, host, settings, progress)
+        if on_cluster:
+            from optc.driver.collection.spreading import collect_on_cluster
+
+            summary = collect_on_cluster(rows, workloads, host, settings, progress)
+        else:
+            summary = collect(rows, workloads, host, settings, progress)
     noise = sorted(summary.noise)
     facts: dict[str, Any] = {
         "store": str(store),

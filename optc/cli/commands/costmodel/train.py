@@ -30,19 +30,30 @@ def command(
     tensorboard: Path | None,
     as_json: bool,
 ) -> None:
-    """Train what a configuration says, on data that never shares a class of networks with what judges it."""
+    """Train what a configuration says, on data that never shares a class of networks with what judges it.
+
+    Under `torchrun --nproc-per-node 2 -m optc costmodel train …` processes share the steps of neural networks.
+    """
     from optc.costmodel import kinds
     from optc.costmodel.datasets import dataset
     from optc.costmodel.predictors import user_folder
     from optc.costmodel.training.config import read_config
     from optc.costmodel.training.run import Run
     from optc.costmodel.training.scalars import Scalars
+    from optc.costmodel.training.team import joined
+    from optc.errors import UsageError
 
     config = read_config(config_path).with_seed(seed)
     kind = kinds.load(dataset.load(config.data_set).kind)
-    with Progress() as progress:
-        run = Run(config, output or user_folder(), resume, progress, Scalars(tensorboard))
-        cards = kind.train(run, data)
+    with joined() as team:
+        if team.size > 1 and not getattr(kind, "SHARES_STEPS", False):
+            raise UsageError(f"predictors of '{config.data_set}' are trained by one process", where="torchrun")
+        if team.first:
+            with Progress() as progress:
+                cards = kind.train(Run(config, output or user_folder(), resume, progress, Scalars(tensorboard)), data)
+        else:
+            kind.train(Run(config, output or user_folder(), resume), data)
+            return
     if as_json:
         emit_json({"predictors": [{"folder": card.folder, **card_rows(card)} for card in cards]})
         return

@@ -1,0 +1,109 @@
+"""Work spread over a local Ray cluster of two workers gives what one process gives."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from optc.cli.app import run
+from optc.costmodel.training.config import Config, read_config
+from optc.costmodel.training.sweep import in_turn, sweep, to_toml, trials
+from optc.errors import OptcError, UsageError
+
+RESULTS = """system,benchmark,latency_ms,energy_uJ,throughput_energy_mode_ips
+board,ic,10,200,
+board,kws,5,104,
+fast,ic,1,300,
+fast,kws,1,290,
+"""
+
+
+@pytest.fixture(scope="module")
+def two_workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'optc[cluster]'")
+    before = os.environ.get("OPTC_CACHE_DIR")
+    os.environ["OPTC_CACHE_DIR"] = str(tmp_path_factory.mktemp("cache"))  # the workers inherit it
+    os.environ.setdefault("RAY_raylet_start_wait_time_s", "300")  # a busy machine starts it slowly
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    yield ray
+    ray.shutdown()
+    os.environ.pop("OPTC_CACHE_DIR")
+    if before is not None:
+        os.environ["OPTC_CACHE_DIR"] = before
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    (tmp_path / "results.csv").write_text(RESULTS)
+    (tmp_path / "power.toml").write_text('name = "power"\nset = "mlperf_tiny"\n')
+    return tmp_path
+
+
+def named(words: list[str], capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+    assert run([*words, "--json"]) == 0
+    found: list[dict[str, Any]] = json.loads(capsys.readouterr().out)["trials"]
+    return found
+
+
+def test_a_sweep_on_two_workers_finds_what_one_process_finds(
+    two_workers: Any, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["costmodel", "sweep", "--config", str(data / "power.toml"), "--data", str(data), "--vary", "seed=3,4"]
+    alone = named([*words, "-o", str(data / "alone")], capsys)
+    together = named([*words, "-o", str(data / "together"), "--ray"], capsys)
+    assert alone == together
+    assert [(row["predictor"], row["options"]) for row in alone if row["target"] == "fast"] == [
+        ("power-0", {"seed": 3}), ("power-1", {"seed": 4}),
+    ]  # fmt: skip
+
+
+def test_a_collection_on_two_workers_has_the_rows_of_one_process(two_workers: Any, tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    from collection_kit import small_workloads
+
+    from optc.costmodel.kernels.store import RowStore
+    from optc.driver.collection.session import Settings, collect
+    from optc.driver.collection.spreading import collect_on_cluster
+    from optc.targets import load
+
+    workloads, settings = small_workloads(), Settings(budget=300.0, points=2, batch=2)
+    alone, together = RowStore(tmp_path / "alone"), RowStore(tmp_path / "together")
+    collect(alone, workloads, load("cpu"), settings)
+    summary = collect_on_cluster(together, workloads, load("cpu"), settings)
+    stored = [row.key for row in together.rows()]
+    assert sorted(stored) == sorted(alone.keys()) and summary.rows == len(stored) > 0
+    assert len(together.parts()) == len(workloads)
+    again = collect_on_cluster(together, workloads, load("cpu"), settings)
+    assert (again.rows, len(list(together.rows()))) == (0, len(stored))
+
+
+def test_an_error_on_a_worker_is_told(two_workers: Any, data: Path) -> None:
+    from optc.driver.cluster import cluster, spread
+
+    (data / "results.csv").write_text(RESULTS.replace("5,104", "5,-104"))
+    found = trials(read_config(data / "power.toml"), {"seed": [0]})
+    with cluster() as ray, pytest.raises(OptcError, match="a trial of the sweep failed") as caught:
+        list(sweep(found, data, data / "out", lambda work, tasks: spread(ray, work, tasks)))
+    assert "'-104' is not a positive number" in str(caught.value)
+
+
+def test_trials_are_all_combinations(tmp_path: Path) -> None:
+    config = Config("a", "b", 7, {"model": {"trees": 5, "kind": "x"}})
+    found = trials(config, {"model.trees": [1, 2], "model.rate": [0.5], "seed": [7, 8]})
+    assert [(t.config.tables["model"], t.config.seed) for t in found] == [
+        ({"trees": trees, "kind": "x", "rate": 0.5}, seed) for trees in (1, 2) for seed in (7, 8)
+    ]
+    path = tmp_path / "c.toml"
+    path.write_text(to_toml(found[0].config))
+    assert read_config(path).digest() == found[0].config.digest()
+    with pytest.raises(UsageError, match="'trees = 1' cannot be varied"):
+        trials(config, {"trees": [1]})
+
+
+def test_trials_in_turn_are_numbered() -> None:
+    assert list(in_turn(lambda a, b: a + b, [(1, 2), (3, 4)])) == [(0, 3), (1, 7)]
