@@ -79,12 +79,13 @@ def contraction_and_bias(body: Body, final: Stage) -> CKernel:
         NoMatch: it is none on codes.
     """
     for own, other in ((0, 1), (1, 0)):
-        value, bias = final.operation.operands[own], body.constant(final.operation.operands[other])
-        if bias is None or value is None or value.producer is None or value.producer.name not in ("onnx.MatMul",):
+        value = final.operation.operands[own]
+        if value is None or value.producer is None or value.producer.name != "onnx.MatMul":
             continue
-        if bias.size not in (1, value.shape[-1]) or value.shape != final.operation.results[0].shape:
+        bias = body.reals(final.operation.operands[other])
+        if bias is None or bias.size not in (1, value.shape[-1]) or value.shape != final.operation.results[0].shape:
             break
-        return _convolution(_read(body, value.producer, bias.astype(np.float64)), final.result, None)
+        return _convolution(_read(body, value.producer, bias), final.result, None)
     raise NoMatch("it adds no bias to a matrix product")
 
 

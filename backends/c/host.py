@@ -36,7 +36,9 @@ def _wrapper(model: Model) -> str:
     inputs = [f"input{index}" for index in range(len(model.inputs))]
     outputs = [f"output{index}" for index in range(len(model.outputs))]
     parameters = ", ".join(f"void* {each}" for each in (*inputs, *outputs))
-    lines = [_moved(port, f"input{index}", f"{name}_input_{index}()", "enter") for index, port in enumerate(model.inputs)]
+    lines = [
+        _moved(port, f"input{index}", f"{name}_input_{index}()", "enter") for index, port in enumerate(model.inputs)
+    ]
     lines.append(f"  {name}_run();")
     lines += [
         _moved(port, f"output{index}", f"{name}_output_{index}()", "leave") for index, port in enumerate(model.outputs)
@@ -50,7 +52,9 @@ static inline void enter(const float* real, int8_t* code, float scale, int zero)
   const float rounded = nearbyintf(*real / scale) + (float)zero;
   *code = (int8_t)(rounded < -128.0f ? -128.0f : rounded > 127.0f ? 127.0f : rounded);
 }
-static inline void leave(float* real, const int8_t* code, float scale, int zero) { *real = (float)(*code - zero) * scale; }
+static inline void leave(float* real, const int8_t* code, float scale, int zero) {
+  *real = (float)(*code - zero) * scale;
+}
 """
 
 

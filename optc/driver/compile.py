@@ -154,9 +154,10 @@ def write_artifact(model: Any, options: CompileOptions, folder: Path, example_in
     require_static_inputs(module)
     with artifact.stage(folder) as staging:
         context = plan(module, backend, target, options)
-        linkable: Linkable | None = None
         if isinstance(backend, CBackend):
-            staging.fill(source_contents(loaded.name, module, backend, context, target, options))
+            contents, linkable, probing = source_contents(loaded.name, module, backend, context, target, options)
+            staging.fill(contents)
+            options = options if options.inputs is not None else replace(options, inputs=probing)
         else:
             lowered = lower(module, backend, target, options)
             check_limit(lowered.assembly, options.memory_limit)
@@ -166,7 +167,7 @@ def write_artifact(model: Any, options: CompileOptions, folder: Path, example_in
                 [kernel.object_code for kernel in lowered.kernels],
             )
             staging.fill(_contents(module, lowered, linkable, context, target, options))
-        if options.verify and linkable is not None:
+        if options.verify:
             options.progress("verifying", 0, 1)
             result = verification(staging.folder, linkable, target, loaded.reference, options, probes)
             staging.annotate(verification=result)

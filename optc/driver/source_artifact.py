@@ -12,6 +12,7 @@ from optc.backends.c.host import CALL, simulation
 from optc.backends.c.source import Port, flash_bytes, header, identifier, source
 from optc.backends.host.entry import emit_entry
 from optc.backends.host.link import HEADER, link, runtime_sources
+from optc.driver.emulation import Linkable
 from optc.driver.lowering import operations_in, static_flops
 from optc.driver.memory_record import check_limit, memory_record
 from optc.driver.options import CompileOptions
@@ -21,13 +22,14 @@ from optc.ir.core import Module
 from optc.ir.printer import print_module
 from optc.passes.base import PassContext
 from optc.program import KernelCall, Location, Program, TensorInfo
+from optc.runtime.random_inputs import random_inputs
 from optc.targets.target import Target
 
 
 def source_contents(
     name: str, module: Module, backend: CBackend, context: PassContext, target: Target, options: CompileOptions
-) -> artifact.Contents:
-    """What goes into the artifact of a planned module.
+) -> tuple[artifact.Contents, Linkable, dict[str, np.ndarray]]:
+    """What goes into the artifact of a planned module, what runs it here, and inputs to verify it with.
 
     Raises:
         ModelError: an operation has no kernel.
@@ -42,11 +44,12 @@ def source_contents(
     }
     program = _program(made)
     flash = flash_bytes(made.model)
-    return artifact.Contents(
+    linkable = Linkable(emit_entry(program, name, 1), [simulation(made.model)])
+    contents = artifact.Contents(
         program=program,
         target=target.name,
         host=artifact.requirements_of(target),
-        library=link(emit_entry(program, name, 1), [simulation(made.model)]),
+        library=link(linkable.entry, linkable.objects),
         header=runtime_sources()[HEADER].encode(),
         weights=(),
         module=print_module(module),
@@ -69,6 +72,19 @@ def source_contents(
         },
         command=options.command or "",
     )
+    return contents, linkable, _probing_inputs(made)
+
+
+def _probing_inputs(made: SourceModel) -> dict[str, np.ndarray]:
+    """Random inputs; those that are rounded to codes take all codes, where normal ones might be nearly constant."""
+    inputs = random_inputs(map(_info, made.model.inputs))
+    generator = np.random.default_rng(0)
+    for port in made.model.inputs:
+        if port.quantization is not None:
+            codes = generator.integers(-128, 128, port.shape)
+            reals = (codes - port.quantization.zero_point[0]) * np.float32(port.quantization.scale[0])
+            inputs[port.name] = reals.astype(np.float32)
+    return inputs
 
 
 def _program(made: SourceModel) -> Program:

@@ -58,42 +58,52 @@ def _is_anchor(operation: Operation) -> bool:
 
 
 def _members(anchor: Operation) -> list[Operation]:
-    """The operations of a kernel around its anchor, in order; DequantizeLinear that others read too is cloned."""
-    assert anchor.graph is not None
-    entering = []
-    for position, value in enumerate(anchor.operands):
-        producer = None if value is None else value.producer
-        if producer is None or producer.name != DEQUANTIZE:
-            continue
-        assert value is not None
-        if len(value.uses) > 1:
-            mapping = {each: each for each in producer.present_operands}
-            producer = anchor.graph.insert(clone_operation(producer, mapping), anchor)
-            anchor.set_operand(position, producer.result)
-        entering.append(producer)
-    members = [*entering, anchor]
+    """The operations of a kernel around its anchor, in order."""
+    members = [*_dequantizing(anchor), anchor]
     last = anchor
     while len(last.results) == 1 and len(last.results[0].uses) == 1:
         following = last.results[0].users[0]
         if following.name == QUANTIZE:
-            members.append(following)
-            break
+            return [*members, following]
         if not _is_following(following, last.results[0]):
             break
-        members.append(following)
+        members += [*_dequantizing(following), following]
         last = following
-    if members[-1].name != QUANTIZE:
-        # Without codes at the end only the operation itself, and a bias, surely belong to it.
-        end = members.index(anchor) + 1
-        with_bias = anchor.name == "onnx.MatMul" and end < len(members) and members[end].name == "onnx.Add"
-        members = members[: end + with_bias]
-    return members
+    # Without codes at the end only the operation itself, and a bias, surely belong to it.
+    end = members.index(anchor) + 1
+    if anchor.name == "onnx.MatMul":
+        bias = next((index for index in range(end, len(members)) if members[index].name == "onnx.Add"), None)
+        end = end if bias is None or bias > end + 1 else bias + 1
+    return members[:end]
+
+
+def _dequantizing(operation: Operation) -> list[Operation]:
+    """The DequantizeLinear of the operands; those that others read too are cloned."""
+    assert operation.graph is not None
+    found = []
+    for position, value in enumerate(operation.operands):
+        producer = None if value is None else value.producer
+        if value is None or producer is None or producer.name != DEQUANTIZE:
+            continue
+        if len(value.uses) > 1:
+            producer = operation.graph.insert(clone_operation(producer, {}), operation)
+            operation.set_operand(position, producer.result)
+        found.append(producer)
+    return found
 
 
 def _is_following(operation: Operation, value: Value) -> bool:
     """Whether an operation changes each element by itself."""
     others = [each for each in operation.present_operands if each is not value]
-    return declaration_of(operation.name).kind in _FOLLOWING and all(each.is_constant for each in others)
+    return declaration_of(operation.name).kind in _FOLLOWING and all(_is_stored(each) for each in others)
+
+
+def _is_stored(value: Value) -> bool:
+    """Whether a value is a constant, or the dequantized form of one."""
+    if value.is_constant:
+        return True
+    maker = value.producer
+    return maker is not None and maker.name == DEQUANTIZE and all(each.is_constant for each in maker.present_operands)
 
 
 def _join(kernel: Operation, context: PassContext) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from optc.ir import dtypes
 from optc.ir.clone import clone_operation
 from optc.ir.core import Graph, Module, Operation, Value
+from optc.ops.inference import make_operation
 from optc.passes.base import Pass, PassContext
 
 QUANTIZE = "onnx.QuantizeLinear"
@@ -28,7 +29,8 @@ class SignedCodes(Pass):
     name: ClassVar[str] = "signed-codes"
 
     def run(self, module: Module, context: PassContext) -> bool:
-        changed = _move_codes(module.main)
+        changed = _transpose_weights(module.main)
+        changed = _move_codes(module.main) or changed
         for operation in module.main:
             if operation.name == QUANTIZE and _is_local(operation):
                 _sign(module.main, operation)
@@ -61,6 +63,36 @@ def _move_codes(graph: Graph) -> bool:
         quantize.results[0].replace_by(result)
         graph.erase(quantize)
         graph.erase(mover)
+        if not dequantize.results[0].uses:
+            graph.erase(dequantize)
+        changed = True
+    return changed
+
+
+def _transpose_weights(graph: Graph) -> bool:
+    """Transpose constant codes instead of what they are dequantized to."""
+    changed = False
+    for transpose in graph:
+        source = transpose.operands[0] if transpose.name == "onnx.Transpose" else None
+        dequantize = None if source is None else source.producer
+        if dequantize is None or dequantize.name != DEQUANTIZE or dequantize.attributes.get("block_size", 0):
+            continue
+        codes, scale = dequantize.operands[0], dequantize.operands[1]
+        if codes is None or codes.constant is None or scale is None or scale.constant is None:
+            continue
+        rank = codes.constant.ndim
+        given = transpose.attributes.get("perm") or tuple(range(rank - 1, -1, -1))
+        order = [int(axis) for axis in given]  # type: ignore[union-attr, arg-type]
+        attributes = dict(dequantize.attributes)
+        if scale.constant.ndim == 1 and scale.constant.size > 1:
+            attributes["axis"] = order.index(int(attributes.get("axis", 1)) % rank)  # type: ignore[arg-type]
+        moved = graph.constant(np.ascontiguousarray(codes.constant.transpose(order)), codes.name, before=transpose)
+        operands = [moved, *dequantize.operands[1:]]
+        names = [dequantize.results[0].name]
+        made = make_operation(DEQUANTIZE, operands, attributes, result_names=names, location=dequantize.location)
+        graph.insert(made, transpose)
+        transpose.results[0].replace_by(made.result)
+        graph.erase(transpose)
         if not dequantize.results[0].uses:
             graph.erase(dequantize)
         changed = True
