@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from pathlib import Path
+from typing import ClassVar
 
 from benchmarks.runtimes.peer import Peer, Run, Subject
 
@@ -16,6 +17,7 @@ class Optc(Peer):
     name = "optc"
     package = "optc"
     by_threads = True
+    target: ClassVar[str] = "cpu"
 
     def version(self) -> str:
         """The commit; with local changes also their hash, so that prepared files follow the code."""
@@ -32,6 +34,7 @@ class Optc(Peer):
         shapes = {name: list(array.shape) for name, array in subject.inputs.items()}
         optc.compile(
             str(subject.model),
+            target=self.target,
             output=str(folder / "artifact"),
             shapes=shapes,
             threads=subject.threads,
@@ -52,6 +55,14 @@ class Optc(Peer):
             taken = {(step.label, step.symbol) for step in artifact.profile(subject.inputs, runs=1) if step.calls}
             steps = artifact.decisions.get("steps", ())
             return {"flops": sum(step["flops"] for step in steps if (step["label"], step["symbol"]) in taken)}
+
+
+class OptcAvx2(Optc):
+    """Code for any x86 with AVX2, which has no dot products of bytes."""
+
+    name = "optc-avx2"
+    optional = True
+    target = "x86-64-v3"
 
 
 def _git(*arguments: str) -> str:
