@@ -15,6 +15,8 @@ from optc.cli.lazy import LazyGroup
 COMMANDS: dict[str, str] = {
     "compile": "Compile a model into a native, verified artifact.",
     "quantize": "Quantize a model on data, or show what each layer would lose.",
+    "compress": "Store a model in fewer bytes, losslessly or to a wanted ratio.",
+    "decompress": "Make the ONNX file of a compressed model again.",
     "tune": "Measure schedules on this machine; export and import them.",
     "run": "Run an artifact on given or random inputs.",
     "bench": "Measure the latency of an artifact.",

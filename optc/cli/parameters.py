@@ -73,3 +73,17 @@ dim_option = click.option(
     "--dim", "dims", type=DimType(), multiple=True, help="The size of a symbolic dimension; repeatable."
 )
 threads_option = click.option("--threads", type=click.IntRange(min=1), help="Threads of a run (default: all cores).")
+
+
+def numbers(text: str | None, option: str, default: float) -> tuple[float, ...]:
+    """`0.5,0.4` as (0.5, 0.4); the default where nothing is given.
+
+    Raises:
+        UsageError: it is something else.
+    """
+    if text is None:
+        return (default,)
+    try:
+        return tuple(float(item) for item in text.split(","))
+    except ValueError as fault:
+        raise UsageError(f"'{text}' is no list of numbers", where=option, hint=f"{option} 0.5,0.5,0.5") from fault

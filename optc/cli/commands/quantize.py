@@ -9,7 +9,7 @@ import click
 
 from optc.cli.files import write_whole
 from optc.cli.output import Progress, emit_facts, emit_json, emit_table, size_text
-from optc.cli.parameters import common, dim_option, shape_option, unique
+from optc.cli.parameters import common, dim_option, numbers, shape_option, unique
 from optc.errors import UsageError
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ def command(
     from optc.driver.quantization.quantize import Quantizer
 
     methods = Methods(rounding=rounding)
-    images = Preprocessing(size, layout, span, _numbers(mean, "--mean", 0.0), _numbers(std, "--std", 1.0))
+    images = Preprocessing(size, layout, span, numbers(mean, "--mean", 0.0), numbers(std, "--std", 1.0))
     drop = None if max_drop is None else _share(max_drop)
     with Progress() as progress:
         quantizer = Quantizer.of(
@@ -164,9 +164,7 @@ def command(
                 mixture = search.within_snr(DEFAULT_SNR if min_snr is None else min_snr)
             front = search.front() if pareto is not None or report is not None else []
         else:
-            plan = quantizer.plan(
-                formats[0] if formats else "int8", methods, keep_float=keep_float, progress=progress
-            )
+            plan = quantizer.plan(formats[0] if formats else "int8", methods, keep_float=keep_float, progress=progress)
     if analyze:
         _show_errors(found, quantizer, min_snr, as_json)
         return
@@ -271,15 +269,6 @@ def _write(path: Path, module: Any) -> int:
 
 def _write_text(path: Path, text: str) -> None:
     write_whole(path, text.encode(), "the report")
-
-
-def _numbers(text: str | None, option: str, default: float) -> tuple[float, ...]:
-    if text is None:
-        return (default,)
-    try:
-        return tuple(float(item) for item in text.split(","))
-    except ValueError as fault:
-        raise UsageError(f"'{text}' is no list of numbers", where=option, hint=f"{option} 0.5,0.5,0.5") from fault
 
 
 def _share(text: str) -> float:

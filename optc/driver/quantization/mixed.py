@@ -191,7 +191,8 @@ class PrecisionSearch:
             module = quantized_module(self.module, self.plan(point.schemes))
             return compare(reference, hits(module, data, labels), confidence)
 
-        accepted, drops = last_accepted(points, judge, limit)
+        judged = last_accepted(points, judge, limit)
+        accepted, drops = judged
         tried = tuple(zip(points, drops, strict=False))
         met = accepted is not None or not self._pays()
         chosen = accepted or (points[0] if points and self._pays() else self.point(self.in_float))

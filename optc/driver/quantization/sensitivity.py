@@ -55,7 +55,14 @@ class Outputs:
         """The noise of each output relative to its power, with all layers of a plan quantized or some."""
         mapping: dict[Value, Value] = {}
         became = quantized_module(self.module, plan, only, mapping)
-        runner = Runner(became, [mapping[value] for value in self._values])
+        return self._noise(Runner(became, [mapping[value] for value in self._values]))
+
+    def noise_of(self, module: Module) -> tuple[float, ...]:
+        """The same of a module with outputs in the same order."""
+        values = [value for value in dict.fromkeys(module.main.outputs) if value.dtype.name == "f32"]
+        return self._noise(Runner(module, values))
+
+    def _noise(self, runner: Runner) -> tuple[float, ...]:
         total = np.zeros(len(self._values))
         for feeds, wanted in zip(self.batches, self._wanted, strict=True):
             found = runner.run(feeds)
