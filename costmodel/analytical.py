@@ -6,7 +6,6 @@ cache level that holds the working set ("hierarchical roofline").
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -190,12 +189,14 @@ def least_seconds(candidate: Candidate, target: Target) -> float:
 
 
 def _multiplies_less(operation: Operation) -> bool:
-    """Whether a convolution can take fewer multiplications than its sums have terms: stride 1, more taps than one."""
+    """Whether kernels may take a convolution in fewer multiplications than its sums have terms: Winograd's 3x3 ones."""
     attributes = operation.attributes
-    kernel, strides = attributes.get("kernel_shape"), attributes.get("strides") or (1,)
-    if operation.name != "onnx.Conv" or not isinstance(kernel, tuple) or not isinstance(strides, tuple):
-        return False
-    return math.prod(map(int, kernel)) > 1 and set(strides) == {1}  # type: ignore[arg-type]
+    ones = [attributes.get(name) or (1,) for name in ("strides", "dilations")] + [(attributes.get("group", 1),)]
+    return (
+        operation.name == "onnx.Conv"
+        and attributes.get("kernel_shape") == (3, 3)
+        and all(isinstance(each, tuple) and set(each) == {1} for each in ones)
+    )
 
 
 def instructions_of(name: str) -> float:
