@@ -101,7 +101,7 @@ class Emitter:
             return None
         from tvm import ir
 
-        stores = build([0] * len(found.extents))
+        stores = build((0,) * len(found.extents))
         moved = all(isinstance(store.value, ir.expr.TensorLoad) for store in stores)
         return None if moved else len(found.extents) - 1
 
