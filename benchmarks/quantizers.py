@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
+from onnx.numpy_helper import to_array
 
 from optc.driver.quantization.post_training import Methods
 from optc.driver.quantization.quantize import Quantizer
@@ -143,16 +146,36 @@ def nncf(task: Task) -> Predict:
     return lambda images: compiled([images])[0]
 
 
+def _network(model: Path) -> Any:
+    """The PyTorch network that a sample was exported from, with its weights; BatchNorm holds what is left of it."""
+    import torch
+
+    sys.path.insert(0, str(model.resolve().parent.parent))
+    import cifar10_networks
+
+    network = getattr(cifar10_networks, model.stem.removeprefix("cifar10_"))().eval()
+    stored = {item.name: to_array(item) for item in onnx.load(model).graph.initializer}
+    with torch.no_grad():
+        for name, module in network.named_modules():
+            if isinstance(module, torch.nn.Conv2d | torch.nn.Linear):
+                module.weight.copy_(torch.from_numpy(stored[f"{name}.weight"].copy()))
+            if isinstance(module, torch.nn.Linear):
+                module.bias.copy_(torch.from_numpy(stored[f"{name}.bias"].copy()))
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.running_var.fill_(1.0 - module.eps)
+                convolution = f"{name.rpartition('.')[0]}.0"
+                module.bias.copy_(torch.from_numpy(stored[f"{convolution}.weight_bias"].copy()))
+    return network
+
+
 def torchao(task: Task) -> Predict:
     """torchao's export quantization for x86 CPUs with its defaults, run operation by operation."""
     import torch
-    from onnx2torch import convert
     from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
     from torchao.quantization.pt2e.quantizer import x86_inductor_quantizer as x86
 
     examples = torch.from_numpy(task.calibration[:2])
-    dims = ({0: torch.export.Dim("batch")},)
-    program = torch.export.export(convert(str(task.model)).eval(), (examples,), dynamic_shapes=dims)
+    program = torch.export.export(_network(task.model), (examples,), dynamic_shapes=({0: torch.export.Dim("batch")},))
     quantizer = x86.X86InductorQuantizer().set_global(x86.get_default_x86_inductor_quantization_config())
     prepared: Any = prepare_pt2e(program.module(), quantizer)
     with torch.no_grad():
