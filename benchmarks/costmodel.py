@@ -1,7 +1,8 @@
 """The figures of the learned predictors in docs/costmodel.md.
 
 python benchmarks/costmodel.py                   the held-out figures of every shipped predictor
-python benchmarks/costmodel.py --data FOLDER     and adaptation from ten measurements, on HELP's data
+python benchmarks/costmodel.py --data FOLDER     and on HELP's data: adaptation from ten measurements, GPUs from their
+                                                 data sheets alone, the Raspberry Pi over several splits
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import numpy as np
 
 from optc.costmodel import metrics, predictors
 from optc.costmodel.architectures import adaptation, design, kind, nb201
+from optc.costmodel.architectures.fitting import fit
+from optc.costmodel.architectures.space import load_space
 from optc.costmodel.datasets import dataset
 
 # HELP's devices for meta-training; of its test devices, those in the data, and gold_6240 in place of gold_6226.
@@ -23,6 +26,12 @@ REFERENCES = (
 )  # fmt: skip
 NEW = ("titan_rtx_256", "gold_6240", "fpga", "pixel2", "raspi4", "eyeriss")
 SAMPLES, REPEATS = 10, 20
+# Data sheets of HELP's GPUs: peak TFLOP/s of single precision, GB/s.
+SHEETS = {
+    "1080ti": (11.34, 484), "2080ti": (13.45, 616), "titanx": (10.97, 480), "titanxp": (12.15, 548),
+    "titan_xp": (12.15, 548), "titan_rtx": (16.31, 672),
+}  # fmt: skip
+_TRUST = 0.02  # in a slope of -1 of log latency over the data sheets' mean logarithm
 _TRIMMED = 10  # HELP scores without the fastest and the slowest tenth
 
 
@@ -106,6 +115,56 @@ def adaptation_table(data: Path, references: Sequence[str]) -> list[str]:
     return rows
 
 
+def transfer_table(data: Path) -> list[str]:
+    """Each GPU from its data sheet alone: the mean of the others, scaled by what they say of figures and latency."""
+    rows = ["| set | batch | GPUs | MAPE: median, worst | Spearman: median, worst |", "| --- | --: | --: | --: | --: |"]
+    for name in ("help_nb201", "help_fbnet", "help_ofa"):
+        measurements = dataset.load(name).read(data)
+        regular = load_space(measurements.space).regular(measurements.codes)
+        for batch in (1, 32, 64, 256):
+            logs = {
+                gpu: np.log(measurements.latency[f"{gpu}_{batch}"][regular])
+                for gpu in SHEETS
+                if f"{gpu}_{batch}" in measurements.latency
+            }
+            found = [_transferred(logs, gpu) for gpu in logs]
+            if found:
+                mape, rank = [each.mape for each in found], [each.spearman for each in found]
+                cells = [name, str(batch), str(len(found)), f"{np.median(mape):.1f}%, {max(mape):.1f}%"]
+                rows.append(f"| {' | '.join([*cells, f'{np.median(rank):.3f}, {min(rank):.3f}'])} |")
+    return rows
+
+
+def _transferred(logs: dict[str, np.ndarray], gpu: str) -> metrics.Metrics:
+    others = [name for name in logs if name != gpu]
+    figures = np.array([np.log(SHEETS[name]).mean() for name in others])
+    levels = np.array([logs[name].mean() for name in others])
+    apart = figures - figures.mean()
+    slope = (apart @ (levels - levels.mean()) - _TRUST) / (apart @ apart + _TRUST)
+    shape = np.mean([logs[name] for name in others], axis=0)
+    guess = shape + slope * (np.log(SHEETS[gpu]).mean() - figures.mean())
+    return metrics.evaluate(np.exp(logs[gpu]), np.exp(guess))
+
+
+def splits_table(data: Path, target: str = "raspi4", splits: int = 6, samples: int = 900) -> list[str]:
+    """One target of HELP's NAS-Bench-201 set over several splits, with the session's drift and without."""
+    measurements, space = dataset.load("help_nb201").read(data), load_space("nb201")
+    latency, places = measurements.latency[target], measurements.places
+    assert places is not None
+    usable = np.isfinite(latency) & space.regular(measurements.codes)
+    rows = ["| split | drift | MAPE | ±5% | ±10% | Spearman |", "| --: | --- | --: | --: | --: | --: |"]
+    for seed in range(splits):
+        held_out, order = kind.divide(space, measurements.codes, 0.25, seed)
+        trained = order[usable[order] & ~held_out[order]][:samples]
+        judged = np.flatnonzero(usable & held_out)
+        fitted = fit(space, measurements.codes[trained], latency[trained], 5, seed, places[trained])
+        for name, where in (("yes", places[judged]), ("no", None)):
+            found = metrics.evaluate(latency[judged], fitted.predict(measurements.codes[judged], where).value)
+            cells = [str(seed), name, f"{found.mape:.1f}%", f"{100 * found.within_5:.1f}%"]
+            rows.append(f"| {' | '.join([*cells, f'{100 * found.within_10:.1f}%', f'{found.spearman:.3f}'])} |")
+    return rows
+
+
 def _scores(measured: np.ndarray, predicted: np.ndarray) -> list[float]:
     order = np.argsort(measured, kind="stable")
     middle = order[len(order) // _TRIMMED : len(order) - len(order) // _TRIMMED]
@@ -128,6 +187,10 @@ def main() -> None:
     if data is not None:
         print("\nTen measurements, references: HELP's meta-training devices\n")
         print("\n".join(adaptation_table(data, REFERENCES)))
+        print("\nGPUs from their data sheets alone\n")
+        print("\n".join(transfer_table(data)))
+        print("\nRaspberry Pi 4, 900 samples, several splits\n")
+        print("\n".join(splits_table(data)))
 
 
 if __name__ == "__main__":

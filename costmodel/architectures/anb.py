@@ -4,14 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from optc.costmodel.architectures.space import (
-    Codes,
-    Features,
-    Space,
-    all_regular,
-    labels_of_rows,
-    parse_numbers,
-)
+from optc.costmodel.architectures.space import Codes, Features, parse_numbers, plain_space
 from optc.costmodel.datasets.table import Table
 from optc.errors import UsageError
 
@@ -57,4 +50,4 @@ def candidates() -> Codes:
     return np.concatenate([generator.choice(allowed, (2000, BLOCKS)) for allowed in CHOICES.values()], axis=1)
 
 
-SPACE = Space("anb", ("plain",), read, parse, features, labels_of_rows, all_regular, candidates)
+SPACE = plain_space("anb", read, parse, features, candidates)

@@ -4,14 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from optc.costmodel.architectures.space import (
-    Codes,
-    Features,
-    Space,
-    all_regular,
-    labels_of_rows,
-    parse_numbers,
-)
+from optc.costmodel.architectures.space import Codes, Features, parse_numbers, plain_space
 from optc.costmodel.datasets.table import Table
 from optc.errors import UsageError
 
@@ -43,4 +36,4 @@ def candidates() -> Codes:
     return np.random.default_rng(0).integers(0, BLOCKS, (2000, LAYERS))
 
 
-SPACE = Space("fbnet", ("plain",), read, parse, features, labels_of_rows, all_regular, candidates)
+SPACE = plain_space("fbnet", read, parse, features, candidates)

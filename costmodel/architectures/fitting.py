@@ -10,7 +10,7 @@ import numpy.typing as npt
 from optc.costmodel.architectures.intervals import calibrate
 from optc.costmodel.architectures.predictor import ArchitecturePredictor
 from optc.costmodel.architectures.regression import Array, Correction, Linear, fit_correction, fit_linear
-from optc.costmodel.architectures.sessions import Kernel, Sessions, fit_sessions, kernels, own_offsets
+from optc.costmodel.architectures.sessions import Kernel, fit_sessions, kernels, own_offsets, placed_sessions
 from optc.costmodel.architectures.space import Codes, Space
 
 CORRECTIONS: tuple[tuple[float, float], ...] = ((8.0, 0.2), (8.0, 0.05), (16.0, 0.1))
@@ -120,9 +120,7 @@ def _with_drift(kernel: Kernel, log_latency: Array, logs: Array, places: Array, 
     found = log_latency.copy()
     for number in np.unique(fold):
         inside = fold == number
-        known: Sessions = fit_sessions(
-            kernel, places[~inside], log_latency[~inside], logs[~inside] - log_latency[~inside]
-        )
+        known = placed_sessions(kernel, places[~inside], log_latency[~inside], logs[~inside] - log_latency[~inside])
         found[inside] += known.offsets(places[inside], log_latency[inside])
     return found
 

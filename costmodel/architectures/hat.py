@@ -6,7 +6,7 @@ from itertools import combinations_with_replacement
 
 import numpy as np
 
-from optc.costmodel.architectures.space import Codes, Features, Space, all_regular, labels_of_rows
+from optc.costmodel.architectures.space import Codes, Features, plain_space
 from optc.costmodel.datasets.table import Table
 from optc.errors import UsageError
 
@@ -54,4 +54,4 @@ def candidates() -> Codes:
     return np.stack([generator.choice(allowed, 2000) for allowed in choices], axis=1) * int(_UNIT)
 
 
-SPACE = Space("hat", ("plain",), read, parse, features, labels_of_rows, all_regular, candidates)
+SPACE = plain_space("hat", read, parse, features, candidates)

@@ -4,14 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from optc.costmodel.architectures.space import (
-    Codes,
-    Features,
-    Space,
-    all_regular,
-    labels_of_rows,
-    parse_numbers,
-)
+from optc.costmodel.architectures.space import Codes, Features, parse_numbers, plain_space
 from optc.costmodel.datasets.table import Table
 from optc.errors import UsageError
 
@@ -85,4 +78,4 @@ def _normal(codes: Codes) -> Codes:
     return codes
 
 
-SPACE = Space("ofa", ("plain",), read, parse, features, labels_of_rows, all_regular, candidates)
+SPACE = plain_space("ofa", read, parse, features, candidates)

@@ -8,7 +8,7 @@ they were measured, and every other network is predicted for the mean of all ses
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
@@ -90,9 +90,14 @@ class Sessions:
 
 def fit_sessions(kernel: Kernel, places: Array, log_latency: Array, residuals: Array) -> Sessions:
     """The drift of samples from what a prediction misses, all of shape (m,)."""
-    unit = _unit(log_latency)
     mean = float(own_offsets(kernel, places, log_latency, residuals).mean())
-    return Sessions(kernel, places, log_latency / unit, residuals, unit, mean)
+    return replace(placed_sessions(kernel, places, log_latency, residuals), mean=mean)
+
+
+def placed_sessions(kernel: Kernel, places: Array, log_latency: Array, residuals: Array) -> Sessions:
+    """`fit_sessions`, for rows that say their place alone: without the mean."""
+    unit = _unit(log_latency)
+    return Sessions(kernel, places, log_latency / unit, residuals, unit, 0.0)
 
 
 def own_offsets(kernel: Kernel, places: Array, log_latency: Array, residuals: Array) -> Array:

@@ -61,6 +61,17 @@ def load_space(name: str) -> Space:
     return found
 
 
+def plain_space(
+    name: str,
+    read: Callable[[Table, str], Codes],
+    parse: Callable[[str], tuple[int, ...]],
+    features: Callable[[Codes, str], Features],
+    candidates: Callable[[], Codes],
+) -> Space:
+    """A large space whose codes are unique, all of them networks, executed alike by every runtime."""
+    return Space(name, ("plain",), read, parse, features, labels_of_rows, all_regular, candidates)
+
+
 def labels_of_rows(codes: Codes) -> npt.NDArray[np.int64]:
     """The same label for equal rows: the groups of a space whose codes are unique."""
     return np.unique(codes, axis=0, return_inverse=True)[1].reshape(-1).astype(np.int64)

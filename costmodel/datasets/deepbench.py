@@ -10,11 +10,10 @@ from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from optc.costmodel.datasets.dataset import DataSet
 from optc.costmodel.datasets.table import Table, find_file, read_table
-from optc.costmodel.records.description import Array, Description, Part, Records
+from optc.costmodel.records.description import Array, Description, Part, Records, measured_where
 
 _FILES = {"gemm": "deepbench/gemm.csv.gz", "conv": "deepbench/conv.csv.gz"}
 _SIZES = {
@@ -83,12 +82,10 @@ def _complete(table: Table, name: str) -> Table:
     return Table(table.path, {column: [cells[row] for row in rows] for column, cells in table.columns.items()})
 
 
-def measured(table: Table, target: str) -> npt.NDArray[np.float64]:
+def measured(table: Table, target: str) -> Array:
     """The times of the rows of one device, NaN for the others."""
     column = _TIMES["conv" if "stride_w" in table.columns else "gemm"]
-    own = np.array([device == target for device in table.text("device")], bool)
-    times: Array = table.numbers(column, empty=True)
-    return np.where(own & (times > 0), times, np.nan)
+    return measured_where(table, column, "device", target)
 
 
 SET = DataSet(

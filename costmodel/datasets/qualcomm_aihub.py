@@ -8,11 +8,10 @@ from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from optc.costmodel.datasets.dataset import DataSet
 from optc.costmodel.datasets.table import Table, find_file, read_table
-from optc.costmodel.records.description import Array, Description, Part, Records
+from optc.costmodel.records.description import Array, Description, Part, Records, measured_where
 
 _FILES = ("qualcomm_aihub/perf.csv.gz", "qualcomm_aihub/models_info.csv.gz")
 _SETTINGS = ("precision", "runtime", "primary_unit")
@@ -68,11 +67,9 @@ def read(data: Path) -> Records:
     return Records({name: Part(described, latency, table.text("model"), shared=True)}, digest)
 
 
-def measured(table: Table, target: str) -> npt.NDArray[np.float64]:
+def measured(table: Table, target: str) -> Array:
     """The latencies of one device, NaN for the other rows."""
-    own = np.array([device == target for device in table.text("device")], bool)
-    times: Array = table.numbers("inference_ms", empty=True)
-    return np.where(own & (times > 0), times, np.nan)
+    return measured_where(table, "inference_ms", "device", target)
 
 
 SET = DataSet(

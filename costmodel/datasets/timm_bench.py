@@ -7,11 +7,10 @@ from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from optc.costmodel.datasets.dataset import DataSet
 from optc.costmodel.datasets.table import Table, find_file, read_table
-from optc.costmodel.records.description import Array, Description, Part, Records
+from optc.costmodel.records.description import Array, Description, Part, Records, measured_where
 
 _FILE = "timm_bench/infer.csv.gz"
 _SIZES = ("infer_batch_size", "infer_img_size", "infer_gmacs", "infer_macts", "param_count")
@@ -55,11 +54,9 @@ def read(data: Path) -> Records:
     return Records({name: Part(described, latency, classes, shared=True)}, sha256(path.read_bytes()).hexdigest())
 
 
-def measured(table: Table, target: str) -> npt.NDArray[np.float64]:
+def measured(table: Table, target: str) -> Array:
     """The times of a batch on one device, NaN for the other rows."""
-    own = np.array([device == target for device in table.text("device")], bool)
-    times: Array = table.numbers("infer_step_time", empty=True)
-    return np.where(own & (times > 0), times, np.nan)
+    return measured_where(table, "infer_step_time", "device", target)
 
 
 SET = DataSet(

@@ -6,7 +6,6 @@ from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from optc.costmodel.datasets.dataset import DataSet
 from optc.costmodel.datasets.table import Table, find_file, read_table
@@ -52,10 +51,9 @@ def read(data: Path) -> Records:
     return Records({name: Part(described, latency, classes, shared=False)}, sha256(path.read_bytes()).hexdigest())
 
 
-def measured(table: Table, target: str) -> npt.NDArray[np.float64]:
+def measured(table: Table, target: str) -> Array:
     """The latencies of one precision, NaN where it was not sampled."""
-    found: Array = table.numbers(f"{target}_ms", empty=True, positive=True)
-    return found
+    return table.numbers(f"{target}_ms", empty=True, positive=True)
 
 
 SET = DataSet(

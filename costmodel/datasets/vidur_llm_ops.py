@@ -9,11 +9,10 @@ from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from optc.costmodel.datasets.dataset import DataSet
 from optc.costmodel.datasets.table import Table, find_file, read_table
-from optc.costmodel.records.description import Array, Description, Part, Records
+from optc.costmodel.records.description import Array, Description, Part, Records, measured_where
 
 _FILE = "vidur_llm_ops/mlp_ops.csv.gz"
 _SIZES = ("n_head", "n_kv_head", "n_embd", "n_expanded_embd", "vocab_size", "num_tokens", "num_tensor_parallel_workers")
@@ -49,12 +48,10 @@ def read(data: Path) -> Records:
     return Records({name: Part(described, latency, classes, shared=False)}, sha256(path.read_bytes()).hexdigest())
 
 
-def measured(table: Table, target: str) -> npt.NDArray[np.float64]:
+def measured(table: Table, target: str) -> Array:
     """The latencies of one operator on one GPU, NaN for the other rows."""
     gpu, _, operator = target.partition("/")
-    own = np.array([cell == gpu for cell in table.text("gpu")], bool)
-    times: Array = table.numbers(operator + _SUFFIX, empty=True)
-    return np.where(own & (times > 0), times, np.nan)
+    return measured_where(table, operator + _SUFFIX, "gpu", gpu)
 
 
 SET = DataSet(

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from optc.costmodel.datasets.table import Table
+
 Array = npt.NDArray[np.float64]
 
 
@@ -32,6 +34,13 @@ class Description:
             {name: [cells[row] for row in rows.tolist()] for name, cells in self.words.items()},
             self.scale[rows],
         )
+
+
+def measured_where(table: Table, times: str, column: str, cell: str) -> Array:
+    """The column `times` of the rows that have `cell` in `column`; NaN for the others and where no time is given."""
+    own = np.array([found == cell for found in table.text(column)], bool)
+    values = table.numbers(times, empty=True)
+    return np.where(own & (values > 0), values, np.nan)
 
 
 @dataclass(frozen=True)
