@@ -105,7 +105,7 @@ def train(run: Run, data: BoardRuns, data_set: DataSet) -> list[Card]:
         SPLIT.format(boards=NEW_BOARDS, folds=options["board_folds"], anchors=options["anchors"]),
         run.config.seed,
         _figures(truth, by_network, by_board, class_names, np.array(boards), families, fold_of),
-        details_of(predictor),
+        {**details_of(predictor), "error_by_network": _errors(truth, by_network, class_names, list(found))},
     )
     folder = save(run.out, card, arrays_of(predictor))
     run.finish()
@@ -207,6 +207,20 @@ def _intervals(
             low[inside] = np.exp(judged.value[inside] + first * deviation[inside])
             high[inside] = np.exp(judged.value[inside] + last * deviation[inside])
     return value, np.fmin(low, value), np.fmax(high, value)
+
+
+def _errors(
+    truth: Array, judged: _Judged, classes: npt.NDArray[np.str_], networks: Sequence[str]
+) -> dict[str, dict[str, float]]:
+    """The mean percentage error of each left-out network on boards of each class."""
+    errors = 100.0 * np.abs(point(judged.value, judged.variance) / np.exp(truth) - 1.0)
+    found: dict[str, dict[str, float]] = {}
+    for index, name in enumerate(networks):
+        for group in np.unique(classes).tolist():
+            own = errors[classes == group, index]
+            if not np.isnan(own).all():
+                found.setdefault(name, {})[group] = round(float(np.nanmean(own)), 1)
+    return found
 
 
 def _evaluate(truth: Array, found: tuple[Array, Array, Array], runs: npt.NDArray[np.bool_]) -> dict[str, Any]:
