@@ -16,9 +16,10 @@ from optc.passes.integer.unsigned import retype
 from optc.passes.rewrite import Builder, Miss, apply_rules
 from optc.passes.simplify.dce import erase_dead
 from optc.passes.simplify.fold import Fold, replace_by_constants
+from optc.passes.simplify.rules.contractions import gemm_as_matmul
 from optc.passes.simplify.simplify import Simplify
 
-_RULES = (*operators.RULES, *movement.RULES, *operands.RULES)
+_RULES = (*operators.RULES, gemm_as_matmul, *movement.RULES, *operands.RULES)
 _CODED = frozenset(
     {QUANTIZE, DEQUANTIZE, *(root for rule in (*operators.RULES, *operands.RULES) for root in rule.roots)}
 )

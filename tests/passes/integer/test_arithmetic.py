@@ -339,3 +339,16 @@ def test_convolutions_of_integers_get_unsigned_data_and_signed_weights() -> None
     module = check(proto, {"x": x})
     (product,) = [each for each in module.walk() if each.name == "onnx.ConvInteger"]
     assert [each.dtype.name for each in product.present_operands] == ["u8", "i8", "u8"]
+
+
+@pytest.mark.parametrize("transposed", [0, 1])
+def test_gemm_of_codes(transposed: int) -> None:
+    weights = {
+        "s": f32(0.03), "t": f32(0.05), "z": np.uint8(120), "sw": scales(3, 6), "zw": np.zeros(6, np.int8),
+        "w": codes(2, (6, 5) if transposed else (5, 6), np.int8), "b": codes(4, (6,), np.int8).astype(np.int32) * 50,
+    }  # fmt: skip
+    attributes = {"transB": transposed, "alpha": 1.0}
+    nodes = [node("QGemm", "x s z w sw zw b t z", "y", domain="com.microsoft", **attributes)]
+    proto = model(nodes, [value("x", [3, 5], U8)], [value("y", None, U8)], weights, com_microsoft=1)
+    found = kinds(check(proto, {"x": codes(0, (3, 5))}))
+    assert found["MatMulInteger"] == 1 and not found["Gemm"] and not found["MatMul"]
