@@ -34,7 +34,7 @@ class SettleIntegers(Pass):
 
     name: ClassVar[str] = "settle-integers"
     least_gain: float = 0.05
-    max_measured: int = 64
+    max_measured: int = 16
 
     def run(self, module: Module, context: PassContext) -> bool:
         alike: dict[str, list[Operation]] = {}

@@ -18,6 +18,7 @@ from optc.driver.compile import kernel_maker, with_threads, write_artifact
 from optc.driver.context import pass_context
 from optc.driver.options import CompileOptions
 from optc.driver.quantization.acceptance import Drop, compare
+from optc.driver.quantization.analysis import analyze
 from optc.driver.quantization.data import Batch, Data
 from optc.driver.quantization.errors import Noise
 from optc.driver.quantization.quantize import Quantizer
@@ -38,6 +39,9 @@ ROUNDS = 3
 """Measurements of each of two artifacts that are compared, in turn."""
 
 ROUND_SECONDS = 0.15
+
+PROBES = 64
+"""Samples that the errors of single layers are found with."""
 
 _PRICED = "integer"
 
@@ -113,6 +117,7 @@ class Deployment:
         bound: on what is lost.
         model: what the user calls it.
         scheme: the precision of quantized layers.
+        probes: what the errors of single layers are found with; None for the calibration data.
     """
 
     quantizer: Quantizer
@@ -121,6 +126,7 @@ class Deployment:
     bound: Bound
     model: str
     scheme: str = "int8"
+    probes: Data | None = None
     reasons: dict[str, str] = field(default_factory=dict)
     prices: dict[str, dict[str, float]] = field(default_factory=dict)
     errors: dict[str, float] = field(default_factory=dict)
@@ -190,7 +196,8 @@ class Deployment:
         """As many of the layers as keep the bound natively, what the artifact showed, and whether it keeps it."""
         if self.bound.text is None:
             return names, self._native(names, place), True
-        found = self.quantizer.errors(self.plan, self.scheme, self.options.progress)
+        probes = self.probes or self.quantizer.data
+        found = analyze(self.quantizer.module, self.plan, self.scheme, probes, progress=self.options.progress)
         self.errors = {layer.name: layer.output_snr for layer in found.layers}
         order = sorted(names, key=lambda name: self.errors[name])
         kept = self._screened(order)
@@ -379,7 +386,11 @@ def compile_quantized(
     if evaluate is not None:
         data = Data(evaluate, quantizer.module.main.inputs, preprocessing=preprocessing)
     plan = quantizer.plan("int8", keep_float=keep_float)
-    return Deployment(quantizer, plan, options, Bound(data, snr, drop, labels), model).run(folder)
+    probes = None
+    if isinstance(calib, str | Path):
+        few = min(limit or PROBES, PROBES)
+        probes = Data(calib, quantizer.module.main.inputs, limit=few, preprocessing=preprocessing)
+    return Deployment(quantizer, plan, options, Bound(data, snr, drop, labels), model, probes=probes).run(folder)
 
 
 def _require_float(model: str) -> None:
