@@ -8,7 +8,7 @@ asks about is built and timed alone, and every workload's space is timed up to -
 the analytical model. The analytical choice of a schedule is the least of the templates' own estimates.
 
 What a kernel takes alone is not what it takes in its place, so there is a second oracle: --explore N builds N more
-variants, whose layout and fusion come from analytical estimates that err by factors of about e^0.5, and whose
+variants, whose layout and fusion come from analytical estimates that err by factors of about e^0.15, and whose
 schedules come from the learned model, like `all/learned`; the fastest variant of all, measured as a whole, is how far
 any choice among them can get. The variants of one model run interleaved. Use models that the predictor never saw: its
 card's `without` names them.
@@ -53,7 +53,7 @@ from optc.targets.target import Target  # noqa: E402
 
 MODELS = ("analytical", "learned", "measured")
 EXPLORED = "explored"
-SPREAD = 0.5  # standard deviation of the logarithm by which explored variants' estimates err
+SPREAD = 0.15  # standard deviation of the logarithm by which explored variants' estimates err
 LAYOUT_PASSES = ("pad-channels", "layout", "widen-blocks")
 FUSION_PASSES = ("distribute", "fuse", "fuse-blocks", "order")
 

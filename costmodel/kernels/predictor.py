@@ -46,7 +46,8 @@ class Blend:
 
     def predict(self, rows: Floats) -> Floats:
         """See Regressor."""
-        return np.asarray(np.mean([part.predict(rows) for part in self.parts], axis=0))
+        values = np.ascontiguousarray(rows, np.float32)  # once for all parts
+        return np.asarray(np.mean([part.predict(values) for part in self.parts], axis=0))
 
     def opinions(self, rows: Floats) -> list[Floats]:
         """What each part predicts, by each of its members where it is an ensemble: shape (members, n) each."""

@@ -138,10 +138,19 @@ def measured_types(best: KernelTable) -> tuple[str, ...]:
 
 def fit_point(table: KernelTable, seed: int, sizes: Sizes) -> Blend:
     """Trees and perceptrons for the time of one schedule."""
-    rows, values = table.features, table.residual
+    return _fit_blend(table, table.features, seed, sizes)
+
+
+def fit_group(best: KernelTable, seed: int, sizes: Sizes) -> Blend:
+    """Trees and perceptrons for the time of the best schedule."""
+    return _fit_blend(best, best.workload, seed, sizes)
+
+
+def _fit_blend(table: KernelTable, rows: Floats, seed: int, sizes: Sizes) -> Blend:
+    """Both regressors for the residuals of a table, from some of its features."""
     return Blend((
-        fit_trees(rows, values, weights=weights_of(table), seed=seed, trees=sizes.trees),
-        fit_perceptrons(rows, values, table.keys, seed=seed, epochs=sizes.epochs),
+        fit_trees(rows, table.residual, weights=weights_of(table), seed=seed, trees=sizes.trees),
+        fit_perceptrons(rows, table.residual, table.keys, seed=seed, epochs=sizes.epochs),
     ))  # fmt: skip
 
 
@@ -156,15 +165,6 @@ def fit_ranking(table: KernelTable, point: Blend, seed: int, sizes: Sizes) -> Bl
 
 
 RANK_SHARE = 0.1  # the standard deviation of the ranks' part, beside residuals in logarithms
-
-
-def fit_group(best: KernelTable, seed: int, sizes: Sizes) -> Blend:
-    """Trees and perceptrons for the time of the best schedule."""
-    rows, values = best.workload, best.residual
-    return Blend((
-        fit_trees(rows, values, weights=weights_of(best), seed=seed, trees=sizes.trees),
-        fit_perceptrons(rows, values, best.keys, seed=seed, epochs=sizes.epochs),
-    ))  # fmt: skip
 
 
 def weights_of(table: KernelTable) -> Floats:

@@ -123,16 +123,16 @@ def collect(
     fingerprint = fingerprint_of(target)
     with store.lock():
         store.sweep()
-        rowkeys = store.keys() | set(known)
+        stored = store.keys() | set(known)
         stream = iter(workloads)
         while time.monotonic() - start < settings.budget:
             folder = Path(tempfile.mkdtemp(prefix="optc-collect-"))
             try:
-                prepared, exhausted = _build_batch(stream, target, fingerprint, rowkeys, settings, start, folder)
+                prepared, exhausted = _build_batch(stream, target, fingerprint, stored, settings, start, folder)
                 if prepared:
                     rows = _time_batch(prepared, target, fingerprint, settings, folder)
                     store.append(rows)
-                    rowkeys.update(row.key for row in rows)
+                    stored.update(row.key for row in rows)
                     summary.add(rows)
                 progress("measuring kernels", int(time.monotonic() - start), int(settings.budget))
             finally:
