@@ -36,7 +36,7 @@ GAME_SUFFIX = ".json"
 )
 @click.option("--simulations", type=click.IntRange(min=1), help="The agent's, for each decision.")
 @click.option("--agent", type=_file, help="A network of `optc memory train` (default: the shipped one).")
-@click.option("--plot", type=_file, help="Draw the replay (.svg).")
+@click.option("--plot", type=_file, help="Draw the replay (.svg, .png).")
 @click.option("--problem", type=_file, help="Write the game (.json), to train on or to map again.")
 @common
 def map_command(
@@ -75,10 +75,7 @@ def map_command(
     if plot is not None:
         from optc.report.mapping_plot import mapping_plot
 
-        try:
-            plot.write_text(mapping_plot(Path(model).stem, record), encoding="utf-8")
-        except OSError as fault:
-            raise OptcError("the file cannot be written", where=str(plot), why=fault.strerror) from fault
+        write_picture(plot, mapping_plot(Path(model).stem, record))
     if as_json:
         emit_json({**record, "plot": plot})
         return
@@ -98,6 +95,23 @@ def map_command(
         for each in record["memories"]
     ]
     emit_table(["memory", "size", "used", "written", "fetched", "held"], rows, right=range(1, 6))
+
+
+def write_picture(path: Path, picture: str) -> None:
+    """Write an SVG text as what the path's suffix says: PNG, or SVG.
+
+    Raises:
+        OptcError: the file cannot be written, or Pillow is missing for a PNG file.
+    """
+    if path.suffix.lower() == ".png":
+        from optc.report.raster import write_png
+
+        write_png(path, picture)
+        return
+    try:
+        path.write_text(picture, encoding="utf-8")
+    except OSError as fault:
+        raise OptcError("the file cannot be written", where=str(path), why=fault.strerror) from fault
 
 
 def _counts(stays: list[dict[str, str]]) -> list[str]:

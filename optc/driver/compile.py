@@ -19,6 +19,7 @@ from optc.driver.context import pass_context
 from optc.driver.cost_models import AUTOMATIC, check_cost_model, cost_model, schedule_predictor
 from optc.driver.emulation import Linkable
 from optc.driver.fallbacks import emit_regions
+from optc.driver.fit import fitted
 from optc.driver.lowering import Lowered, lower
 from optc.driver.memory_record import check_limit
 from optc.driver.options import CompileOptions, check_threads, parse_budget, parse_size
@@ -153,13 +154,20 @@ def write_artifact(model: Any, options: CompileOptions, folder: Path, example_in
     probes = compared_constants(module)
     require_static_inputs(module)
     with artifact.stage(folder) as staging:
-        context = plan(module, backend, target, options)
         if isinstance(backend, CBackend):
+            context = plan(module, backend, target, options)
             contents, linkable, probing = source_contents(loaded.name, module, backend, context, target, options)
             staging.fill(contents)
             options = options if options.inputs is not None else replace(options, inputs=probing)
         else:
-            lowered = lower(module, backend, target, options)
+            found = fitted(
+                module,
+                standard_pipeline(backend),
+                options,
+                lambda each, chosen: plan(each, backend, target, chosen),
+                lambda each: lower(each, backend, target, options),
+            )
+            module, context, lowered = found.module, found.context, found.lowered
             check_limit(lowered.assembly, options.memory_limit)
             options.progress("linking", 0, 1)
             linkable = Linkable(
@@ -202,13 +210,19 @@ def kernel_maker(target: Target, options: CompileOptions) -> KernelBackend | Non
     return backend
 
 
+def standard_pipeline(backend: KernelBackend | None) -> str:
+    """The passes that a compile for a backend runs unless told otherwise."""
+    if backend is None:
+        return SIMPLIFY
+    return C_PIPELINE if isinstance(backend, CBackend) else PIPELINE
+
+
 def plan(module: Module, backend: KernelBackend | None, target: Target, options: CompileOptions) -> PassContext:
     """Run the passes over a module in place; returns the context with their remarks."""
     context = pass_context(target, backend, options.threads, options.cost_model)
     if backend is not None:
         context.race = Races(backend, target, options)
-    standard = SIMPLIFY if backend is None else C_PIPELINE if isinstance(backend, CBackend) else PIPELINE
-    text = options.passes if options.passes is not None else standard
+    text = options.passes if options.passes is not None else standard_pipeline(backend)
     passes = parse_pipeline(text)
     run_pipeline(
         module,

@@ -10,6 +10,7 @@ from optc.report.svg import Axis, Panel, add, axis, document, to_text
 _WIDTH, _HEIGHT = 960, 560
 _LEFT, _TOP, _PANEL_WIDTH, _PANEL_HEIGHT = 64, 96, 872, 400
 _COLOURS = {"value": 6, "scratch": 4}
+_NAMES = {"value": "values", "scratch": "scratch"}
 _NAMED_WIDTH, _NAMED_HEIGHT, _SMALL_LETTER = 60.0, 14.0, 5.6  # pixels
 
 
@@ -28,7 +29,7 @@ def memory_plot(name: str, memory: Mapping[str, Any]) -> str:
     peak = worst_step(memory)
     about = f"{len(buffers)} buffers over {len(steps)} steps"
     if peak is not None:
-        about += f"; most is live in step {peak}, {_short(steps[peak], 70)}"
+        about += f"; most is live in step {peak}, {_short(steps[peak], 60)}: {kinds_text(memory, peak)}"
     add(root, "text", x=_LEFT, y=52, text=about)
     panel = Panel(_LEFT, _TOP, _PANEL_WIDTH, _PANEL_HEIGHT, len(steps), max(1, arena) * 1.04)
     chart = add(root, "g", kind="memory-map")
@@ -48,6 +49,20 @@ def memory_plot(name: str, memory: Mapping[str, Any]) -> str:
     add(chart, "line", kind="peak", x1=_LEFT, x2=_LEFT + _PANEL_WIDTH, y1=level, y2=level)
     _legend(root)
     return to_text(root)
+
+
+def bytes_by_kind(memory: Mapping[str, Any], step: int) -> dict[str, int]:
+    """Bytes that are live in a step, by kind of buffer; kinds without any are left out."""
+    found: dict[str, int] = {}
+    for each in memory["buffers"]:
+        if each["start"] <= step < each["end"]:
+            found[each["kind"]] = found.get(each["kind"], 0) + each["bytes"]
+    return found
+
+
+def kinds_text(memory: Mapping[str, Any], step: int) -> str:
+    """`bytes_by_kind` for people."""
+    return ", ".join(f"{_size(count)} of {_NAMES[kind]}" for kind, count in bytes_by_kind(memory, step).items())
 
 
 def worst_step(memory: Mapping[str, Any]) -> int | None:

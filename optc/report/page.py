@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from xml.etree import ElementTree
 
+from optc.report.memory_map import memory_plot
 from optc.report.plot import efficiency_plot
 from optc.report.profile import Profile, Step
 from optc.report.svg import Element, add
@@ -54,6 +55,10 @@ def html_page(profile: Profile, decisions: Mapping[str, Any]) -> str:
         add(facts, "dt", text=name)
         add(facts, "dd", text=value)
     add_picture(body, efficiency_plot(profile))
+    if "memory" in decisions:
+        add(body, "h2", text="Memory")
+        picture = memory_plot(profile.name, decisions["memory"])
+        add(body, "div", kind="wide").append(ElementTree.fromstring(_without_namespace(picture)))
     add(body, "h2", text="Steps")
     steps = add_table(body, HEADER, rows(profile, order="time", width=_UNLIMITED), RIGHT_COLUMNS, "steps")
     steps[-1].set("class", "all")

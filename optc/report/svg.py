@@ -13,9 +13,9 @@ Element = ElementTree.Element
 SLOTS = 7
 """Series colours; the last one is for what is left over."""
 
-_LIGHT = ("#2f6fc4", "#d9702a", "#1f8a70", "#8a56b8", "#b8981c", "#c24a7a", "#6b7a8f")
+LIGHT = ("#2f6fc4", "#d9702a", "#1f8a70", "#8a56b8", "#b8981c", "#c24a7a", "#6b7a8f")
 _DARK = ("#6aa5f2", "#f09a5c", "#46b99c", "#b48be0", "#d8bc4a", "#e684ab", "#94a3b8")
-_LIGHT_INKS = {"surface": "#ffffff", "ink": "#1c2128", "muted": "#5b6572", "grid": "#e3e7ec", "peak": "#b3261e"}
+LIGHT_INKS = {"surface": "#ffffff", "ink": "#1c2128", "muted": "#5b6572", "grid": "#e3e7ec", "peak": "#b3261e"}
 _DARK_INKS = {"surface": "#14181d", "ink": "#e8ecf1", "muted": "#9aa5b1", "grid": "#2b323a", "peak": "#ff8a80"}
 _RULES = """
 svg { background: var(--surface); font-family: system-ui, sans-serif; font-size: 12px; }
@@ -42,7 +42,7 @@ def document(width: int, height: int, title: str) -> Element:
     add(root, "title", text=title)
     dark = f"@media (prefers-color-scheme: dark) {{ {_variables(_DARK, _DARK_INKS)} }}"
     fills = "\n".join(f".c{slot} {{ fill: var(--c{slot}); }}" for slot in range(SLOTS))
-    add(root, "style", text=f"\n{_variables(_LIGHT, _LIGHT_INKS)}\n{dark}{_RULES}{fills}\n")
+    add(root, "style", text=f"\n{_variables(LIGHT, LIGHT_INKS)}\n{dark}{_RULES}{fills}\n")
     add(root, "rect", width=width, height=height, style="fill: var(--surface)")
     return root
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from optc.report.memory_map import memory_plot, worst_step
+import pytest
+
+from optc.report.memory_map import bytes_by_kind, kinds_text, memory_plot, worst_step
+from optc.report.raster import write_png
+from optc.report.svg import LIGHT
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -51,3 +56,25 @@ def test_the_worst_step() -> None:
 def test_an_arena_without_buffers_is_drawn() -> None:
     empty = {**MEMORY, "buffers": [], "steps": [], "arena_bytes": 0, "lower_bound": 0}
     assert "an arena of 0 B" in memory_plot("net", empty)
+
+
+def test_bytes_by_kind() -> None:
+    assert bytes_by_kind(MEMORY, 1) == {"value": 2048, "scratch": 1024}
+    assert kinds_text(MEMORY, 1) == "2.05 kB of values, 1.02 kB of scratch"
+    assert "step 1, relu: 2.05 kB of values, 1.02 kB of scratch" in memory_plot("net", MEMORY)
+
+
+def test_a_png_shows_the_same_boxes(tmp_path: Path) -> None:
+    image = pytest.importorskip("PIL.Image")
+    picture = memory_plot("net", MEMORY)
+    write_png(tmp_path / "m.png", picture, scale=1)
+    with image.open(tmp_path / "m.png") as drawn:
+        root = ElementTree.fromstring(picture)
+        assert drawn.size == (int(root.get("width", "0")), int(root.get("height", "0")))
+        for mark in root.iter(f"{SVG}g"):
+            box = mark.find(f"{SVG}rect")
+            if mark.get("class") == "step" and box is not None:
+                x, y, width, height = (float(box.get(name, 0)) for name in ("x", "y", "width", "height"))
+                slot = int((box.get("class") or "c0")[1:])
+                expected = tuple(int(LIGHT[slot][i : i + 2], 16) for i in (1, 3, 5))
+                assert drawn.getpixel((int(x + width / 4), int(y + height / 4))) == expected

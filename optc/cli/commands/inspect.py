@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -52,10 +53,23 @@ def _artifact(folder: str, as_json: bool) -> None:
     from optc.cli.summary import artifact_facts, artifact_record
 
     files = read(folder, check_host=False)
+    peak = _peak(files.decisions)
     if as_json:
-        emit_json(artifact_record(files.folder, files.manifest))
-    else:
-        emit_facts(artifact_facts(files.folder, files.manifest))
+        emit_json({**artifact_record(files.folder, files.manifest), "peak_bytes": peak})
+        return
+    facts = artifact_facts(files.folder, files.manifest)
+    if peak is not None:
+        facts.append(("peak", f"{size_text(peak['imported'])} as imported, {size_text(peak['arena'])} in the arena"))
+    emit_facts(facts)
+
+
+def _peak(decisions: Mapping[str, Any]) -> dict[str, int] | None:
+    """Bytes of activations that live at once in the source order, and those of the arena."""
+    for remark in decisions.get("remarks", ()):
+        if (remark["pass"], remark["what"]) == ("fit", "peak"):
+            predicted = remark["predicted"]
+            return {"imported": int(predicted["bytes_before"]), "arena": int(predicted["bytes"])}
+    return None
 
 
 def _model(summary: ModelSummary) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from optc.cli.memory_game import map_command, train_command
+from optc.cli.memory_game import map_command, train_command, write_picture
 from optc.cli.output import emit_facts, emit_json, emit_table, size_text
 from optc.cli.parameters import common
 from optc.errors import LimitError, OptcError, UsageError
@@ -103,23 +103,20 @@ def check(solution: Path, capacity: int | None, as_json: bool) -> None:
 
 @command.command("show")
 @click.argument("artifact")
-@click.option("--plot", type=_file, help="Write the memory map: lifetimes and addresses (.svg).")
+@click.option("--plot", type=_file, help="Write the memory map: lifetimes and addresses (.svg, .png).")
 @click.option("--top", type=click.IntRange(min=1), default=12, show_default=True, help="Show the N largest buffers.")
 @common
 def show(artifact: str, plot: Path | None, top: int, as_json: bool) -> None:
     """Show what lies where in the arena of ARTIFACT, and when."""
     from optc.artifact import read
-    from optc.report.memory_map import memory_plot, worst_step
+    from optc.report.memory_map import kinds_text, memory_plot, worst_step
 
     files = read(artifact, check_host=False)
     memory = files.decisions.get("memory")
     if memory is None:
         raise OptcError("the artifact holds no memory map", where=artifact, hint="compile it again with this optc")
     if plot is not None:
-        try:
-            plot.write_text(memory_plot(Path(artifact).stem, memory), encoding="utf-8")
-        except OSError as fault:
-            raise OptcError("the file cannot be written", where=str(plot), why=fault.strerror) from fault
+        write_picture(plot, memory_plot(Path(artifact).stem, memory))
     if as_json:
         emit_json({**memory, "plot": plot})
         return
@@ -129,6 +126,7 @@ def show(artifact: str, plot: Path | None, top: int, as_json: bool) -> None:
             ("arena", f"{memory['arena_bytes']} bytes ({size_text(memory['arena_bytes'])})"),
             ("live at once", f"{memory['lower_bound']} bytes"),
             ("worst step", "none" if worst is None else f"{worst}: {memory['steps'][worst]}"),
+            *([] if worst is None else [("live in it", kinds_text(memory, worst))]),
             ("solver", memory["solver"]),
         ]
     )
