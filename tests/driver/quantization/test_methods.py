@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from graph_kit import Builder
 
+from optc.driver.quantization.analysis import output_snr
 from optc.driver.quantization.post_training import Methods
 from optc.driver.quantization.quantize import Quantizer
 from optc.driver.quantization.running import Runner
@@ -13,6 +16,7 @@ from optc.errors import UsageError
 from optc.ir.core import Module
 from optc.ops.onnx_export import to_onnx_model
 
+SAMPLES = Path(__file__).parents[3] / "samples"
 RANDOM = np.random.default_rng(7)
 X = (RANDOM.normal(size=(128, 6)) @ RANDOM.normal(size=(6, 24)) * np.exp(RANDOM.normal(size=24))).astype(np.float32)
 BATCHES = [{"x": part} for part in np.split(X, 8)]
@@ -57,3 +61,15 @@ def test_equalization_keeps_the_float_function() -> None:
 def test_an_unknown_rounding_is_refused() -> None:
     with pytest.raises(UsageError, match="no rounding of weights is called 'lerned'"):
         Quantizer.of(model(), BATCHES).plan("int4", Methods(rounding="lerned"))
+
+
+def test_formats_side_by_side_err_as_their_mantissas_say() -> None:
+    with np.load(SAMPLES / "data" / "cifar10_test_500.npz") as file:
+        pixels = file["images"][:16].astype(np.float32)
+    quantizer = Quantizer.of(SAMPLES / "models" / "cifar10_resnet8.onnx", [{"pixels": pixels}])
+    found = []
+    for scheme in ("int8", "fp8-e4m3", "fp8-e5m2"):
+        plan = quantizer.plan(scheme)
+        found.append(output_snr(quantizer.module, plan, list(plan.layers), quantizer.data))
+    # Three mantissa bits against two: about six decibels.
+    assert found[0] > found[1] + 3.0 and found[1] > found[2] + 3.0 and found[2] > 8.0
