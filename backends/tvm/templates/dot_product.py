@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 Add = Callable[[int, "PrimExpr", "PrimExpr", "list[PrimExpr]"], "PrimExpr"]
 """(lanes, int32 sums, data as one int32, the parts of a quad of weights) -> sums."""
 
+AddTwo = Callable[[int, "PrimExpr", "tuple[PrimExpr, PrimExpr]", "tuple[PrimExpr, PrimExpr]"], "PrimExpr"]
+"""(lanes, int32 sums, data of two quads, their weights) -> sums."""
+
 
 @dataclass(frozen=True)
 class DotProduct:
@@ -38,6 +41,7 @@ class DotProduct:
         signed: whether the data must be signed bytes, 128 less.
         registers: that hold constants and intermediate results.
         rate: four-byte products a lane makes for one that the target's `i8` figure counts.
+        add_two: likewise for two quads, where their products may be summed in 16 bits; None where that gains nothing.
     """
 
     name: str
@@ -49,6 +53,7 @@ class DotProduct:
     signed: bool = False
     registers: int = 0
     rate: float = 1.0
+    add_two: AddTwo | None = None
 
     @property
     def parts(self) -> int:
@@ -81,13 +86,28 @@ _PAIRS_OF_BYTES = {
 _PAIRS_OF_WORDS = {16: "llvm.x86.avx512.pmaddw.d.512", 8: "llvm.x86.avx2.pmadd.wd", 4: "llvm.x86.sse2.pmadd.wd"}
 
 
-def _vpmaddubsw(lanes: int, total: PrimExpr, data: PrimExpr, weights: list[PrimExpr]) -> PrimExpr:
+def _pairs_of_bytes(lanes: int, data: PrimExpr, weights: PrimExpr) -> PrimExpr:
+    """Sums of two products in 16 bits."""
+    bytes_of = _as(f"uint8x{4 * lanes}", loops.spread(data, lanes))
+    return _intrinsic(_PAIRS_OF_BYTES[lanes], f"int16x{2 * lanes}", bytes_of, weights)
+
+
+def _sum_of_pairs(lanes: int, total: PrimExpr, pairs: PrimExpr) -> PrimExpr:
     from tvm import tirx
 
-    bytes_of = _as(f"uint8x{4 * lanes}", loops.spread(data, lanes))
-    pairs = _intrinsic(_PAIRS_OF_BYTES[lanes], f"int16x{2 * lanes}", bytes_of, weights[0])
     ones = tirx.Broadcast(loops.constant(1, "int16"), 2 * lanes)
     return total + _intrinsic(_PAIRS_OF_WORDS[lanes], f"int32x{lanes}", pairs, ones)
+
+
+def _vpmaddubsw(lanes: int, total: PrimExpr, data: PrimExpr, weights: list[PrimExpr]) -> PrimExpr:
+    return _sum_of_pairs(lanes, total, _pairs_of_bytes(lanes, data, weights[0]))
+
+
+def _two_vpmaddubsw(
+    lanes: int, total: PrimExpr, data: tuple[PrimExpr, PrimExpr], weights: tuple[PrimExpr, PrimExpr]
+) -> PrimExpr:
+    first, second = (_pairs_of_bytes(lanes, *each) for each in zip(data, weights, strict=True))
+    return _sum_of_pairs(lanes, total, first + second)
 
 
 def _vpmaddwd(lanes: int, total: PrimExpr, data: PrimExpr, weights: list[PrimExpr]) -> PrimExpr:
@@ -126,7 +146,7 @@ _WIDE = {16: "avx512bw", 8: "avx2", 4: "ssse3"}
 KINDS: tuple[DotProduct, ...] = (
     DotProduct("vpdpbusd", {16: "avx512vnni", 8: "avx512vnni", 4: "avx512vnni"}, _vpdpbusd),
     DotProduct("vpdpbusd-vex", {8: "avxvnni", 4: "avxvnni"}, _vpdpbusd),
-    DotProduct("vpmaddubsw", _WIDE, _vpmaddubsw, largest=64, registers=2),
+    DotProduct("vpmaddubsw", _WIDE, _vpmaddubsw, largest=64, registers=2, rate=1.25, add_two=_two_vpmaddubsw),
     DotProduct("vpmaddwd", _WIDE, _vpmaddwd, inner=2, weight_bytes=2, registers=3, rate=0.7),
     DotProduct("usdot", {4: "i8mm"}, partial(_neon, "usdot")),
     DotProduct("sdot", {4: "dotprod"}, partial(_neon, "sdot"), signed=True),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,14 +12,17 @@ from optc.backends.tvm.math.dot_weights import FOUR, dot_weights_bytes
 from optc.backends.tvm.packing import Packing, Step
 from optc.backends.tvm.templates import register_tile as tiles
 from optc.backends.tvm.templates.dot_product import DotProduct, kinds_for
+from optc.backends.tvm.templates.quads import Quads
+from optc.backends.tvm.templates.register_tile import Step as TileStep
 from optc.backends.tvm.templates.rows import Packed
 from optc.ir.core import Operation, Value
 from optc.ops.hints import WEIGHT_LIMIT
 
 if TYPE_CHECKING:
-    from tvm.tirx import Buffer, PrimExpr
+    from tvm.tirx import Buffer, PrimExpr, Stmt
 
     from optc.targets.target import Target
+
 
 def operands_refusal(group: Group) -> str | None:
     """Why the data and weights of an integer contraction are not what dot products take; None when they are."""
@@ -91,9 +94,24 @@ class DotTile:
     def packed(self, before: Sequence[Step]) -> Packed:
         """How the weights are stored; `before` makes them (outputs, inputs, taps)."""
         kind = self.kind
-        numbers = (self.tile, self.width, self.quads, kind.inner, kind.weight_bytes, self.zero, self.columns)
-        extent = dot_weights_bytes(self.width, self.quads, self.taps, kind.weight_bytes, self.zero, self.columns)
-        return Packed((extent,), Packing((*before, ("dot", numbers))))
+        numbers = (
+            self.tile, self.width, self.quads, kind.inner, kind.weight_bytes, self.zero, self.columns, int(self.paired),
+        )  # fmt: skip
+        return Packed((dot_weights_bytes(numbers, self.taps),), Packing((*before, ("dot", numbers))))
+
+    @property
+    def paired(self) -> bool:
+        """Whether two quads of a tap may be added in one go."""
+        return self.kind.add_two is not None and self.quads % 2 == 0
+
+    def fits(self, weights: Buffer, channel: Any, tap: Any, pair: Any) -> PrimExpr:
+        """Whether the sums of two quads fit 16 bits in every lane of the tile that starts at `channel`."""
+        from tvm import tirx
+
+        pairs = self.quads // 2
+        first = self._header + self.width * self.quads * FOUR * self.taps * self.kind.weight_bytes
+        run = channel // self.tile * (self.taps * pairs)
+        return tirx.NE(weights[first + run + tap * pairs + pair], loops.constant(0, "int8"))
 
     @property
     def _header(self) -> int:
@@ -130,6 +148,67 @@ class DotTile:
                 vector = tirx.reinterpret(f"int{8 * kind.weight_bytes}x{lanes * kind.inner}", vector)
             found.append(vector)
         return found
+
+    def turn(
+        self,
+        step: TileStep,
+        data: Quads,
+        place: Callable[[int], Sequence[Any]],
+        columns: Sequence[int] | None,
+        weights: Buffer,
+        first: tuple[Any, int],
+        tap: Any,
+        number: Any,
+    ) -> Stmt:
+        """The products of one turn of the loop over the quads of a tap.
+
+        Args:
+            step: of the tile.
+            data: what is read.
+            place: by column, where: the indices of all axes but the summed one.
+            columns: that are inside the data; None for all.
+            weights: the packed ones.
+            first: channel of the tile, and its extent.
+            tap: of the kernel.
+            number: of the turn.
+        """
+        from tvm import tirx
+
+        channel, size = first
+        lanes = dict(zip(step.tile.offsets, step.tile.vectors, strict=True))
+
+        def parts(within: int, offset: int) -> list[PrimExpr]:
+            return self.parts(weights, channel, size, tap, number * data.run + within, offset, lanes[offset])
+
+        def four(within: int, column: int) -> PrimExpr:
+            return self.data(data.quad(place(column), number, within))
+
+        def one(within: int) -> Stmt:
+            def change(column: int, offset: int, total: PrimExpr) -> PrimExpr:
+                return self.kind.add(lanes[offset], total, four(within, column), parts(within, offset))
+
+            return step.change(change, columns)
+
+        def two(within: int) -> Stmt:
+            def change(column: int, offset: int, total: PrimExpr) -> PrimExpr:
+                assert self.kind.add_two is not None
+                quads = four(within, column), four(within + 1, column)
+                ((left,), (right,)) = parts(within, offset), parts(within + 1, offset)
+                return self.kind.add_two(lanes[offset], total, quads, (left, right))
+
+            return step.change(change, columns)
+
+        if not self.paired or data.run % 2:
+            return loops.sequence(one(within) for within in range(data.run))
+        pairs = data.run // 2
+        return loops.sequence(
+            tirx.IfThenElse(
+                self.fits(weights, channel, tap, number * pairs + pair),
+                two(2 * pair),
+                loops.sequence([one(2 * pair), one(2 * pair + 1)]),
+            )
+            for pair in range(pairs)
+        )
 
     def data(self, quad: PrimExpr) -> PrimExpr:
         """Four bytes of data as the products take them."""

@@ -121,20 +121,12 @@ class IntegerConv(WindowedTemplate):
 
             def reduction(step: tiles.Step) -> Stmt:
                 def products(kh: Any, kw: Any, valid: list[int], number: Any) -> Stmt:
+                    def place(column: int) -> tuple[Any, ...]:
+                        reads = window.rows.reads(row, kh), window.columns.reads(start + column, kw)
+                        return (n, *window.logical(*reads))
+
                     tap = kh * window.columns.kernel + kw
-
-                    def add(within: int) -> Stmt:
-                        def change(column: int, offset: int, total: Any) -> Any:
-                            place = window.logical(window.rows.reads(row, kh), window.columns.reads(start + column, kw))
-                            four = dots.data(data.quad((n, *place), number, within))
-                            count = lanes_at(offset)
-                            quad = number * data.run + within
-                            parts = dots.parts(weights, channel, size, tap, quad, offset, count)
-                            return dots.kind.add(count, total, four, parts)
-
-                        return step.change(change, valid)
-
-                    return loops.sequence(add(within) for within in range(data.run))
+                    return dots.turn(step, data, place, valid, weights, (channel, size), tap, number)
 
                 def kernel_row(kh: Any) -> Stmt:
                     return row_steps(

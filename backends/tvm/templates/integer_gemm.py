@@ -93,18 +93,12 @@ class IntegerGemm(RowTemplate):
                 def start(_: int, offset: int, __: Any) -> Any:
                     return dots.start_of_row(weights, 0, column + offset, lanes_at(offset))
 
-                def add(turn: Any, within: int) -> Stmt:
-                    def change(number: int, offset: int, total: Any) -> Any:
-                        four = dots.data(data.quad((*lead, row + number), turn, within))
-                        quad = turn * data.run + within
-                        parts = dots.parts(weights, column, size, 0, quad, offset, lanes_at(offset))
-                        return dots.kind.add(lanes_at(offset), total, four, parts)
-
-                    return step.change(change)
+                def place(number: int) -> tuple[Any, ...]:
+                    return (*lead, row + number)
 
                 summed = loops.serial(
                     data.count // data.run,
-                    lambda turn: loops.sequence(add(turn, within) for within in range(data.run)),
+                    lambda turn: dots.turn(step, data, place, None, weights, (column, size), 0, turn),
                     "k",
                 )
                 return loops.sequence([step.change(start), summed]) if dots.zero else summed

@@ -158,6 +158,24 @@ def test_weights_of_seven_bits_take_the_shorter_way(level: str, limit: int, tmp_
 
 
 @pytest.mark.parametrize("level", RUNNING)
+@pytest.mark.parametrize("spread", [4, 28, 40])
+def test_sums_of_two_quads_in_16_bits_where_they_fit(level: str, spread: int, tmp_path: Path) -> None:
+    rng = np.random.default_rng(spread)
+    data = extremes(rng, (1, 32, 4, 6), [255], np.uint8)
+    weight = np.clip(np.rint(rng.normal(0, spread, (40, 32, 2, 2))), -64, 64).astype(np.int8)
+    quads = weight.astype(int).reshape(40, 4, 2, 2, 2, 2, 2)
+    most = np.maximum(quads, 0).sum(axis=(2, 4)).max()
+    assert (most > 128) == (spread > 4)
+    builder = GroupBuilder()
+    source = builder.input(data.shape, blocked(8), U8)
+    attributes: dict[str, Attribute] = {"pads": (0, 1, 1, 0), WEIGHT_LIMIT: 64}
+    result = builder.op("onnx.ConvInteger", source, builder.constant(weight), zero_point(builder, 9), **attributes)
+    result.type = result.tensor_type.with_layout(blocked(min(8, target_of(level).vector_bytes // 4)))
+    want = convolution(data, weight, 9, strides=(1, 1), pads=(0, 1, 1, 0), dilations=(1, 1))
+    check(builder, result, data, want, target_of(level), tmp_path)
+
+
+@pytest.mark.parametrize("level", RUNNING)
 @pytest.mark.parametrize(("lead", "rows", "depth", "columns"), [((), 1, 64, 40), ((2,), 7, 36, 100), ((), 5, 13, 19)])
 @pytest.mark.parametrize("zero", [0, 255])
 def test_matrix_products(
