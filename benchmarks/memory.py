@@ -61,6 +61,8 @@ long counter_start(void) { peak = live; return live; }
 long counter_peak(void) { return peak; }
 """
 
+TARGET = "x86-64-v3"
+
 RUNS = 3
 """Of onnxruntime before the one that counts: the first ones record the memory pattern."""
 
@@ -88,14 +90,22 @@ def _optc(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-m", "optc", *arguments], capture_output=True, text=True, check=False)
 
 
-def of_optc(subject: Subject, folder: Path) -> int:
-    """The arena of an artifact."""
+def of_optc(subject: Subject, folder: Path) -> dict[str, int]:
+    """Of an artifact: its arena, the least for its order of steps, and the live bytes before the order was changed."""
     shapes = [f"--shape={name}={','.join(map(str, array.shape))}" for name, array in subject.inputs.items()]
-    options = ["--threads", "1", "--tune", "0", "--no-verify", "-o", str(folder / "artifact")]
+    options = ["--target", TARGET, "--threads", "1", "--tune", "0", "--no-verify", "-o", str(folder / "artifact")]
     done = _optc("compile", str(subject.model), *shapes, *options)
     if done.returncode:
         raise RuntimeError(done.stderr.strip().splitlines()[0])
-    return int(json.loads(_optc("memory", "show", str(folder / "artifact"), "--json").stdout)["arena_bytes"])
+    from optc.artifact import read
+
+    decisions = read(folder / "artifact", check_host=False).decisions
+    memory = decisions["memory"]
+    orders = [remark["predicted"] for remark in decisions["remarks"] if remark["pass"] == "order"]
+    found = {"optc": int(memory["arena_bytes"]), "lower bound": int(memory["lower_bound"])}
+    if orders:
+        found |= {"order before": int(orders[0]["bytes_before"]), "order": int(orders[0]["bytes"])}
+    return found
 
 
 def of_onnxruntime(subject: Subject, folder: Path) -> int:
@@ -167,10 +177,10 @@ def of_tvm(subject: Subject, folder: Path) -> int:
     return sum(int(size) for size in re.findall(r"alloc_storage\(R\.shape\(\[(\d+)\]\)", text))
 
 
-PLANNERS: dict[str, Callable[[Subject, Path], int]] = {
+PLANNERS: dict[str, Callable[[Subject, Path], dict[str, int]]] = {
     "optc": of_optc,
-    "onnxruntime": of_onnxruntime,
-    "tvm": of_tvm,
+    "onnxruntime": lambda subject, folder: {"onnxruntime": of_onnxruntime(subject, folder)},
+    "tvm": lambda subject, folder: {"tvm": of_tvm(subject, folder)},
 }
 
 
@@ -183,7 +193,7 @@ def zoo_rows(folder: Path, models: list[str] | None) -> dict[str, dict[str, Any]
         for planner, measure in PLANNERS.items():
             with tempfile.TemporaryDirectory() as scratch:
                 try:
-                    rows[name][planner] = measure(subject, Path(scratch))
+                    rows[name] |= measure(subject, Path(scratch))
                 except Exception as fault:  # a peer's failure is a figure of the table
                     rows[name][planner] = str(fault).strip().splitlines()[0][:120]
         print(name, rows[name], flush=True)
@@ -201,17 +211,21 @@ def markdown(figures: Mapping[str, Any]) -> str:
         ]
         parts.append(table(["instance", "buffers", "solved", "seconds"], [*rows, ["all", "", "", f"{total:.1f}"]]))
     rows = []
-    ratios: dict[str, list[float]] = {planner: [] for planner in PLANNERS}
+    columns = ["optc", "lower bound", "onnxruntime", "tvm"]
+    ratios: dict[str, list[float]] = {column: [] for column in columns}
     for name, row in figures["zoo"].items():
         cells = [name]
-        for planner in PLANNERS:
-            size = row[planner]
-            cells.append(f"{size / 1e6:.2f}" if isinstance(size, int) else ABSENT)
+        for column in columns:
+            size = row.get(column)
+            cells.append(f"{size / 1e6:.3f}" if isinstance(size, int) else ABSENT)
             if isinstance(size, int) and isinstance(row["optc"], int):
-                ratios[planner].append(row["optc"] / size)
+                ratios[column].append(row["optc"] / size)
+        orders = (row.get("order before"), row.get("order"))
+        cells.append("the source's" if None in orders else f"{orders[0] / 1e6:.3f} → {orders[1] / 1e6:.3f}")
         rows.append(cells)
-    means = [f"{geometric_mean(ratios[planner]):.2f}" for planner in PLANNERS]
-    parts.append(table(["MB of activations", *PLANNERS], [*rows, ["geometric mean of optc's over it", *means]]))
+    means = [f"{geometric_mean(ratios[column]):.3f}" for column in columns]
+    header = ["MB of activations", *columns, "live in the source's order → in optc's"]
+    parts.append(table(header, [*rows, ["geometric mean of optc's over it", *means, ""]]))
     return "\n".join(parts)
 
 

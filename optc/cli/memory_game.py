@@ -1,4 +1,4 @@
-"""`optc memory map` and `optc memory train`: which memory holds what and when, and the agent that decides it."""
+"""`optc memory map`, `stream` and `train`: which memory holds what and when, and the agent that decides it."""
 
 from __future__ import annotations
 
@@ -131,6 +131,78 @@ def _game_of(
     module = read_module(model, shapes, dims)
     require_static_inputs(module)
     return mapping_problem(module, targets.load(target), bits)
+
+
+@click.command("stream")
+@click.argument("model")
+@click.option("--target", required=True, help="What computes the steps.")
+@click.option("--memory", required=True, help="Bytes for weights (4194304, 4M).")
+@click.option("--storage", required=True, help="Bytes a second of the storage that they come from (40M).")
+@shape_option
+@dim_option
+@common
+def stream_command(
+    model: str,
+    target: str,
+    memory: str,
+    storage: str,
+    shapes: tuple[tuple[str, tuple[int, ...]], ...],
+    dims: tuple[tuple[str, int], ...],
+    as_json: bool,
+) -> None:
+    """Plan how weights that do not fit into memory are loaded while MODEL runs: what stays, and when each load starts.
+
+    The times are simulated with the predicted times of the steps.
+    """
+    from optc import targets
+    from optc.cli.modules import read_module
+    from optc.driver.compile import require_static_inputs
+    from optc.driver.mapping import streaming_problem
+    from optc.driver.options import parse_size
+    from optc.passes.memory.streaming import plan_streaming
+
+    budget, rate = parse_size(memory), parse_size(storage)
+    if not rate or budget is None:
+        raise UsageError("the storage has no speed", where="--storage", hint="--storage 40M")
+    module = read_module(model, unique(shapes, "--shape"), unique(dims, "--dim"))
+    require_static_inputs(module)
+    names, compute, weights = streaming_problem(module, targets.load(target))
+    plan = plan_streaming(compute, weights, budget, float(rate))
+    total = sum(weight.size for weight in weights)
+    locked = sum(weights[number].size for number in plan.locked)
+    if as_json:
+        emit_json(
+            {
+                "seconds": plan.seconds,
+                "arithmetic": sum(compute),
+                "stalls": plan.stalls,
+                "weight_bytes": total,
+                "locked_bytes": locked,
+                "memory_bytes": plan.bytes,
+                "locked": [weights[number].name for number in sorted(plan.locked)],
+                "loads": [
+                    {
+                        "weight": weights[load.weight].name,
+                        "bytes": weights[load.weight].size,
+                        "step": names[weights[load.weight].step],
+                        "after": names[load.after] if load.after >= 0 else None,
+                        "start": load.start,
+                        "end": load.end,
+                    }
+                    for load in plan.loads
+                ],
+            }
+        )
+        return
+    emit_facts(
+        [
+            ("simulated", f"{seconds_text(plan.seconds)}, {seconds_text(plan.stalls)} of it waiting for loads"),
+            ("weights", size_text(total)),
+            ("locked", f"{size_text(locked)} in {len(plan.locked)} weights"),
+            ("streamed", f"{size_text(total - locked)} in {len(plan.loads)} loads"),
+            ("in memory", f"{plan.bytes} bytes ({size_text(plan.bytes)})"),
+        ]
+    )
 
 
 @click.command("train")

@@ -18,6 +18,7 @@ from optc.passes.base import PassContext
 from optc.passes.manager import run_pipeline
 from optc.passes.memory.game.problem import Access, Place, Problem, Tensor, check
 from optc.passes.memory.storage import Storage, share_storage
+from optc.passes.memory.streaming import Weight
 from optc.passes.pipeline import parse_pipeline
 from optc.targets.target import Target
 
@@ -47,6 +48,38 @@ def mapping_problem(module: Module, target: Target, element_bits: int | None = N
     problem = _Game(module.main, target, element_bits).problem()
     check(problem)
     return problem
+
+
+def streaming_problem(module: Module, target: Target) -> tuple[list[str], list[float], list[Weight]]:
+    """The steps of a model, their predicted seconds with all weights in memory, and the weights that they need.
+
+    Args:
+        module: of static shapes, as imported; it is fused in place.
+        target: what for.
+
+    Raises:
+        ModelError: a shape is known only at run time.
+    """
+    _fuse(module, target)
+    game = _Game(module.main, target, None)
+    kernels = [operation for operation in module.main if operation.name != CONSTANT]
+    estimates = AnalyticalCostModel(target.cores).predict(
+        [_candidate(each) for each in kernels if each not in game.storage.copies], target
+    )
+    seconds = iter(each.seconds for each in estimates)
+    names: list[str] = []
+    compute: list[float] = []
+    used: dict[Value, list[int]] = {}
+    for operation in kernels:
+        if operation in game.storage.copies:
+            continue
+        for value in dict.fromkeys(free_values(operation)):
+            if value.is_constant:
+                used.setdefault(value, []).append(len(names))
+        names.append(str(operation.location))
+        compute.append(next(seconds))
+    weights = [Weight(each.name, each.tensor_type.bytes, steps[0], steps[-1]) for each, steps in used.items()]
+    return names, compute, [weight for weight in weights if weight.size]
 
 
 def _fuse(module: Module, target: Target) -> None:

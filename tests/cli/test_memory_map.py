@@ -92,3 +92,21 @@ def test_what_cannot_be_mapped(
     monkeypatch.chdir(source.parent)
     assert run(["memory", "map", *arguments]) != 0
     assert capsys.readouterr().err == text
+
+
+def test_weights_are_streamed(source: Path, capsys: Capture) -> None:
+    options = ["--target", "rpi4", "--memory", "9000", "--storage", "1M", "--json"]
+    assert run(["memory", "stream", str(source), *options]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["weight_bytes"] == 3 * 4096 and found["memory_bytes"] <= 9000
+    streamed = sum(load["bytes"] for load in found["loads"])
+    assert streamed + found["locked_bytes"] == found["weight_bytes"]
+    assert found["seconds"] >= streamed / (1 << 20)
+
+
+def test_memory_that_is_too_small_for_a_step(source: Path, capsys: Capture) -> None:
+    assert run(["memory", "stream", str(source), "--target", "rpi4", "--memory", "4000", "--storage", "1M"]) == 3
+    assert capsys.readouterr().err == (
+        "error: the weights cannot be streamed through 4000 bytes\n"
+        "  some step needs 4096 bytes of them at once\n  hint: 4096 bytes work\n"
+    )

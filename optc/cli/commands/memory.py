@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from optc.cli.memory_game import map_command, train_command, write_picture
+from optc.cli.memory_game import map_command, stream_command, train_command, write_picture
 from optc.cli.output import emit_facts, emit_json, emit_table, size_text
 from optc.cli.parameters import common
 from optc.errors import LimitError, OptcError, UsageError
@@ -149,4 +149,5 @@ def show(artifact: str, plot: Path | None, top: int, as_json: bool) -> None:
 
 
 command.add_command(map_command)
+command.add_command(stream_command)
 command.add_command(train_command)
