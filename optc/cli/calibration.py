@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from optc.cli.output import seconds_text
+from optc.cli.parameters import numbers, share
 from optc.errors import LimitError, UsageError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -54,17 +55,16 @@ def check(given: Mapping[str, Any]) -> dict[str, Any] | None:
         return None
     if given["max_drop"] is not None and (given["labels"] is None or given["min_snr"] is not None):
         raise UsageError("--max-drop needs --labels, and excludes --min-snr")
-    from optc.cli.commands.quantize import _numbers, _share
     from optc.driver.quantization.data import read_labels
     from optc.driver.quantization.images import Preprocessing
 
-    mean, std = _numbers(given["mean"], "--mean", 0.0), _numbers(given["std"], "--std", 1.0)
+    mean, std = numbers(given["mean"], "--mean", 0.0), numbers(given["std"], "--std", 1.0)
     return {
         "calib": given["calib"],
         "evaluate": given["evaluate"],
         "labels": None if given["labels"] is None else read_labels(given["labels"]),
         "snr": given["min_snr"],
-        "drop": None if given["max_drop"] is None else _share(given["max_drop"]),
+        "drop": None if given["max_drop"] is None else share(given["max_drop"]),
         "keep_float": given["keep_float"],
         "limit": given["samples"],
         "preprocessing": Preprocessing(given["size"], given["layout"], given["span"], mean, std),

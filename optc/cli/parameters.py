@@ -87,3 +87,15 @@ def numbers(text: str | None, option: str, default: float) -> tuple[float, ...]:
         return tuple(float(item) for item in text.split(","))
     except ValueError as fault:
         raise UsageError(f"'{text}' is no list of numbers", where=option, hint=f"{option} 0.5,0.5,0.5") from fault
+
+
+def share(text: str) -> float:
+    """`0.5%` or `0.005` of `--max-drop` as 0.005.
+
+    Raises:
+        UsageError: it is neither.
+    """
+    try:
+        return float(text[:-1]) / 100 if text.endswith("%") else float(text)
+    except ValueError as fault:
+        raise UsageError(f"'{text}' is no share", where="--max-drop", hint="--max-drop 0.5%") from fault

@@ -9,7 +9,7 @@ import click
 
 from optc.cli.files import write_whole
 from optc.cli.output import Progress, emit_facts, emit_json, emit_table, size_text
-from optc.cli.parameters import common, dim_option, numbers, shape_option, unique
+from optc.cli.parameters import common, dim_option, numbers, shape_option, share, unique
 from optc.errors import UsageError
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def command(
 
     methods = Methods(rounding=rounding)
     images = Preprocessing(size, layout, span, numbers(mean, "--mean", 0.0), numbers(std, "--std", 1.0))
-    drop = None if max_drop is None else _share(max_drop)
+    drop = None if max_drop is None else share(max_drop)
     with Progress() as progress:
         quantizer = Quantizer.of(
             model,
@@ -269,11 +269,3 @@ def _write(path: Path, module: Any) -> int:
 
 def _write_text(path: Path, text: str) -> None:
     write_whole(path, text.encode(), "the report")
-
-
-def _share(text: str) -> float:
-    """`0.5%` or `0.005` as 0.005."""
-    try:
-        return float(text[:-1]) / 100 if text.endswith("%") else float(text)
-    except ValueError as fault:
-        raise UsageError(f"'{text}' is no share", where="--max-drop", hint="--max-drop 0.5%") from fault
