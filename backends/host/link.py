@@ -1,48 +1,35 @@
-"""Link kernels, the generated entry point and the C runtime into libmodel.so, or into a program that runs it once."""
+"""Link kernels, the generated entry point and the C runtime into a library, or into a program that runs it once."""
 
 from __future__ import annotations
 
 import hashlib
 import tempfile
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 
 from optc import cache
+from optc.backends.host.platform import HEADER, POSIX, Platform
 from optc.toolchain import Compiler, find_compiler
 
-LIBRARY = "libmodel.so"
-HEADER = "optc_model.h"
-
-_COMPILE = ("-std=c11", "-O2", "-g0", "-fPIC", "-fvisibility=hidden")
-_LINK = (
-    "-shared",
-    f"-Wl,-soname,{LIBRARY}",
-    "-Wl,--build-id=none",
-    "-Wl,--strip-debug",
-    "-Wl,--version-script=exports.map",
-    "-Wl,--as-needed",
-    "-Wl,-z,defs",
-    "-Wl,-z,noexecstack",
-)
-_LIBRARIES = ("-lm", "-lpthread")
-_PROGRAM = "run_once.c"
-_EXPORTS = "{ global: optc_model_*; local: *; };\n"
+__all__ = ["HEADER", "link", "link_program", "runtime_sources"]
 
 
-def link(entry_source: str, objects: Sequence[bytes], compiler: Compiler | None = None) -> bytes:
-    """The bytes of the shared library; the same arguments and compiler give the same bytes.
+def link(
+    entry_source: str, objects: Sequence[bytes], compiler: Compiler | None = None, platform: Platform = POSIX
+) -> bytes:
+    """The bytes of the library; the same arguments and compiler give the same bytes.
 
     Args:
         entry_source: what `emit_entry` wrote.
-        objects: ELF object files with the kernels, in a fixed order.
+        objects: object files with the kernels, in a fixed order.
         compiler: for the machine that shall run it; default: this machine's.
+        platform: of that machine.
 
     Raises:
         OptcError: no compiler is there, or it fails.
     """
-    extra = {"exports.map": _EXPORTS}
-    return _link(entry_source, objects, compiler or find_compiler(), extra, _LINK, LIBRARY)
+    extra = platform.link_files()
+    return _link(entry_source, objects, compiler or find_compiler(), platform, extra, platform.link, platform.library)
 
 
 def link_program(entry_source: str, objects: Sequence[bytes], compiler: Compiler) -> bytes:
@@ -53,14 +40,15 @@ def link_program(entry_source: str, objects: Sequence[bytes], compiler: Compiler
     Raises:
         OptcError: the compiler fails.
     """
-    extra = {_PROGRAM: (resources.files("optc.backends.host") / "programs" / _PROGRAM).read_text()}
-    return _link(entry_source, objects, compiler, extra, (_PROGRAM, "-static"), "run_once")
+    extra = {POSIX.runner: POSIX.runner_text()}
+    return _link(entry_source, objects, compiler, POSIX, extra, (POSIX.runner, "-static"), "run_once")
 
 
 def _link(
     entry_source: str,
     objects: Sequence[bytes],
     compiler: Compiler,
+    platform: Platform,
     extra: Mapping[str, str],
     arguments: Sequence[str],
     output: str,
@@ -68,40 +56,38 @@ def _link(
     """The bytes of `output`, linked in a folder that also holds the files `extra`."""
     with tempfile.TemporaryDirectory(prefix="optc-link-") as temporary:
         folder = Path(temporary)
-        for name, text in {**runtime_sources(), **extra, "model.c": entry_source}.items():
+        for name, text in {**platform.sources(), **extra, "model.c": entry_source}.items():
             (folder / name).write_text(text)
-        (folder / "runtime.o").write_bytes(_runtime_object(compiler))
-        kernels = [f"kernels_{index}.o" for index in range(len(objects))]
-        for name, content in zip(kernels, objects, strict=True):
+        compiled = {f"kernels_{index}.o": content for index, content in enumerate(objects)}
+        compiled = {**_runtime_objects(compiler, platform), **compiled}
+        for name, content in compiled.items():
             (folder / name).write_bytes(content)
-        inputs = ["model.c", "runtime.o", *kernels]
-        compiler.run([*_COMPILE, *arguments, *inputs, "-o", output, *_LIBRARIES], folder)
+        inputs = ["model.c", *compiled]
+        compiler.run([*platform.compile, *arguments, *inputs, "-o", output, *platform.libraries], folder)
         return (folder / output).read_bytes()
 
 
-def runtime_sources() -> dict[str, str]:
+def runtime_sources(platform: Platform = POSIX) -> dict[str, str]:
     """The files of the C runtime by name, the public header included."""
-    folder = resources.files("optc.backends.host") / "runtime"
-    files = sorted(folder.iterdir(), key=lambda file: file.name)
-    return {file.name: file.read_text() for file in files if file.name.endswith((".c", ".h"))}
+    return platform.sources()
 
 
-def _runtime_object(compiler: Compiler) -> bytes:
-    """The runtime as one relocatable object, from the cache where the same sources were compiled before."""
-    sources = runtime_sources()
-    recipe = repr((sources, compiler.command, compiler.version, _COMPILE))
-    key = hashlib.sha256(recipe.encode()).hexdigest()
-    if (known := cache.get("runtime", key)) is not None:
-        return known
+def _runtime_objects(compiler: Compiler, platform: Platform) -> dict[str, bytes]:
+    """The runtime's object files, from the cache where the same sources were compiled before."""
+    sources = platform.sources()
+    recipe = repr((sources, compiler.command, compiler.version, platform.compile))
+    units = [name for name in sources if name.endswith(".c")]
+    keys = {unit: hashlib.sha256(f"{unit} {recipe}".encode()).hexdigest() for unit in units}
+    known = {f"{unit}.o": cache.get("runtime", keys[unit]) for unit in units}
+    found = {name: content for name, content in known.items() if content is not None}
+    if len(found) == len(units):
+        return found
     with tempfile.TemporaryDirectory(prefix="optc-runtime-") as temporary:
         folder = Path(temporary)
         for name, text in sources.items():
             (folder / name).write_text(text)
-        units = [name for name in sources if name.endswith(".c")]
-        objects = [f"{name}.o" for name in units]
-        for unit, output in zip(units, objects, strict=True):
-            compiler.run([*_COMPILE, "-c", unit, "-o", output], folder)
-        compiler.run(["-r", "-nostdlib", *objects, "-o", "runtime.o"], folder)
-        content = (folder / "runtime.o").read_bytes()
-    cache.put("runtime", key, content)
-    return content
+        for unit in units:
+            compiler.run([*platform.compile, "-c", unit, "-o", f"{unit}.o"], folder)
+            found[f"{unit}.o"] = (folder / f"{unit}.o").read_bytes()
+            cache.put("runtime", keys[unit], found[f"{unit}.o"])
+    return found

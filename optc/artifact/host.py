@@ -9,7 +9,7 @@ from optc.errors import OptcError
 from optc.targets.host import detect, flags_of
 from optc.targets.target import Target
 
-_SYSTEM_OF_TRIPLE = {"linux": "linux", "apple": "darwin", "windows": "win32"}
+_SYSTEM_OF_TRIPLE = {"linux": "linux", "apple": "darwin", "windows": "win32", "wasi": "wasi"}
 
 
 @dataclass(frozen=True)

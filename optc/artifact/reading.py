@@ -16,11 +16,11 @@ from optc.artifact.checks import FormatFault, member
 from optc.artifact.host import check_host as check_host_requirements
 from optc.artifact.manifest import MANIFEST, Manifest
 from optc.artifact.program_json import program_from_json
-from optc.artifact.writing import HEADER, LIBRARY, MODULE, PLAN, PLAN_SCHEMA, WEIGHTS
+from optc.artifact.writing import HEADER, LIBRARIES, LIBRARY, MODULE, PLAN, PLAN_SCHEMA, WEIGHTS
 from optc.errors import OptcError
 from optc.program import Program, fallback_calls
 
-_REQUIRED = (LIBRARY, WEIGHTS, PLAN, MODULE, HEADER)
+_REQUIRED = (WEIGHTS, PLAN, MODULE, HEADER)
 _MANIFEST_LIMIT = 64 << 20
 _CHUNK = 1 << 20
 
@@ -83,7 +83,7 @@ def _read_manifest(folder: Path) -> Manifest:
         manifest = manifest_format.decode(path.read_bytes())
     except FormatFault as fault:
         raise FormatFault(f"{MANIFEST}: {fault}") from fault
-    for name in _REQUIRED:
+    for name in _REQUIRED if any(name in manifest.files for name in LIBRARIES) else (LIBRARY, *_REQUIRED):
         if name not in manifest.files:
             raise FormatFault(f"{MANIFEST} does not list {name}")
     return manifest

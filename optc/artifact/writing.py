@@ -24,6 +24,8 @@ from optc.program import Program, fallback_calls
 from optc.version import __version__
 
 LIBRARY = "libmodel.so"
+WEB_LIBRARY = "model.wasm"
+LIBRARIES = (LIBRARY, WEB_LIBRARY)
 WEIGHTS = "weights.bin"
 PLAN = "plan.json"
 MODULE = "module.mlir"
@@ -42,7 +44,8 @@ class Contents:
         program: the steps of the native library.
         target: the target's name.
         host: the machine that the library needs.
-        library: libmodel.so.
+        library: the native library.
+        library_name: its file, one of LIBRARIES.
         header: optc_model.h.
         weights: the pieces of weights.bin in order, `program.weights_bytes` together.
         module: the text of the IR module.
@@ -65,6 +68,7 @@ class Contents:
     cost: Mapping[str, Any] = field(default_factory=dict)
     verification: Mapping[str, Any] | None = None
     command: str = ""
+    library_name: str = LIBRARY
 
 
 class Staging:
@@ -140,7 +144,7 @@ def write(folder: str | Path, contents: Contents) -> Path:
 def _pieces(contents: Contents) -> dict[str, Iterable[Piece]]:
     plan = {"schema": PLAN_SCHEMA, "program": program_to_json(contents.program), "decisions": contents.decisions}
     files: dict[str, Iterable[Piece]] = {
-        LIBRARY: [contents.library],
+        contents.library_name: [contents.library],
         HEADER: [contents.header],
         WEIGHTS: contents.weights,
         MODULE: [contents.module.encode()],

@@ -13,7 +13,8 @@ from optc import artifact, targets
 from optc.backends import kernel_backend
 from optc.backends.c.backend import CBackend
 from optc.backends.host.entry import emit_entry
-from optc.backends.host.link import HEADER, link, runtime_sources
+from optc.backends.host.link import HEADER, link
+from optc.backends.host.platform import platform_of
 from optc.backends.interface import KernelBackend, Progress, silent
 from optc.driver.context import pass_context
 from optc.driver.cost_models import AUTOMATIC, check_cost_model, cost_model, schedule_predictor
@@ -268,17 +269,19 @@ def _contents(
 ) -> artifact.Contents:
     assembly = lowered.assembly
     estimates = kernel_estimates(assembly, context, target)
-    library = link(linkable.entry, linkable.objects, compiler_for(target))
+    platform = platform_of(target)
     return artifact.Contents(
         program=assembly.program,
         target=target.name,
         host=artifact.requirements_of(target),
-        library=library,
-        header=runtime_sources()[HEADER].encode(),
+        library=link(linkable.entry, linkable.objects, compiler_for(target), platform),
+        library_name=platform.library,
+        header=platform.sources()[HEADER].encode(),
         weights=assembly.weights.chunks,
         module=print_module(module),
         decisions=decisions(context, lowered, estimates, options.threads or target.cores) | precision_record(options),
         fallbacks=emit_regions(assembly),
         cost=cost(lowered, estimates) | precision_summary(options),
+        extra=platform.shipped(),
         command=options.command or "",
     )

@@ -1,4 +1,4 @@
-"""Run what was compiled for another architecture: the same objects, linked into a static program, in an emulator."""
+"""Run what was compiled for another architecture in an emulator: its own library, or the same objects as a program."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from optc.backends.host.link import link_program
+from optc.backends.host.platform import POSIX, platform_of
 from optc.runtime.emulated import EmulatedArtifact
 from optc.targets.foreign import compiler_for
 from optc.targets.target import Target
@@ -44,7 +45,11 @@ def emulated(folder: Path, linkable: Linkable, target: Target, threads: int) -> 
         OptcError: the program cannot be linked.
     """
     with tempfile.TemporaryDirectory(prefix="optc-program-") as temporary:
-        program = Path(temporary) / "run_once"
-        program.write_bytes(link_program(linkable.entry, linkable.objects, compiler_for(target, static=True)))
+        platform = platform_of(target)
+        program = Path(temporary) / platform.runner
+        if platform is POSIX:
+            program.write_bytes(link_program(linkable.entry, linkable.objects, compiler_for(target, static=True)))
+        else:
+            program.write_text(platform.runner_text())
         program.chmod(0o755)
         yield EmulatedArtifact(folder, [*shlex.split(target.toolchain["emulator"]), str(program)], threads)

@@ -1,21 +1,16 @@
 #define _GNU_SOURCE
-#include <errno.h>
-#include <fcntl.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "entry.h"
+#include "memory.h"
 #include "pool.h"
 
 enum {
   ALIGNMENT = 64, /* what kernels need of every buffer */
-  HUGE_PAGE = 2 << 20,
   MAX_THREADS = 1024,
 };
 
@@ -37,18 +32,18 @@ struct optc_model {
   optc_fallback fallback;
   void* fallback_user;
   atomic_flag running;
-  char error[512];
+  char error[OPTC_ERROR_BYTES];
 };
 
-static _Thread_local char init_error[512];
+static _Thread_local char init_error[OPTC_ERROR_BYTES];
 
 static size_t round_up(size_t bytes, size_t unit) { return (bytes + unit - 1) / unit * unit; }
 static bool is_aligned(const void* pointer) { return (uintptr_t)pointer % ALIGNMENT == 0; }
 
-static int fail(char error[512], int code, const char* format, ...) {
+static int fail(char error[OPTC_ERROR_BYTES], int code, const char* format, ...) {
   va_list arguments;
   va_start(arguments, format);
-  vsnprintf(error, 512, format, arguments);
+  vsnprintf(error, OPTC_ERROR_BYTES, format, arguments);
   va_end(arguments);
   return code;
 }
@@ -72,15 +67,9 @@ static int reserve_workspace(optc_model* model) {
     if (size > 0) bytes += round_up((size_t)size, ALIGNMENT);
   }
   if (bytes == 0) bytes = ALIGNMENT;
-  model->workspace = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (model->workspace == MAP_FAILED) {
-    model->workspace = NULL;
-    return OPTC_NO_MEMORY;
-  }
+  model->workspace = optc_reserve(bytes, program->arena_bytes);
+  if (!model->workspace) return OPTC_NO_MEMORY;
   model->workspace_bytes = bytes;
-#ifdef MADV_HUGEPAGE
-  if (program->arena_bytes >= HUGE_PAGE) madvise(model->workspace, program->arena_bytes, MADV_HUGEPAGE);
-#endif
   char* next = model->workspace + round_up(program->arena_bytes, ALIGNMENT);
   for (int32_t slot = 0; slot < slots; ++slot) {
     const int64_t size = tensor_info(program, slot)->bytes;
@@ -91,32 +80,6 @@ static int reserve_workspace(optc_model* model) {
   return OPTC_OK;
 }
 
-static int map_weights(const char* folder, size_t expected, char** weights) {
-  *weights = NULL;
-  if (expected == 0) return OPTC_OK;
-  char path[4096];
-  if (snprintf(path, sizeof path, "%s/weights.bin", folder) >= (int)sizeof path)
-    return fail(init_error, OPTC_IO, "the path of the artifact folder is too long");
-  const int file = open(path, O_RDONLY | O_CLOEXEC);
-  if (file < 0) return fail(init_error, OPTC_IO, "cannot open %s: %s", path, strerror(errno));
-  struct stat status;
-  int code = OPTC_OK;
-  if (fstat(file, &status) != 0) {
-    code = fail(init_error, OPTC_IO, "cannot read %s: %s", path, strerror(errno));
-  } else if ((uint64_t)status.st_size != expected) {
-    code = fail(init_error, OPTC_IO, "%s has %lld bytes, and the code expects %zu: the files are not of one artifact",
-                path, (long long)status.st_size, expected);
-  } else {
-    void* mapped = mmap(NULL, expected, PROT_READ, MAP_PRIVATE, file, 0);
-    if (mapped == MAP_FAILED)
-      code = fail(init_error, OPTC_IO, "cannot map %s: %s", path, strerror(errno));
-    else
-      *weights = mapped;
-  }
-  close(file);
-  return code;
-}
-
 /* Takes over `mapped_bytes` of weights, also on failure. */
 static int create(optc_model** out, char* weights, size_t mapped_bytes, const optc_options* given) {
   const optc_options defaults = OPTC_OPTIONS;
@@ -125,7 +88,7 @@ static int create(optc_model** out, char* weights, size_t mapped_bytes, const op
   if (threads <= 0) threads = optc_available_cpus();
   optc_model* model = calloc(1, sizeof *model);
   if (!model) {
-    if (mapped_bytes) munmap(weights, mapped_bytes);
+    if (mapped_bytes) optc_unmap_weights(weights, mapped_bytes);
     return fail(init_error, OPTC_NO_MEMORY, "no memory for the model handle");
   }
   atomic_flag_clear(&model->running);
@@ -162,7 +125,7 @@ int optc_model_init(optc_model** out, const char* folder, const optc_options* op
   if (code != OPTC_OK) return code;
   if (!folder) return fail(init_error, OPTC_BAD_ARGUMENT, "the artifact folder is null");
   char* weights;
-  code = map_weights(folder, optc_entry.weights_bytes, &weights);
+  code = optc_map_weights(folder, optc_entry.weights_bytes, &weights, init_error);
   return code == OPTC_OK ? create(out, weights, optc_entry.weights_bytes, options) : code;
 }
 
@@ -180,8 +143,8 @@ int optc_model_init_weights(optc_model** out, const void* weights, size_t bytes,
 void optc_model_free(optc_model* model) {
   if (!model) return;
   optc_pool_destroy(model->pool);
-  if (model->mapped_bytes) munmap(model->weights, model->mapped_bytes);
-  if (model->workspace) munmap(model->workspace, model->workspace_bytes);
+  if (model->mapped_bytes) optc_unmap_weights(model->weights, model->mapped_bytes);
+  if (model->workspace) optc_unreserve(model->workspace, model->workspace_bytes);
   free(model->staging);
   free(model->frame.inputs);
   free(model->frame.outputs);

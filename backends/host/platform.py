@@ -1,0 +1,108 @@
+"""What a native library is on a kind of system: the runtime's files for it, how it is linked, and what goes with it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from importlib import resources
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from optc.targets.target import Target
+
+HEADER = "optc_model.h"
+_EXPORTS = "exports.map"
+_LINK_FILES = {_EXPORTS: "{ global: optc_model_*; local: *; };\n"}
+
+
+@dataclass(frozen=True)
+class Platform:
+    """A kind of system.
+
+    Attributes:
+        name: also the folder of `runtime/` that holds its part of the runtime.
+        library: the file's name in an artifact.
+        compile: options for every C file.
+        link: options for the library.
+        libraries: what it is linked with.
+        companions: files of the runtime that go into the artifact beside the library.
+        runner: the file of `programs/` that runs an artifact once: C, or a script for the target's emulator.
+    """
+
+    name: str
+    library: str
+    compile: tuple[str, ...]
+    link: tuple[str, ...]
+    libraries: tuple[str, ...]
+    companions: tuple[str, ...]
+    runner: str
+
+    def sources(self) -> dict[str, str]:
+        """The files of the C runtime by name, the public header included."""
+        folder = resources.files("optc.backends.host") / "runtime"
+        files = [*folder.iterdir(), *(folder / self.name).iterdir()]
+        return {file.name: file.read_text() for file in sorted(files, key=lambda file: file.name) if _is_c(file.name)}
+
+    def link_files(self) -> dict[str, str]:
+        """Files that the options of `link` name."""
+        return {name: text for name, text in _LINK_FILES.items() if any(name in option for option in self.link)}
+
+    def shipped(self) -> dict[str, bytes]:
+        """The companions' contents."""
+        folder = resources.files("optc.backends.host") / "runtime" / self.name
+        return {name: (folder / name).read_bytes() for name in self.companions}
+
+    def runner_text(self) -> str:
+        """The text of the runner."""
+        return (resources.files("optc.backends.host") / "programs" / self.runner).read_text()
+
+
+def _is_c(name: str) -> bool:
+    return name.endswith((".c", ".h"))
+
+
+def _interface() -> list[str]:
+    header = (resources.files("optc.backends.host") / "runtime" / HEADER).read_text()
+    return sorted(set(re.findall(r"\b(optc_model_\w+)\(", header)))
+
+
+_COMPILE = ("-std=c11", "-O2", "-g0", "-fvisibility=hidden")
+
+POSIX = Platform(
+    "posix",
+    "libmodel.so",
+    compile=(*_COMPILE, "-fPIC"),
+    link=(
+        "-shared",
+        "-Wl,-soname,libmodel.so",
+        "-Wl,--build-id=none",
+        "-Wl,--strip-debug",
+        f"-Wl,--version-script={_EXPORTS}",
+        "-Wl,--as-needed",
+        "-Wl,-z,defs",
+        "-Wl,-z,noexecstack",
+    ),
+    libraries=("-lm", "-lpthread"),
+    companions=(),
+    runner="run_once.c",
+)
+
+WEB = Platform(
+    "web",
+    "model.wasm",
+    compile=_COMPILE,
+    link=(
+        "-mexec-model=reactor",
+        "-Wl,--strip-all",
+        "-Wl,-z,stack-size=1048576",
+        *(f"-Wl,--export={name}" for name in ("aligned_alloc", "free", *_interface())),
+    ),
+    libraries=("-lm",),
+    companions=("model.mjs",),
+    runner="run_once.mjs",
+)
+
+
+def platform_of(target: Target) -> Platform:
+    """The platform that a target's code runs on."""
+    return WEB if str(target.llvm.get("mtriple", "")).startswith("wasm") else POSIX
