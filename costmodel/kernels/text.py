@@ -16,6 +16,7 @@ import numpy.typing as npt
 from optc.costmodel.kernels.table import Floats, KernelTable, folds
 from optc.costmodel.kernels.tokens import TokenVocabulary, token_vocabulary
 from optc.costmodel.kernels.units import Unit, computed
+from optc.costmodel.training.team import team
 
 LENGTH, WIDTH, KERNEL, BATCH = 192, 48, 7, 64
 
@@ -56,7 +57,7 @@ def fit_text(codes: npt.NDArray[np.int64], values: Floats, size: int, seed: int,
         codes: shape (n, length).
         values: shape (n,), log(seconds).
         size: of the vocabulary.
-        seed: equal seeds give equal networks on one thread.
+        seed: equal seeds give equal networks on one thread; a team of processes the same up to rounding.
         epochs: passes over the rows.
     """
     import torch
@@ -72,10 +73,13 @@ def fit_text(codes: npt.NDArray[np.int64], values: Floats, size: int, seed: int,
     for _ in range(epochs):
         order = generator.permutation(len(values))
         for first in range(0, len(values), BATCH):
-            index = torch.tensor(order[first : first + BATCH])
-            loss = torch.nn.functional.huber_loss(model(inputs[index]), truth[index], delta=0.2)
+            chosen = order[first : first + BATCH]
+            index = torch.tensor(team().share(chosen))
             optimizer.zero_grad()
-            loss.backward()
+            if len(index):
+                loss = torch.nn.functional.huber_loss(model(inputs[index]), truth[index], delta=0.2, reduction="sum")
+                (loss / len(chosen)).backward()
+            team().add_gradients(model.parameters())
             optimizer.step()
             schedule.step()
     return model.eval()
