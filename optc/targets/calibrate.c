@@ -1,4 +1,4 @@
-/* Prints: f32 FLOP/s of one core, read bandwidth of all cores beyond the caches, then the read bandwidth of one core
+/* Prints: f32 FLOP/s of one core, operations/s of dot products of bytes (0 where none are known here), read bandwidth of all cores beyond the caches, then the read bandwidth of one core
    for each working set. Arguments: cores, then working sets in bytes (the last one beyond the caches). */
 #define _GNU_SOURCE
 #include <pthread.h>
@@ -41,6 +41,51 @@ static double flops_once(long rounds) {
     vector total = a0 + a1 + a2 + a3 + a4 + a5 + a6 + a7 + a8 + a9;
     sink = total[0];
     return 2.0 * LANES * 10 * rounds / seconds;
+}
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#if defined(__AVX512VNNI__) && VECTOR_BYTES == 64
+typedef __m512i bytes;
+#define DOT(a, x, w) _mm512_dpbusd_epi32(a, x, w)
+#elif defined(__AVXVNNI__)
+typedef __m256i bytes;
+#define DOT(a, x, w) _mm256_dpbusd_avx_epi32(a, x, w)
+#elif defined(__AVX512BW__) && VECTOR_BYTES == 64
+typedef __m512i bytes;
+#define DOT(a, x, w) _mm512_add_epi32(a, _mm512_madd_epi16(_mm512_maddubs_epi16(x, w), w))
+#elif defined(__AVX2__)
+typedef __m256i bytes;
+#define DOT(a, x, w) _mm256_add_epi32(a, _mm256_madd_epi16(_mm256_maddubs_epi16(x, w), w))
+#endif
+#elif defined(__ARM_FEATURE_DOTPROD)
+#include <arm_neon.h>
+typedef int32x4_t bytes;
+#define DOT(a, x, w) vdotq_s32(a, vreinterpretq_s8_s32(x), vreinterpretq_s8_s32(w))
+#endif
+
+/* Four products a lane; the same ten chains. */
+static double dots_once(long rounds) {
+#ifdef DOT
+    bytes x, w;
+    memset(&x, 3, sizeof x);
+    memset(&w, 1, sizeof w);
+    bytes a0 = x, a1 = x, a2 = x, a3 = x, a4 = x, a5 = x, a6 = x, a7 = x, a8 = x, a9 = x;
+#define DOTS(k) a##k = DOT(a##k, x, w); __asm__ volatile("" : IN_REGISTER(a##k), IN_REGISTER(x))
+    double start = now();
+    for (long r = 0; r < rounds; r++) {
+        DOTS(0); DOTS(1); DOTS(2); DOTS(3); DOTS(4);
+        DOTS(5); DOTS(6); DOTS(7); DOTS(8); DOTS(9);
+    }
+    double seconds = now() - start;
+    bytes all[10] = {a0, a1, a2, a3, a4, a5, a6, a7, a8, a9};
+    int first[10];
+    for (int i = 0; i < 10; i++) memcpy(&first[i], &all[i], sizeof(int)), sink += first[i];
+    return 2.0 * sizeof(bytes) * 10 * rounds / seconds;
+#else
+    (void)rounds;
+    return 0;
+#endif
 }
 
 static double read_once(const vector *data, long vectors, long rounds) {
@@ -90,10 +135,11 @@ static void *stream(void *argument) {
 int main(int argc, char **argv) {
     int cores = atoi(argv[1]);
     long largest = atol(argv[argc - 1]);
-    double peak = 0;
+    double peak = 0, dots = 0;
     for (int attempt = 0; attempt < 8; attempt++) {
-        double rate = flops_once(2000000);
+        double rate = flops_once(2000000), byte_rate = dots_once(2000000);
         if (rate > peak) peak = rate;
+        if (byte_rate > dots) dots = byte_rate;
     }
     struct job jobs[cores];
     pthread_t threads[cores];
@@ -107,7 +153,7 @@ int main(int argc, char **argv) {
         pthread_join(threads[i], 0);
         if (jobs[i].seconds > longest) longest = jobs[i].seconds;
     }
-    printf("%.6e %.6e", peak, 4.0 * jobs[0].bytes * cores / longest);
+    printf("%.6e %.6e %.6e", peak, dots, 4.0 * jobs[0].bytes * cores / longest);
     vector *data = aligned_alloc(64, (largest + 63) / 64 * 64);
     if (!data) return 1;
     memset(data, 0, largest);

@@ -1,4 +1,4 @@
-"""Measure the host: a small C program, built where it runs, times FMA chains and reads of growing working sets."""
+"""Measure the host: a small C program, built where it runs, times chains of arithmetic and reads of working sets."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ class Measurement:
         memory_bandwidth: reading a working set far beyond the caches.
         memory_bandwidth_all: the same, all cores at once.
         when: the day, ISO 8601.
+        byte_operations: of dot products of four bytes, two for each product; 0 where they were not measured.
     """
 
     flops: float
@@ -35,6 +36,7 @@ class Measurement:
     memory_bandwidth: float
     memory_bandwidth_all: float
     when: str
+    byte_operations: float = 0.0
 
 
 def measure(*, vector_bytes: int, cores: int, cache_bytes: Sequence[int]) -> Measurement:
@@ -58,8 +60,9 @@ def measure(*, vector_bytes: int, cores: int, cache_bytes: Sequence[int]) -> Mea
         compiler.run([*flags, "calibrate.c", "-o", "calibrate"], path)
         sizes = [str(each // 2) for each in cache_bytes] + [str(beyond_caches)]
         output = _checked([str(path / "calibrate"), str(cores), *sizes], path, "the calibration program failed")
-    flops, memory_all, *bandwidths = (float(word) for word in output.split())
-    return Measurement(flops, tuple(bandwidths[:-1]), bandwidths[-1], memory_all, time.strftime("%Y-%m-%d"))
+    flops, byte_operations, memory_all, *bandwidths = (float(word) for word in output.split())
+    today = time.strftime("%Y-%m-%d")
+    return Measurement(flops, tuple(bandwidths[:-1]), bandwidths[-1], memory_all, today, byte_operations)
 
 
 def _checked(command: Sequence[str], folder: Path, failure: str) -> str:

@@ -78,6 +78,9 @@ _LEVELS = {
 
 _ZEN4 = _X86_V4 | {"avx512_vnni", "avx512_bf16", "avx512vbmi", "gfni", "vaes"}
 
+# Dot products of bytes, as Linux and as LLVM spell them: a processor may have them beyond what its name says.
+_DOT_PRODUCTS = {"avx512_vnni": "avx512vnni", "avx_vnni": "avxvnni", "asimddp": "dotprod", "i8mm": "i8mm"}
+
 # (vendor, family, first model, last model) -> LLVM's name and the flags without which that name would emit
 # instructions that a hypervisor may hide. Sources: AMD and Intel family/model lists as in LLVM's Host.cpp.
 _NAMED_CPUS: tuple[tuple[str, int, int, int, str, frozenset[str]], ...] = (
@@ -115,6 +118,12 @@ def flags_of(cpu: str) -> frozenset[str]:
     return {**levels, **named}.get(cpu, frozenset())
 
 
+def extensions(facts: CpuFacts) -> list[str]:
+    """What LLVM is told that a processor has beside what its name implies, in LLVM's notation."""
+    implied = flags_of(llvm_cpu(facts))
+    return [f"+{name}" for flag, name in _DOT_PRODUCTS.items() if flag in facts.flags and flag not in implied]
+
+
 def flops_per_cycle(facts: CpuFacts) -> float:
     """Peak f32 operations a cycle of one core, from its FMA units."""
     level = level_of(facts)
@@ -134,13 +143,15 @@ def target_of(facts: CpuFacts) -> Target:
     assumed = "assumed, not measured: run `optc targets --calibrate`"
     caches = facts.caches or ((32_768, False), (524_288, False), (8_388_608, True))
     rates = _CACHE_BYTES_PER_CYCLE
-    integer_factor = 4.0 if "avx512_vnni" in facts.flags or "avx_vnni" in facts.flags else 2.0
+    integer_factor = 4.0 if facts.flags & _DOT_PRODUCTS.keys() else 2.0
+    more = extensions(facts)
     triple = {"darwin": "apple-darwin", "win32": "pc-windows-msvc"}.get(sys.platform, "linux-gnu")
     return Target(
         name="cpu",
         description=f"this machine: {facts.model_name or facts.architecture}",
         backends=("tvm", "onnx"),
-        llvm={"kind": "llvm", "mtriple": f"{facts.architecture}-{triple}", "mcpu": llvm_cpu(facts)},
+        llvm={"kind": "llvm", "mtriple": f"{facts.architecture}-{triple}", "mcpu": llvm_cpu(facts)}
+        | ({"mattr": more} if more else {}),
         cores=facts.cores,
         vector_bytes=level.vector_bytes,
         vector_registers=level.registers,
@@ -214,13 +225,16 @@ def _measure(facts: CpuFacts) -> calibration.Measurement:
 def _with_measured(target: Target, measured: calibration.Measurement) -> Target:
     scale = measured.flops / target.peak_flops["f32"]
     peaks = {dtype: peak * scale for dtype, peak in target.peak_flops.items()}
+    alone = "f32"
+    if measured.byte_operations:
+        peaks["i8"], alone = measured.byte_operations, "f32 and i8"
     caches = tuple(
         replace(cache, bandwidth=bandwidth)
         for cache, bandwidth in zip(target.caches, measured.cache_bandwidth, strict=True)
     )
     source = f"measured on this machine ({measured.when})"
     sources = {
-        "peak_flops": f"f32 {source}; other types scaled by their derived ratio to it",
+        "peak_flops": f"{alone} {source}; other types scaled by their derived ratio to f32",
         "caches": f"capacities as reported; bandwidths {source}",
         "memory_bandwidth": source,
         "memory_bandwidth_all": source,

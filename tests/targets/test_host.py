@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,17 @@ def test_this_machine_is_described() -> None:
     assert target.peak_flops["f32"] > 1e9
 
 
+def test_dot_products_beyond_the_name_of_a_processor_are_told() -> None:
+    plain = host.CpuFacts("x86_64", flags=host._X86_V3)
+    assert "mattr" not in host.target_of(plain).llvm
+    vnni = host.target_of(replace(plain, flags=host._X86_V3 | {"avx_vnni"}))
+    assert vnni.llvm["mattr"] == ["+avxvnni"]
+    assert vnni.peak_flops["i8"] == 2 * host.target_of(plain).peak_flops["i8"]
+    named = host.CpuFacts("x86_64", "AuthenticAMD", family=0x19, model=0x11, flags=host._ZEN4)
+    assert host.extensions(named) == []
+    assert host.extensions(host.CpuFacts("aarch64", flags=frozenset({"asimddp"}))) == ["+dotprod"]
+
+
 def test_a_stored_measurement_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     levels = len(host.target_of(host.detect()).caches)
@@ -62,6 +74,9 @@ def test_a_stored_measurement_is_used(tmp_path: Path, monkeypatch: pytest.Monkey
     assert target.peak_flops["f32"] == 5e10
     assert target.memory_bandwidth == 7e9 and target.memory_bandwidth_all == 9e9
     assert target.caches[0].bandwidth == 1e11
+    calibration.store(host._identity(host.detect()), replace(measured, byte_operations=3e11))
+    assert host.host().peak_flops["i8"] == 3e11
+    assert "f32 and i8 measured on this machine" in host.host().figures["peak_flops"]
     assert target.figures["memory_bandwidth"] == "measured on this machine (2026-01-02)"
     path.write_text("{")
     assert "not measured" in host.host().figures["peak_flops"]
@@ -75,6 +90,7 @@ def test_calibration_measures_plausible_figures(tmp_path: Path, monkeypatch: pyt
         vector_bytes=host.level_of(facts).vector_bytes, cores=1, cache_bytes=[32_768, 262_144]
     )
     assert 1e9 < measured.flops < 2e12
+    assert measured.byte_operations == 0 or measured.flops / 2 < measured.byte_operations < 16 * measured.flops
     assert len(measured.cache_bandwidth) == 2
     assert measured.cache_bandwidth[0] > measured.memory_bandwidth / 2 > 1e8
 
