@@ -35,6 +35,7 @@ PASSES: dict[str, str] = {
     "recognize-attention": "optc.passes.simplify.recognize_attention:RecognizeAttention",
     "settle-integers": "optc.passes.integer.settle:SettleIntegers",
     "signed-codes": "optc.passes.quantization.signed_codes:SignedCodes",
+    "rematerialize": "optc.passes.memory.remat:Rematerialize",
     "simplify": "optc.passes.simplify.simplify:Simplify",
     "unroll-recurrent": "optc.passes.simplify.unroll_recurrent:UnrollRecurrent",
     "distribute": "optc.passes.fusion.distribute:Distribute",

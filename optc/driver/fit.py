@@ -1,4 +1,4 @@
-"""Make a model fit a memory limit: patches of its first stage, priced, where the plain plan is too large."""
+"""Make a model fit a memory limit: what saves memory for time is tried and priced where the plain plan is too large."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Fitted:
 
 @dataclass
 class _Trial:
-    passes: str
+    what: str
     module: Module
     context: PassContext
     seconds: float
@@ -88,7 +88,7 @@ def _fitted(module: Module, pipeline: str, options: CompileOptions, plan: Plan, 
         if _arena(found) < _arena(best):
             reason = f"{trial.seconds / plain - 1:+.1%} of predicted time for {_arena(best) - _arena(found)} bytes less"
             predicted = {"seconds_before": plain, "seconds": trial.seconds, "bytes": float(_arena(found))}
-            found.context.remarks.append(Remark("fit", "applied", "patch", reason, predicted=predicted))
+            found.context.remarks.append(Remark("fit", "applied", trial.what, reason, predicted=predicted))
             best = found
         if _arena(best) <= limit:
             break
@@ -100,7 +100,7 @@ def _arena(fitted: Fitted) -> int:
 
 
 def _divisions(source: Module, pipeline: str, options: CompileOptions, plan: Plan) -> list[str]:
-    """The pipelines to try: patches of the stages whose results are the smallest so far."""
+    """The pipelines to try: values computed again, and patches of the stages whose results are the smallest so far."""
     simple = clone_module(source)
     plan(simple, replace(options, passes=SIMPLIFY))
     ends = []
@@ -111,15 +111,17 @@ def _divisions(source: Module, pipeline: str, options: CompileOptions, plan: Pla
             least = size
             ends.append(len(stage.operations))
     rest = pipeline.removeprefix(f"{SIMPLIFY},")
-    return [
+    patches = [
         f"{SIMPLIFY},patches{{operations={end},count={count}}},{rest}" for end in ends[-_ENDS:] for count in COUNTS
     ]
+    return [f"{pipeline},rematerialize", *patches]
 
 
 def _try(source: Module, passes: str, options: CompileOptions, plan: Plan) -> _Trial:
     module = clone_module(source)
     context = plan(module, replace(options, passes=passes))
-    return _Trial(passes, module, context, _seconds(module, context), live_bytes(module.main))
+    what = "rematerialize" if passes.endswith("rematerialize") else "patches"
+    return _Trial(what, module, context, _seconds(module, context), live_bytes(module.main))
 
 
 def _seconds(module: Module, context: PassContext) -> float:
