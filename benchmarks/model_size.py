@@ -24,7 +24,15 @@ import onnx
 from onnx import helper, numpy_helper
 
 from benchmarks.cifar10 import SAMPLES, test_set, training_images
-from optc.driver.compression.archive import decode_tensors, pack, read_header, tensors_of, unpack
+from optc.driver.compression.archive import (
+    SMALLEST_IN_PLANES,
+    all_tensors,
+    decode_tensors,
+    pack,
+    read_header,
+    tensors_of,
+    unpack,
+)
 from optc.driver.compression.compress import compress
 from optc.driver.quantization.acceptance import hits
 from optc.driver.quantization.data import Data
@@ -87,8 +95,8 @@ def as_bfloat16(model: onnx.ModelProto) -> onnx.ModelProto:
 def weights_of(path: Path) -> onnx.ModelProto:
     """A model of nothing but the float32 tensors that are coded."""
     graph = onnx.GraphProto()
-    for number, tensor in enumerate(tensors_of(onnx.load(path))):
-        if tensor.data_type == onnx.TensorProto.FLOAT:
+    for number, tensor in enumerate(all_tensors(onnx.load(path).graph)):
+        if tensor.data_type == onnx.TensorProto.FLOAT and np.prod(tensor.dims) >= SMALLEST_IN_PLANES:
             graph.initializer.append(numpy_helper.from_array(numpy_helper.to_array(tensor), f"w{number}"))
     return helper.make_model(graph)
 

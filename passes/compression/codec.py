@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from optc.errors import OptcError
+
+_LOCAL = threading.local()
+"""A decompressor of each thread."""
 
 
 @lru_cache
@@ -57,9 +61,10 @@ def decode(frame: bytes | memoryview, size: int, where: str) -> bytes:
     if size == 0:
         return b""
     try:
-        parameters = zstandard.get_frame_parameters(bytes(frame[:18]))
-        if parameters.content_size != size:
+        if zstandard.frame_content_size(bytes(frame[:18])) != size:
             raise OptcError("the file is damaged", where=where, why="a part has another size than the header says")
-        return zstandard.ZstdDecompressor().decompress(frame, max_output_size=size)
+        if not hasattr(_LOCAL, "decompressor"):
+            _LOCAL.decompressor = zstandard.ZstdDecompressor()
+        return _LOCAL.decompressor.decompress(frame, max_output_size=size)
     except zstandard.ZstdError as fault:
         raise OptcError("the file is damaged", where=where, why=str(fault)) from fault

@@ -41,7 +41,10 @@ CHUNK = 1 << 18
 """Elements that are coded together, and decoded by one thread."""
 
 SMALLEST = 16
-"""Elements of a tensor that is coded apart from the graph."""
+"""Elements of a tensor that is coded apart from the graph, as levels."""
+
+SMALLEST_IN_PLANES = 1024
+"""The same, in planes."""
 
 LIMIT = 8 << 30
 """Bytes that a file may decode to, unless told otherwise."""
@@ -51,18 +54,19 @@ _MOST_HEADER = 64 << 20
 
 
 def tensors_of(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
-    """The initializers and constants that are coded apart, of nested graphs too, in the order of the file."""
-    return (tensor for tensor in _all_tensors(model.graph) if _is_coded(tensor))
+    """The initializers and constants that may be coded apart, of nested graphs too, in the order of the file."""
+    return (tensor for tensor in all_tensors(model.graph) if _is_coded(tensor))
 
 
-def _all_tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+def all_tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+    """The initializers and constants of a graph and of those in it."""
     yield from graph.initializer
     for node in graph.node:
         for attribute in node.attribute:
             if attribute.type == onnx.AttributeProto.TENSOR:
                 yield attribute.t
             elif attribute.type == onnx.AttributeProto.GRAPH:
-                yield from _all_tensors(attribute.g)
+                yield from all_tensors(attribute.g)
 
 
 def _is_coded(tensor: onnx.TensorProto) -> bool:
@@ -82,12 +86,12 @@ def pack(model: onnx.ModelProto, steps: Mapping[str, float] | None = None) -> by
     """
     skeleton = onnx.ModelProto()
     skeleton.CopyFrom(model)
-    for tensor in _all_tensors(skeleton.graph):
+    for tensor in all_tensors(skeleton.graph):
         if not tensor.HasField("raw_data") and tensor.data_type in _NAMES:
             tensor.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(tensor), tensor.name))
     parts: list[bytes] = []
     tensors: list[dict[str, Any]] = []
-    for tensor in tensors_of(skeleton):
+    for tensor in list(tensors_of(skeleton)):
         dtype = _NAMES[tensor.data_type]
         values = np.frombuffer(tensor.raw_data, dtype.numpy)
         entry: dict[str, Any] = {"dtype": dtype.name, "count": len(values)}
@@ -97,12 +101,13 @@ def pack(model: onnx.ModelProto, steps: Mapping[str, float] | None = None) -> by
             coded = encode_levels(levels)
             entry |= {"coding": "levels", "packing": coded.packing, "size": coded.size, "step": step}
             parts.append(coded.frame)
+        elif len(values) < SMALLEST_IN_PLANES:
+            continue
         else:
             entry["coding"] = "planes"
             for start in range(0, len(values), CHUNK):
                 parts += [encode(plane) for plane in split(values[start : start + CHUNK])]
         tensors.append(entry)
-    for tensor in list(tensors_of(skeleton)):
         tensor.raw_data = b""
     graph = skeleton.SerializeToString(deterministic=True)
     parts.insert(0, encode(graph, matches=True))
@@ -151,7 +156,7 @@ def unpack(content: bytes, where: str, *, limit: int = LIMIT, threads: int | Non
         model.ParseFromString(graph)
     except Exception as fault:  # protobuf's own error has no public name
         raise _damaged(where, "the graph cannot be read") from fault
-    places = list(tensors_of(model))
+    places = [tensor for tensor in tensors_of(model) if not tensor.raw_data]
     if len(places) != len(header["tensors"]):
         raise _damaged(where, f"{len(places)} tensors in the graph, {len(header['tensors'])} in the header")
     arrays = decode_tensors(header["tensors"], parts[1:], where, threads)
