@@ -22,6 +22,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks import quantized_transformers
 from benchmarks.quantizers import QUANTIZERS, RUNTIMES, Predict, Task
 
 SAMPLES = Path(__file__).resolve().parent.parent / "samples" / "models"
@@ -136,8 +137,8 @@ def _same(key: str, model: str, name: str, runtime: str) -> bool:
     return (parts[0], parts[1], parts[3]) == (model, name, runtime)
 
 
-def report(record: Record) -> str:
-    """The whole page."""
+def report(record: Record, transformers: Record | None = None) -> str:
+    """The whole page, with the record of `quantized_transformers.py` where there is one."""
     lines = [
         "# Accuracy after quantization",
         "",
@@ -161,6 +162,17 @@ def report(record: Record) -> str:
             "",
             f"Learned rounding took {min(learned):.0f} to {max(learned):.0f} s of one core, calibration included.",
         ]
+    if transformers:
+        lines += [
+            "",
+            "## Transformers",
+            "",
+            "The output against the float model's, in decibels and as the mean cosine, on samples that were not "
+            "calibrated on: random sentences, and noise for the untrained vit_tiny. Weights alone are in groups of 128 "
+            "(8 bits) and 32 (4 bits). Written by `benchmarks/quantized_transformers.py`.",
+            "",
+            *quantized_transformers.table(transformers),
+        ]
     return "\n".join(lines) + "\n"
 
 
@@ -173,10 +185,11 @@ def main() -> None:
     parser.add_argument("--runtime", choices=tuple(RUNTIMES), default="onnxruntime", help="What runs QDQ models.")
     parser.add_argument("--latency", action="store_true", help="Measure the time of one image.")
     parser.add_argument("--record", type=Path, default=Path("build/quantization.json"))
+    parser.add_argument("--transformers", type=Path, default=Path("build/transformers.json"))
     parser.add_argument("--out", type=Path, default=Path(__file__).with_name("QUANTIZATION.md"))
     options = parser.parse_args()
     measure(options)
-    options.out.write_text(report(_read(options.record)))
+    options.out.write_text(report(_read(options.record), _read(options.transformers)))
 
 
 if __name__ == "__main__":

@@ -26,7 +26,8 @@ def test_the_table_has_the_mean_the_worst_and_the_loss() -> None:
     lines = table(record, "onnxruntime")
     assert lines[2] == "| fp32 | 86.50 |  |  |  |  |  |  |  |"
     assert lines[3] == "| optc int8 | 86.30 (2) | 86.20 | +0.20 | 0.250 |  |  |  |  |"
-    page = report(record)
+    page = report(record, {"minilm_l6|int4 weights, GPTQ": {"snr": 20.04, "cosine": 0.99}})
+    assert "| int4 weights, GPTQ | 20.0 | 0.99000 |  |  |" in page
     assert "## QDQ models in onnxruntime" in page and "## QDQ models compiled by optc" in page
 
 
