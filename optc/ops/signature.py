@@ -8,6 +8,7 @@ import numpy as np
 from onnx import defs
 
 from optc.ir.core import Attribute, Value
+from optc.ops.hints import HINTS
 
 _PYTHON_TYPES: dict[str, tuple[type, ...]] = {
     "INT": (int, bool),
@@ -44,6 +45,8 @@ def check_signature(
         if attribute.required and name not in attributes and name not in graphs:
             raise ValueError(f"its attribute '{name}' is missing")
     for name, value in attributes.items():
+        if name in HINTS:
+            continue
         if name not in schema.attributes:
             raise ValueError(f"it has no attribute '{name}'")
         if not _fits(value, schema.attributes[name].type.name):

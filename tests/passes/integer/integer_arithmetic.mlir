@@ -23,7 +23,7 @@ graph @main(%x: tensor<1x2x4x4xu8>) -> ("y") {
 graph @main(%x: tensor<1x2x4x4xu8>) -> ("y") {
   %w = optc.constant {value = dense<[1, 2, 3, -4]> : tensor<2x2x1x1xi8>} : tensor<2x2x1x1xi8>
   %zx = optc.constant {value = dense<7> : tensor<u8>} : tensor<u8>
-  %sums = onnx.ConvInteger(%x, %w, %zx) : tensor<1x2x4x4xi32>
+  %sums = onnx.ConvInteger(%x, %w, %zx) {weight_limit = 64} : tensor<1x2x4x4xi32>
   %real = onnx.Cast(%sums) {to = 1} : tensor<1x2x4x4xf32>
   %factor = optc.constant {value = dense<[1.0, 0.5]> : tensor<2x1x1xf32>} : tensor<2x1x1xf32>
   %scaled = onnx.Mul(%real, %factor) : tensor<1x2x4x4xf32>
@@ -126,7 +126,7 @@ graph @main(%x: tensor<2x2xu8>, %r: tensor<2x2xu8>) -> ("y") {
 graph @main(%x: tensor<2x2xu8>, %r: tensor<2x2xu8>) -> ("y") {
   %w = optc.constant {value = dense<[1, 2, 3, 4]> : tensor<2x2xi8>} : tensor<2x2xi8>
   %z = optc.constant {value = dense<7> : tensor<u8>} : tensor<u8>
-  %sums = onnx.MatMulInteger(%x, %w, %z) : tensor<2x2xi32>
+  %sums = onnx.MatMulInteger(%x, %w, %z) {weight_limit = 64} : tensor<2x2xi32>
   %real = onnx.Cast(%sums) {to = 1} : tensor<2x2xf32>
   %factor = optc.constant {value = dense<0.5> : tensor<f32>} : tensor<f32>
   %scaled = onnx.Mul(%real, %factor) : tensor<2x2xf32>
