@@ -20,9 +20,9 @@ def residual_blocks(count: int) -> onnx.ModelProto:
     last = "x"
     for block in range(count):
         for half, source in enumerate((last, f"r{block}")):
-            weights[f"w{block}{half}"] = (random.standard_normal((16, 16, 3, 3)) / 12).astype(np.float32)
+            weights[f"w{block}{half}"] = (random.standard_normal((16, 16, 1, 1)) / 4).astype(np.float32)
             result = f"c{block}{half}"
-            nodes.append(node("Conv", f"{source} w{block}{half}", result, pads=[1, 1, 1, 1]))
+            nodes.append(node("Conv", f"{source} w{block}{half}", result))
             if not half:
                 nodes.append(node("Relu", result, f"r{block}"))
         nodes.append(node("Add", f"c{block}1 {last}", f"y{block}"))
@@ -31,11 +31,11 @@ def residual_blocks(count: int) -> onnx.ModelProto:
 
 
 def test_a_residual_is_overwritten_by_the_sum() -> None:
-    source = residual_blocks(4)
+    source = residual_blocks(3)
     x = np.random.default_rng(1).standard_normal((1, 16, 12, 12), dtype=np.float32)
     session = onnxruntime.InferenceSession(source.SerializeToString(), providers=["CPUExecutionProvider"])
     (expected,) = session.run(None, {"x": x})
-    # A block of both convolutions reads its operand in windows, so it may not overwrite it.
+    # A block of both convolutions reads its operand before all of it is stored, so it may not overwrite it.
     passes = PIPELINE.replace(",fuse-blocks", "")
     with compile(source, tune=0, threads=2, verify=False, passes=passes) as artifact:
         (found,) = artifact.run({"x": x}).values()
