@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from optc.driver.quantization.learning.fake_quant import ActivationQuantizer, SoftWeight, StraightWeight
 from optc.driver.quantization.learning.operators import evaluate
+from optc.errors import ModelError
 from optc.ir.core import CONSTANT, Module, Operation, Value
 from optc.passes.quantization.plan import QuantizationPlan, QuantizedLayer
 from optc.passes.quantization.sites import sites_of
@@ -48,10 +49,20 @@ class Twin(nn.Module):
         module: in float; not changed.
         plan: made for it.
         straight: whether weights are learned, or only their rounding.
+
+    Raises:
+        ModelError: the module has branches or loops.
     """
 
     def __init__(self, module: Module, plan: QuantizationPlan, *, straight: bool = False) -> None:
         super().__init__()
+        if nested := next((operation for operation in module.main if operation.graphs), None):
+            raise ModelError(
+                "a model with branches or loops cannot be trained in PyTorch",
+                where=str(nested.location),
+                why=f"{nested.name.removeprefix('onnx.')} runs graphs of its own",
+                hint="--rounding gptq needs no training",
+            )
         self.plan = plan
         items = list(plan.layers.values())
         self.layers = nn.ModuleList(QuantizedLayerModule(item, straight=straight) for item in items)

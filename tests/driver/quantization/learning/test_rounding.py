@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import product
 
 import numpy as np
+import onnx.parser
 import pytest
 from graph_kit import Builder
 
@@ -16,6 +17,7 @@ from optc.driver.quantization.learning.blocks import blocks_of
 from optc.driver.quantization.learning.rounding import learn_rounding
 from optc.driver.quantization.quantize import Quantizer
 from optc.driver.quantization.running import Runner
+from optc.errors import ModelError
 from optc.ir.core import Module, Value
 from optc.ops.onnx_export import to_onnx_model
 from optc.passes.quantization.layers import layers_of
@@ -124,3 +126,23 @@ def test_the_order_of_samples_is_all_that_is_random() -> None:
         learn_rounding(quantizer.module, plan, quantizer.data, Recipe(steps=10, end_steps=5))
         written.append(to_onnx_model(quantized_module(quantizer.module, plan)).SerializeToString(deterministic=True))
     assert written[0] == written[1]
+
+
+BRANCHES = """
+<ir_version: 10, opset_import: ["" : 21]>
+model (float[N, 4] x, bool chosen) => (float[N, 4] y)
+<float[4, 4] w = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16}> {
+    h = MatMul (x, w)
+    [branch] y = If (chosen) <
+        then_branch = yes () => (float[N, 4] a) { a = Relu (h) },
+        else_branch = no () => (float[N, 4] b) { b = Neg (h) }
+    >
+}
+"""
+
+
+def test_a_model_with_branches_is_refused_by_name() -> None:
+    batches = [{"x": np.ones((16, 4), np.float32) * scale, "chosen": np.array(True)} for scale in (1, 2)]
+    quantizer = Quantizer.of(onnx.parser.parse_model(BRANCHES), batches)
+    with pytest.raises(ModelError, match="a model with branches or loops cannot be trained in PyTorch\n  at 'branch'"):
+        learn_rounding(quantizer.module, quantizer.plan("int4"), quantizer.data)
