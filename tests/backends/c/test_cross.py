@@ -93,6 +93,52 @@ def small(target: str) -> tuple[Model, np.ndarray]:
     return model_of(q.model(SHAPE, q.add("Softmax", [logits])), target), q.random.uniform(-7, 7, SHAPE).astype("f4")
 
 
+RISCV_START = """
+#include <stdint.h>
+int main(void);
+void optc_print(const char* text) { while (*text) *(volatile uint8_t*)0x10000000 = (uint8_t)*text++; }
+__attribute__((used)) void begin(void) {
+  main();
+  *(volatile uint32_t*)0x100000 = 0x5555;
+  for (;;) {}
+}
+__attribute__((naked, section(".start"))) void start(void) { __asm__("la sp, stack_top\\n j begin"); }
+"""
+
+RISCV_LINK = """
+ENTRY(start)
+SECTIONS {
+  . = 0x80000000;
+  .text : { KEEP(*(.start)) *(.text*) *(.rodata*) *(.srodata*) }
+  .data : { *(.data*) *(.sdata*) }
+  .bss : { *(.bss*) *(.sbss*) *(COMMON) }
+  . = ALIGN(16);
+  stack_top = . + 0x10000;
+}
+"""
+
+
+def test_an_emulated_riscv_computes_the_same_bytes(tmp_path: Path) -> None:
+    if lacking := missing("riscv64-unknown-elf-gcc", "qemu-system-riscv32"):
+        pytest.skip(f"not installed: {lacking}")
+    model, x = small("riscv32")
+    (expected,) = Built(model, tmp_path).run(x)
+    write(model, tmp_path)
+    codes = stored_input(model.inputs[0], x).reshape(-1)
+    (tmp_path / "main.c").write_text(MAIN % {"values": ", ".join(map(str, codes.tolist()))})
+    (tmp_path / "start.c").write_text(RISCV_START)
+    (tmp_path / "link.ld").write_text(RISCV_LINK)
+    common = ["riscv64-unknown-elf-gcc", "-march=rv32imc", "-mabi=ilp32", "-mcmodel=medany", "--specs=picolibc.specs"]
+    common += ["-O2", "-ffp-contract=off"]
+    subprocess.run([*common, *WARNINGS, "-c", "small.c", "-o", "small.o"], cwd=tmp_path, check=True)
+    link = ["-nostartfiles", "-T", "link.ld", "start.c", "main.c", "small.o", "-lm", "-o", "small.elf"]
+    subprocess.run([*common, *link], cwd=tmp_path, check=True)
+    emulator = ["qemu-system-riscv32", "-M", "virt", "-bios", "none", "-display", "none", "-serial", "stdio"]
+    emulator += ["-monitor", "none", "-kernel", "small.elf"]
+    done = subprocess.run(emulator, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert expected.tobytes().hex() in done.stdout, done.stdout[-500:] + done.stderr[-500:]
+
+
 @pytest.mark.parametrize("target", MACHINES)
 def test_an_emulated_arm_computes_the_same_bytes(target: str, tmp_path: Path) -> None:
     if lacking := missing("arm-none-eabi-gcc", "qemu-system-arm"):
