@@ -114,7 +114,7 @@ def extremes(rng: np.random.Generator, shape: Sequence[int], values: Sequence[in
 
 
 @pytest.mark.parametrize("level", RUNNING)
-@settings(derandomize=True, max_examples=6, deadline=None)
+@settings(derandomize=True, max_examples=4, deadline=None)
 @given(seed=st.integers(0, 10**6))
 def test_convolutions(tmp_path_factory: pytest.TempPathFactory, level: str, seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -158,7 +158,7 @@ def test_weights_of_seven_bits_take_the_shorter_way(level: str, limit: int, tmp_
 
 
 @pytest.mark.parametrize("level", RUNNING)
-@pytest.mark.parametrize("spread", [4, 28, 40])
+@pytest.mark.parametrize("spread", [4, 28])
 def test_sums_of_two_quads_in_16_bits_where_they_fit(level: str, spread: int, tmp_path: Path) -> None:
     rng = np.random.default_rng(spread)
     data = extremes(rng, (1, 32, 4, 6), [255], np.uint8)
@@ -177,10 +177,10 @@ def test_sums_of_two_quads_in_16_bits_where_they_fit(level: str, spread: int, tm
 
 @pytest.mark.parametrize("level", RUNNING)
 @pytest.mark.parametrize(("lead", "rows", "depth", "columns"), [((), 1, 64, 40), ((2,), 7, 36, 100), ((), 5, 13, 19)])
-@pytest.mark.parametrize("zero", [0, 255])
 def test_matrix_products(
-    level: str, lead: tuple[int, ...], rows: int, depth: int, columns: int, zero: int, tmp_path: Path
+    level: str, lead: tuple[int, ...], rows: int, depth: int, columns: int, tmp_path: Path
 ) -> None:
+    zero = 255 if lead or depth % 4 else 0
     rng = np.random.default_rng(depth)
     data = extremes(rng, (*lead, rows, depth), [0, 255], np.uint8)
     weight = extremes(rng, (depth, columns), [-128, 127], np.int8)
@@ -192,8 +192,7 @@ def test_matrix_products(
 
 
 @pytest.mark.parametrize("level", RUNNING)
-@pytest.mark.parametrize(("channels", "kernel", "stride"), [(16, 3, 1), (24, 3, 2), (12, 5, 1)])
-@pytest.mark.parametrize("zero", [0, 128])
+@pytest.mark.parametrize(("channels", "kernel", "stride", "zero"), [(16, 3, 1, 0), (24, 3, 2, 128), (12, 5, 1, 3)])
 def test_depthwise(level: str, channels: int, kernel: int, stride: int, zero: int, tmp_path: Path) -> None:
     rng = np.random.default_rng(kernel)
     data = extremes(rng, (1, channels, 9, 10), [0, 255], np.uint8)
