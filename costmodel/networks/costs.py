@@ -144,7 +144,7 @@ class _Arithmetic:
             price |= {"int8": 1.0, f"{kind}_int8": 1.0}
         if self.grouped:
             price |= {"grouped": 1.0, "narrow_groups": math.log1p(32 / self.in_channels)}
-        if not dense:
+        if not dense and kind != "winograd":  # whose whole tiles say it already
             price["few_positions"] = math.log1p(49 / self.positions)
         if kind == "depthwise":
             price["strided"] = float(self.stride > 1)

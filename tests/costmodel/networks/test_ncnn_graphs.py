@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 from ncnn_kit import param
 
-from optc.costmodel.networks.costs import Costs, terms
+from optc.costmodel.networks.costs import Costs, Term, terms
 from optc.costmodel.networks.ncnn_param import parse_param, read_param
 from optc.costmodel.networks.ncnn_shapes import infer_shapes
+from optc.costmodel.networks.population import _trend
+from optc.costmodel.networks.posterior import Class
+from optc.costmodel.networks.runs import Configuration, log_threads
 from optc.errors import ModelError
 
 
@@ -102,3 +105,43 @@ def test_slopes_are_derivatives() -> None:
         step[0, index] = 1e-5
         change = (costs.latencies(board + step) - costs.latencies(board - step)) / 2e-5
         np.testing.assert_allclose(slopes[0, :, index], change[0], atol=1e-6)
+
+
+def _terms(*lines: str) -> list[Term]:
+    return terms(parse_param(_graph("Input in 0 1 x 0=20 1=12 2=32", *lines), "net", "net.param"))
+
+
+def test_winograd_counts_whole_tiles_and_its_transforms() -> None:
+    found = {term.label: term for term in _terms("Convolution c 1 1 x y 0=16 1=3 4=1 6=4608")}
+    assert found["winograd"].log_quantity == pytest.approx(math.log(1e-7 * 0.45 * 4608 * 20 * 12))
+    odd = {term.label: term for term in _terms("Convolution c 1 1 x y 0=16 1=3 6=4608")}  # 18 x 10
+    assert odd["winograd"].log_quantity == found["winograd"].log_quantity
+    assert odd["transforms"].log_quantity < found["transforms"].log_quantity
+
+
+@pytest.mark.parametrize("line", ["0=16 1=3 2=2 4=2 6=4608", "0=8 1=3 4=1 6=2304", "0=16 1=3 3=2 4=1 6=4608"])
+def test_dilated_narrow_and_strided_windows_are_gathered(line: str) -> None:
+    labels = {term.label for term in _terms(f"Convolution c 1 1 x y {line}")}
+    assert "winograd" not in labels
+    assert {"window", "gather"} <= labels
+
+
+def test_a_grouped_convolution_starts_once_for_each_group() -> None:
+    starts = [term for term in _terms("ConvolutionDepthWise c 1 1 x y 0=32 1=1 6=128 7=8") if term.label == "launch"]
+    assert sum(math.exp(term.log_quantity) for term in starts) == pytest.approx(8 * 3e-3)
+    assert [term.weights.get("group_launch", 0.0) for term in starts] == [0.0, 1.0]
+
+
+def test_what_graphics_processors_leave_to_the_processor() -> None:
+    assert "fallback" in {term.label for term in _terms("Reduction r 1 1 x y 0=3")}
+    assert "fallback" not in {term.label for term in _terms("ReLU r 1 1 x y")}
+
+
+def test_boards_of_a_class_follow_their_threads() -> None:
+    boards = np.array([[1.0, 5.0]]) + np.arange(-20.0, 21.0)[:, None] * np.array([[0.5, 0.0]])
+    mean, slope = _trend(boards, np.arange(-20.0, 21.0), np.zeros(2))
+    np.testing.assert_allclose(slope, [0.5, 0.0], rtol=0.01, atol=1e-12)
+    known = Class(mean, np.eye(2), 0.01, slope)
+    np.testing.assert_allclose(known.at(4.0).mean, mean + 4.0 * slope)
+    assert log_threads(Configuration("b", threads=8)) == pytest.approx(math.log(2))
+    assert log_threads(Configuration("b", threads=8, gpu=0)) == log_threads(Configuration("b")) == 0.0
