@@ -73,9 +73,8 @@ def check(given: Mapping[str, Any]) -> dict[str, Any] | None:
 
 def precision_facts(record: Mapping[str, Any]) -> list[tuple[str, str]]:
     """What an artifact's manifest says of precisions, as (name, value)."""
-    facts = [
-        ("precision", f"{record['quantized']} of {record['count']} layers in {record['format']}, the rest in float")
-    ]
+    rest = "" if record["quantized"] == record["count"] else ", the others in float"
+    facts = [("precision", f"{record['quantized']} of {record['count']} layers in {record['format']}{rest}")]
     kept = list(record["in_float"].items())
     if kept:
         lines = [f"{name}: {reason}" for name, reason in kept[:SHOWN]]
