@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tvm.tirx import Buffer, PrimFunc
 
 _POINTERS = ("address_of", "access_ptr")  # calls that may read more of a buffer than their arguments show
-_MOST_POINTS = 1 << 20  # of the loops that a condition depends on, when its instances are counted
+_MOST_POINTS = 1 << 21  # of loops whose turns are looked at one by one
 
 
 @dataclass(eq=False)
@@ -39,11 +39,11 @@ class _Uses:
     """What a function does with its buffers.
 
     Attributes:
-        stores: each store, and how often it is executed; None where that is not known.
+        stores: each store, how often it is executed (None where that is not known), and the loops around it.
         loads: reads outside of the values of stores: in conditions, extents and indices.
     """
 
-    stores: list[tuple[Any, int | None]] = field(default_factory=list)
+    stores: list[tuple[Any, int | None, tuple[_Loop, ...]]] = field(default_factory=list)
     loads: list[Any] = field(default_factory=list)
 
 
@@ -77,7 +77,7 @@ def _is_safe(source: Buffer, target: Buffer, uses: _Uses) -> bool:
     if any(load.source.same_as(source) or load.source.same_as(target) for load in uses.loads):
         return False
     count, read = 0, False
-    for store, times in uses.stores:
+    for store, times, around in uses.stores:
         loads = list(_loads(store.value))
         here = [load for load in loads if load.source.same_as(source)]
         if any(load.source.same_as(target) for load in loads):
@@ -86,17 +86,30 @@ def _is_safe(source: Buffer, target: Buffer, uses: _Uses) -> bool:
             if here:
                 return False
             continue
-        if times is None or not all(_equal(load.indices, store.indices) for load in here):
+        if times is None or not all(_equal(load.indices, store.indices, around) for load in here):
             return False
         read = read or bool(here)
         count += times
     return read and count == int(np.prod([int(extent) for extent in target.shape]))
 
 
-def _equal(a: Sequence[Any], b: Sequence[Any]) -> bool:
+def _equal(a: Sequence[Any], b: Sequence[Any], loops: Sequence[_Loop]) -> bool:
+    """Whether indices are the same at every turn of the loops around them: as text, or one by one."""
     from tvm_ffi import structural_equal
 
-    return len(a) == len(b) and all(structural_equal(x, y) for x, y in zip(a, b, strict=True))
+    pairs = list(zip(a, b, strict=True))
+    different = [(x, y) for x, y in pairs if not structural_equal(x, y)]
+    if not different:
+        return True
+    used = [loop for loop in loops if any(_mentions(index, loop.variable) for pair in different for index in pair)]
+    points = _points(used) if used else []
+    if points is None:
+        return False
+    for x, y in different:
+        left, right = _evaluate(x, points), _evaluate(y, points)
+        if left is None or right is None or not np.array_equal(left, right):
+            return False
+    return True
 
 
 def _collect(statement: Any, loops: tuple[_Loop, ...], conditions: tuple[_Condition, ...], uses: _Uses) -> None:
@@ -120,7 +133,7 @@ def _collect(statement: Any, loops: tuple[_Loop, ...], conditions: tuple[_Condit
     elif isinstance(statement, tirx.BufferStore):
         for index in statement.indices:
             uses.loads += _loads(index)
-        uses.stores.append((statement, _times(statement, loops, conditions)))
+        uses.stores.append((statement, _times(statement, loops, conditions), loops))
     elif not isinstance(statement, tirx.AllocBuffer | tirx.DeclBuffer):
         raise _NotUnderstood(type(statement).__name__)
 

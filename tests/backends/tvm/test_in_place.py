@@ -45,6 +45,11 @@ def with_guard(a: Any, b: Any, out: Any) -> Any:
     return loops.serial(3, tile)
 
 
+def split_and_joined(a: Any, b: Any, out: Any) -> Any:
+    """One place, written in two ways."""
+    return loops.serial(EXTENT, lambda i: loops.store(out, a[i // 7 * 7 + i % 7] + b[i // 7 * 7 + i % 5], (i,)))
+
+
 def neighbour(a: Any, b: Any, out: Any) -> Any:
     return loops.serial(EXTENT, lambda i: loops.store(out, a[EXTENT - 1 - i] + b[i], (i,)))
 
@@ -80,6 +85,7 @@ def deciding(a: Any, b: Any, out: Any) -> Any:
         (plain, ((0, 0), (1, 0))),
         (tiles, ((0, 0),)),
         (with_guard, ((0, 0), (1, 0))),
+        (split_and_joined, ((0, 0),)),
         (neighbour, ((1, 0),)),
         (twice, ()),
         (accumulating, ()),
