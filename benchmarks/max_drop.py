@@ -107,8 +107,8 @@ def main() -> None:
         "",
         f"Written by `benchmarks/max_drop.py`: CIFAR-10 samples, {len(images) // 2:,} labelled test images for the "
         f"search, the other {len(images) // 2:,} held out, divided anew for each seed; {CALIBRATION} training images "
-        f"for calibration; target `{options.target}`; {CONFIDENCE:.0%} confidence. Drops in points of accuracy; the "
-        "cost is a share of the float model's predicted one.",
+        f"for calibration; target `{options.target}`; {100 * CONFIDENCE:g}% confidence. Drops in points of accuracy; "
+        "the cost is a share of the float model's predicted one.",
         "",
         "| model | objective | seed | bound | drop, labelled | with margin | drop, held out | honoured | cost |",
         "| --- | --- | ---: | ---: | ---: | ---: | ---: | --- | --- |",

@@ -16,9 +16,18 @@ from optc.passes.compression.entropy import entropy_bits
 _TOLERANCE = 1e-3
 
 
-def levels_of(values: np.ndarray, step: float) -> np.ndarray:
-    """The nearest multiples of a step, as whole numbers, int32."""
-    return np.rint(np.asarray(values, np.float64) / step).astype(np.int32)
+def levels_of(values: np.ndarray, step: float, dead: float = 0.0) -> np.ndarray:
+    """Multiples of a step, as whole numbers, int32: the nearest, or with a dead zone those nearer to zero.
+
+    Args:
+        values: of any shape.
+        step: of the multiples.
+        dead: by how much of a step magnitudes lessen before they are rounded, but not below zero.
+    """
+    scaled = np.asarray(values, np.float64) / step
+    if dead:
+        scaled = np.copysign(np.maximum(np.abs(scaled) - dead, 0.0), scaled)
+    return np.rint(scaled).astype(np.int32)
 
 
 def steps_for(

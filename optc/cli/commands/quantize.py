@@ -45,7 +45,7 @@ DEFAULT_SNR = 30.0
 @click.option(
     "--confidence",
     type=click.FloatRange(0.5, 0.9999),
-    default=0.95,
+    default=0.995,
     show_default=True,
     help="That other samples show no larger drop than --max-drop.",
 )

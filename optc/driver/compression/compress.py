@@ -32,7 +32,13 @@ _ROUNDS = 6
 """Budgets that are tried until the file has the wanted size."""
 
 _WIDENING = 1.01
-"""Of all steps, while a file is too large after training."""
+"""Of all steps, while a file is too large."""
+
+_AIM = 0.98
+"""Of the bits there are, what training aims at: it ends near its aim, not at it."""
+
+_DEAD_ZONES = np.linspace(0.0, 0.4, 41)
+"""Tried in turn while a trained file is too large."""
 
 
 @dataclass(frozen=True)
@@ -118,8 +124,10 @@ def compress(
         bound = sum(found.size * float(geometric_bits(np.abs(found).mean())) for found, _ in levels.values())
         actual = sum(entropy_bits(found) for found, _ in levels.values())
         steps = {value: step for value, (_, step) in levels.items()}
-        trained = fine_tune(module, steps, bits * bound / actual, data, epochs=epochs, progress=progress)
-        levels = _shrunk(module, trained, target)
+        aim = _AIM * bits * bound / actual
+        trained = fine_tune(module, steps, aim, data, epochs=epochs, progress=progress)
+        choices = [_trimmed(module, trained, target), _shrunk(module, trained, target), levels]
+        levels = max(choices, key=lambda each: _snr(module, _with(module, each)[0], data))
     became, proto = _with(module, levels)
     content = pack(proto, _steps(proto, levels))
     count = sum(found.size for found, _ in levels.values())
@@ -198,6 +206,23 @@ def _shrunk(
             why = f"the graph alone takes {size:,} bytes, {target:,} are allowed"
             raise LimitError("the ratio cannot be reached", where=module.name, why=why)
         factor *= max(_WIDENING, (size / target) ** 0.5)
+
+
+def _trimmed(
+    module: Module, weights: Mapping[Value, tuple[np.ndarray, float]], target: int
+) -> dict[Value, tuple[np.ndarray, float]]:
+    """Levels of trained weights, a few nearer to zero than the nearest where the size needs it.
+
+    Other steps would undo what training did about rounding; a dead zone changes only what lies between two levels.
+    """
+    for dead in _DEAD_ZONES:
+        found = {
+            value: (levels_of(array, step, dead), float(np.float32(step))) for value, (array, step) in weights.items()
+        }
+        proto = _with(module, found)[1]
+        if len(pack(proto, _steps(proto, found))) <= target:
+            return found
+    return _shrunk(module, weights, target)
 
 
 def _with(module: Module, levels: Levels) -> tuple[Module, onnx.ModelProto]:

@@ -107,7 +107,7 @@ def test_a_drop_of_accuracy_is_bounded(search: PrecisionSearch, quantizer: Quant
     mixture = search.within_drop(0.05, data, labels)
     assert mixture.met and mixture.drop is not None and mixture.drop.bound <= 0.05
     assert mixture.drop.accuracy == 1.0 and mixture.drop.gained == 0
-    assert mixture.assumed.startswith("95% confidence, one-sided") and "calibration" not in mixture.assumed
+    assert mixture.assumed.startswith("99.5% confidence, one-sided") and "calibration" not in mixture.assumed
     assert not search.within_drop(0.0, data, labels).met
     with pytest.raises(UsageError, match="there are fewer labels than samples"):
         hits(quantizer.module, data, labels[:3])
