@@ -10,6 +10,7 @@ from optc.report.svg import LIGHT, LIGHT_INKS, Element
 
 _SIZES = {"title": 16, "heading": 13, "number": 9}
 _PLAIN_SIZE = 12
+_MISSING = dict.fromkeys(map(ord, "↑→"))  # from Pillow's font
 _NAMESPACE = "{http://www.w3.org/2000/svg}"
 
 
@@ -52,7 +53,8 @@ def write_png(path: Path, picture: str, scale: int = 2) -> None:
             anchor = "ms" if "number" in kinds else anchor
             ink = "surface" if "inside" in kinds else "ink" if {"title", "heading"} & set(kinds) else "muted"
             at = (_number(element, "x") * scale, _number(element, "y") * scale)
-            canvas.text(at, element.text, fill=LIGHT_INKS[ink], font=font, anchor=anchor)
+            text = element.text.translate(_MISSING).strip()
+            canvas.text(at, text, fill=LIGHT_INKS[ink], font=font, anchor=anchor)
     try:
         image.save(path, "PNG")
     except OSError as fault:
