@@ -136,5 +136,13 @@ def known_output(port: Port, stored: np.ndarray) -> np.ndarray:
 
 
 def missing(*tools: str) -> str:
-    """Which of some programs are not installed; empty when all are."""
-    return ", ".join(tool for tool in tools if shutil.which(tool) is None)
+    """Which of some programs are not installed; empty when all are. A compiler named `gcc:FILE` must know that file."""
+    return ", ".join(tool for tool in tools if not _installed(*tool.split(":")))
+
+
+def _installed(program: str, file: str = "") -> bool:
+    if shutil.which(program) is None:
+        return False
+    command = [program, f"-print-file-name={file}"]
+    # A compiler answers with the bare name where it has no such file.
+    return not file or subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip() != file

@@ -119,7 +119,7 @@ SECTIONS {
 
 
 def test_an_emulated_riscv_computes_the_same_bytes(tmp_path: Path) -> None:
-    if lacking := missing("riscv64-unknown-elf-gcc", "qemu-system-riscv32"):
+    if lacking := missing("riscv64-unknown-elf-gcc:picolibc.specs", "qemu-system-riscv32"):
         pytest.skip(f"not installed: {lacking}")
     model, x = small("riscv32")
     (expected,) = Built(model, tmp_path).run(x)

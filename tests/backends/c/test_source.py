@@ -77,7 +77,7 @@ def test_the_object_takes_the_stated_ram_and_calls_no_more_than_string_and_math(
 
 
 def test_riscv_compiles(model: Model, tmp_path: Path) -> None:
-    if lacking := missing("riscv64-unknown-elf-gcc"):
+    if lacking := missing("riscv64-unknown-elf-gcc:picolibc.specs"):
         pytest.skip(f"not installed: {lacking}")
     write(model, tmp_path)
     flags = ["-march=rv32imc", "-mabi=ilp32", "--specs=picolibc.specs", "-O2"]
