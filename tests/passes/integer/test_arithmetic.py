@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from onnx_kit import model, node, value
 
@@ -71,7 +71,7 @@ def scales(seed: int, count: int) -> np.ndarray:
     return np.random.default_rng(seed).uniform(0.001, 0.01, count).astype(np.float32)
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 @given(
     signed=st.booleans(),
     signed_weights=st.booleans(),
