@@ -11,6 +11,7 @@ import numpy as np
 from optc.ir.core import Operation
 
 if TYPE_CHECKING:
+    from optc.backends.c.kernel import CKernel
     from optc.backends.tvm.group import Group
     from optc.costmodel.interface import SchedulePredictor
     from optc.targets.target import Target
@@ -100,6 +101,9 @@ class KernelBackend(Protocol):
     """A backend that compiles fused groups into plain C functions."""
 
     name: str
+    emits: str
+    """`objects`: compiled kernels, by `kernels`; `source`: C, see `SourceBackend`."""
+
     schedules: SchedulePredictor | None
     """Ranks schedules before any is measured; None: the backend's own estimates."""
 
@@ -137,3 +141,10 @@ class KernelBackend(Protocol):
 
         Arguments as for `kernels`. Returns what is chosen now for each group, or why no template makes its kernel.
         """
+
+
+class SourceBackend(KernelBackend, Protocol):
+    """A backend whose kernels are C source."""
+
+    def kernel(self, fused: Operation, group: Group, target: Target, symbol: str) -> CKernel:
+        """The kernel of a fused operation that `refuses` accepts; `symbol` names what is written for it alone."""

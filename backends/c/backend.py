@@ -54,6 +54,7 @@ class CBackend:
     """See KernelBackend; `source` replaces compiled kernels by C."""
 
     name = "c"
+    emits = "source"
     schedules: SchedulePredictor | None = None
 
     def supports(self, operation: Operation, target: Target) -> str | None:

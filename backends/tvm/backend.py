@@ -24,6 +24,7 @@ class TvmBackend:
     """See KernelBackend."""
 
     name = "tvm"
+    emits = "objects"
     schedules: SchedulePredictor | None = None
 
     def supports(self, operation: Operation, target: Target) -> str | None:

@@ -11,37 +11,22 @@ from typing import TYPE_CHECKING, Any
 
 from optc import artifact, targets
 from optc.backends import kernel_backend
-from optc.backends.c.backend import CBackend
-from optc.backends.host.entry import emit_entry
-from optc.backends.host.link import HEADER, link
-from optc.backends.host.platform import platform_of
 from optc.backends.interface import KernelBackend, Progress, silent
 from optc.driver.context import pass_context
 from optc.driver.cost_models import AUTOMATIC, check_cost_model, cost_model, schedule_predictor
-from optc.driver.emulation import Linkable
-from optc.driver.fallbacks import emit_regions
-from optc.driver.fit import fitted
-from optc.driver.lowering import Lowered, lower
-from optc.driver.memory_record import check_limit
+from optc.driver.flows import flow_of
 from optc.driver.options import CompileOptions, check_threads, parse_budget, parse_size
-from optc.driver.pipeline import PIPELINE, SIMPLIFY
-from optc.driver.precision import precision_record, precision_summary
+from optc.driver.product import Job
 from optc.driver.races import Races
-from optc.driver.records import cost, decisions
-from optc.driver.source_artifact import source_contents
-from optc.driver.source_model import C_PIPELINE
-from optc.driver.step_facts import kernel_estimates
 from optc.driver.verification import compared_constants, verification
 from optc.errors import ModelError, UsageError
 from optc.frontends import load_model
 from optc.ir.core import Module
-from optc.ir.printer import print_module
 from optc.ir.types import TensorType
 from optc.ops.shapes import describe
 from optc.passes.base import PassContext
 from optc.passes.manager import run_pipeline
 from optc.passes.pipeline import parse_pipeline
-from optc.targets.foreign import compiler_for
 from optc.targets.target import Target
 
 if TYPE_CHECKING:
@@ -150,35 +135,24 @@ def write_artifact(model: Any, options: CompileOptions, folder: Path, example_in
     options.progress("importing", 0, 1)
     target = with_threads(targets.load(options.target), options.threads)
     backend = kernel_maker(target, options)
+    flow = flow_of(backend)
     loaded = load_model(model, options.shapes or None, options.dims or None, example_inputs)
     module = loaded.module
     probes = compared_constants(module)
     require_static_inputs(module)
+
+    def planned(each: Module, chosen: CompileOptions) -> PassContext:
+        return plan(each, backend, target, chosen)
+
     with artifact.stage(folder) as staging:
-        if isinstance(backend, CBackend):
-            context = plan(module, backend, target, options)
-            contents, linkable, probing = source_contents(loaded.name, module, backend, context, target, options)
-            staging.fill(contents)
-            options = options if options.inputs is not None else replace(options, inputs=probing)
-        else:
-            found = fitted(
-                module,
-                standard_pipeline(backend),
-                options,
-                lambda each, chosen: plan(each, backend, target, chosen),
-                lambda each: lower(each, backend, target, options),
-            )
-            module, context, lowered = found.module, found.context, found.lowered
-            check_limit(lowered.assembly, options.memory_limit)
-            options.progress("linking", 0, 1)
-            linkable = Linkable(
-                emit_entry(lowered.assembly.program, loaded.name, options.threads or 0),
-                [kernel.object_code for kernel in lowered.kernels],
-            )
-            staging.fill(_contents(module, lowered, linkable, context, target, options))
+        job = Job(loaded.name, module, backend, target, options, flow.pipeline, planned)
+        product = flow.make(job)
+        staging.fill(product.contents)
         if options.verify:
             options.progress("verifying", 0, 1)
-            result = verification(staging.folder, linkable, target, loaded.reference, options, probes)
+            if options.inputs is None:
+                options = replace(options, inputs=product.probes)
+            result = verification(staging.folder, product.linkable, target, loaded.reference, options, probes)
             staging.annotate(verification=result)
         staging.commit()
 
@@ -211,19 +185,12 @@ def kernel_maker(target: Target, options: CompileOptions) -> KernelBackend | Non
     return backend
 
 
-def standard_pipeline(backend: KernelBackend | None) -> str:
-    """The passes that a compile for a backend runs unless told otherwise."""
-    if backend is None:
-        return SIMPLIFY
-    return C_PIPELINE if isinstance(backend, CBackend) else PIPELINE
-
-
 def plan(module: Module, backend: KernelBackend | None, target: Target, options: CompileOptions) -> PassContext:
     """Run the passes over a module in place; returns the context with their remarks."""
     context = pass_context(target, backend, options.threads, options.cost_model)
     if backend is not None:
         context.race = Races(backend, target, options)
-    text = options.passes if options.passes is not None else standard_pipeline(backend)
+    text = options.passes if options.passes is not None else flow_of(backend).pipeline
     passes = parse_pipeline(text)
     run_pipeline(
         module,
@@ -256,32 +223,4 @@ def require_static_inputs(module: Module) -> None:
         "the model has inputs of dynamic shape",
         why=listing,
         hint=f"bind them, for instance with --shape {example.name}={dims}" + (f" or {by_name}" if by_name else ""),
-    )
-
-
-def _contents(
-    module: Module,
-    lowered: Lowered,
-    linkable: Linkable,
-    context: PassContext,
-    target: Target,
-    options: CompileOptions,
-) -> artifact.Contents:
-    assembly = lowered.assembly
-    estimates = kernel_estimates(assembly, context, target)
-    platform = platform_of(target)
-    return artifact.Contents(
-        program=assembly.program,
-        target=target.name,
-        host=artifact.requirements_of(target),
-        library=link(linkable.entry, linkable.objects, compiler_for(target), platform),
-        library_name=platform.library,
-        header=platform.sources()[HEADER].encode(),
-        weights=assembly.weights.chunks,
-        module=print_module(module),
-        decisions=decisions(context, lowered, estimates, options.threads or target.cores) | precision_record(options),
-        fallbacks=emit_regions(assembly),
-        cost=cost(lowered, estimates) | precision_summary(options),
-        extra=platform.shipped(),
-        command=options.command or "",
     )

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from optc.costmodel.interface import Candidate
 from optc.driver.lowering import FUSED, Lowered, group_of
 from optc.driver.options import CompileOptions
+from optc.driver.product import Plan
 from optc.frontends.summary import peak_activation_bytes
 from optc.ir.clone import clone_module
 from optc.ir.core import Module
@@ -43,7 +44,6 @@ class _Trial:
     bytes: int
 
 
-Plan = Callable[[Module, CompileOptions], PassContext]
 Lower = Callable[[Module], Lowered]
 
 

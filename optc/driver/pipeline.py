@@ -10,4 +10,9 @@ PIPELINE = (
 )
 """From an imported module to one whose native operations are fused groups, in the order that needs least memory."""
 
-__all__ = ["PIPELINE", "SIMPLIFY"]
+SOURCE_PIPELINE = (
+    f"{SIMPLIFY},expand-conv-transpose,signed-codes,dce,code-interface,dce,channels-last,fuse-codes,fuse,order"
+)
+"""From an imported module to kernels on codes, and fused groups of all else."""
+
+__all__ = ["PIPELINE", "SIMPLIFY", "SOURCE_PIPELINE"]

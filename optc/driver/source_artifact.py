@@ -2,40 +2,37 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from optc import artifact
-from optc.backends.c.backend import CBackend
 from optc.backends.c.host import CALL, simulation
 from optc.backends.c.source import Port, flash_bytes, header, identifier, source
 from optc.backends.host.entry import emit_entry
 from optc.backends.host.link import HEADER, link, runtime_sources
+from optc.backends.interface import SourceBackend
 from optc.driver.emulation import Linkable
 from optc.driver.lowering import operations_in, static_flops
 from optc.driver.memory_record import check_limit, memory_record
-from optc.driver.options import CompileOptions
+from optc.driver.product import Job, Product
 from optc.driver.records import remarks_record
 from optc.driver.source_model import SourceModel, source_model
-from optc.ir.core import Module
 from optc.ir.printer import print_module
-from optc.passes.base import PassContext
 from optc.program import KernelCall, Location, Program, TensorInfo
 from optc.runtime.random_inputs import random_inputs
-from optc.targets.target import Target
 
 
-def source_contents(
-    name: str, module: Module, backend: CBackend, context: PassContext, target: Target, options: CompileOptions
-) -> tuple[artifact.Contents, Linkable, dict[str, np.ndarray]]:
-    """What goes into the artifact of a planned module, what runs it here, and inputs to verify it with.
+def source_product(job: Job) -> Product:
+    """Plan a model for a `SourceBackend` and write it in C.
 
     Raises:
         ModelError: an operation has no kernel.
         LimitError: the arena exceeds the limit.
     """
-    made = source_model(module, backend, target, name)
+    name, target, options = job.name, job.target, job.options
+    context = job.plan(job.module, options)
+    made = source_model(job.module, cast(SourceBackend, job.backend), target, name)
     check_limit(made, options.memory_limit)
     options.progress("writing C", 0, 1)
     files = {
@@ -52,7 +49,7 @@ def source_contents(
         library=link(linkable.entry, linkable.objects),
         header=runtime_sources()[HEADER].encode(),
         weights=(),
-        module=print_module(module),
+        module=print_module(job.module),
         decisions={
             "remarks": remarks_record(context),
             "kernels": [],
@@ -72,7 +69,7 @@ def source_contents(
         },
         command=options.command or "",
     )
-    return contents, linkable, _probing_inputs(made)
+    return Product(contents, linkable, _probing_inputs(made))
 
 
 def _probing_inputs(made: SourceModel) -> dict[str, np.ndarray]:
@@ -135,5 +132,3 @@ def _whole(made: SourceModel) -> dict[str, Any]:
         "bytes": made.model.arena_bytes + flash_bytes(made.model),
         "predicted_seconds": None,
     }
-
-

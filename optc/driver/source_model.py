@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from optc.backends.c.backend import CBackend
 from optc.backends.c.kernel import CKernel
 from optc.backends.c.source import Call, Model, Port
 from optc.backends.c.source import Copy as CopyStep
+from optc.backends.interface import SourceBackend
 from optc.driver.assembly import ArenaBuffer
 from optc.driver.lowering import FUSED, group_of
 from optc.errors import ModelError
@@ -19,11 +19,7 @@ from optc.ops.views import parts
 from optc.passes.memory.overlap import plan_overlapping
 from optc.passes.memory.plan import Buffer, MemoryPlan
 from optc.passes.memory.storage import Storage, share_storage
-from optc.passes.simplify import SIMPLIFY
 from optc.targets.target import Target
-
-C_PIPELINE = f"{SIMPLIFY},expand-conv-transpose,signed-codes,dce,code-interface,dce,channels-last,fuse-codes,fuse,order"
-"""From an imported module to kernels on codes, and fused groups of all else."""
 
 _BETWEEN_CODES = frozenset({CONSTANT, "onnx.QuantizeLinear", "onnx.DequantizeLinear"})
 
@@ -50,7 +46,7 @@ class SourceModel:
     operations: list[Operation | None]
 
 
-def source_model(module: Module, backend: CBackend, target: Target, name: str) -> SourceModel:
+def source_model(module: Module, backend: SourceBackend, target: Target, name: str) -> SourceModel:
     """Make the kernels of a fused module, place every value, and put the steps in order.
 
     Raises:
@@ -61,7 +57,7 @@ def source_model(module: Module, backend: CBackend, target: Target, name: str) -
     return _Layout(module, operations, backend, target, name).run()
 
 
-def _check(operations: Sequence[Operation], backend: CBackend, target: Target) -> None:
+def _check(operations: Sequence[Operation], backend: SourceBackend, target: Target) -> None:
     missing: dict[str, list[Operation]] = {}
     for operation in operations:
         if operation.name == FUSED or parts(operation):
@@ -102,7 +98,7 @@ class _CopyStep:
 
 class _Layout:
     def __init__(
-        self, module: Module, operations: Sequence[Operation], backend: CBackend, target: Target, name: str
+        self, module: Module, operations: Sequence[Operation], backend: SourceBackend, target: Target, name: str
     ) -> None:
         self.graph = module.main
         self.backend, self.target, self.name = backend, target, name

@@ -1,0 +1,64 @@
+"""The artifact of native code: kernels, entry point and runtime linked into one library, and the weights."""
+
+from __future__ import annotations
+
+from optc import artifact
+from optc.backends.host.entry import emit_entry
+from optc.backends.host.link import HEADER, link
+from optc.backends.host.platform import platform_of
+from optc.driver.emulation import Linkable
+from optc.driver.fallbacks import emit_regions
+from optc.driver.fit import fitted
+from optc.driver.lowering import Lowered, lower
+from optc.driver.memory_record import check_limit
+from optc.driver.options import CompileOptions
+from optc.driver.precision import precision_record, precision_summary
+from optc.driver.product import Job, Product
+from optc.driver.records import cost, decisions
+from optc.driver.step_facts import kernel_estimates
+from optc.ir.core import Module
+from optc.ir.printer import print_module
+from optc.passes.base import PassContext
+from optc.targets.foreign import compiler_for
+from optc.targets.target import Target
+
+
+def native_product(job: Job) -> Product:
+    """Plan, lower and link a model.
+
+    Raises:
+        LimitError: the arena exceeds the limit.
+    """
+    backend, target, options = job.backend, job.target, job.options
+    found = fitted(job.module, job.pipeline, options, job.plan, lambda each: lower(each, backend, target, options))
+    check_limit(found.lowered.assembly, options.memory_limit)
+    options.progress("linking", 0, 1)
+    return linked(job.name, found.module, found.lowered, found.context, target, options)
+
+
+def linked(
+    name: str, module: Module, lowered: Lowered, context: PassContext, target: Target, options: CompileOptions
+) -> Product:
+    """The library of a lowered module, and all that the artifact says about it."""
+    assembly = lowered.assembly
+    linkable = Linkable(
+        emit_entry(assembly.program, name, options.threads or 0), [kernel.object_code for kernel in lowered.kernels]
+    )
+    estimates = kernel_estimates(assembly, context, target)
+    platform = platform_of(target)
+    contents = artifact.Contents(
+        program=assembly.program,
+        target=target.name,
+        host=artifact.requirements_of(target),
+        library=link(linkable.entry, linkable.objects, compiler_for(target), platform),
+        library_name=platform.library,
+        header=platform.sources()[HEADER].encode(),
+        weights=assembly.weights.chunks,
+        module=print_module(module),
+        decisions=decisions(context, lowered, estimates, options.threads or target.cores) | precision_record(options),
+        fallbacks=emit_regions(assembly),
+        cost=cost(lowered, estimates) | precision_summary(options),
+        extra=platform.shipped(),
+        command=options.command or "",
+    )
+    return Product(contents, linkable)
