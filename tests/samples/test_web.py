@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import re
 import shutil
 import subprocess
@@ -24,7 +25,8 @@ BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil
 class Handler(SimpleHTTPRequestHandler):
     """Serves a folder without writing to the test's output."""
 
-    extensions_map = {**SimpleHTTPRequestHandler.extensions_map, ".mjs": "text/javascript"}
+    def guess_type(self, path: str | os.PathLike[str]) -> str:
+        return "text/javascript" if str(path).endswith(".mjs") else super().guess_type(path)
 
     def log_message(self, *_: object) -> None:
         pass
@@ -51,8 +53,8 @@ def shown(address: str) -> str:
     """The text of the page's answer."""
     if BROWSER is None:
         pytest.skip("no chromium")
-    flags = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--virtual-time-budget=60000"]
-    command = [BROWSER, *flags, "--dump-dom", address]
+    flags = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+    command = [BROWSER, *flags, "--virtual-time-budget=60000", "--dump-dom", address]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     found = re.search(r'<output id="class">(.*?)</output>', done.stdout, re.DOTALL)
     assert found, done.stdout + done.stderr
