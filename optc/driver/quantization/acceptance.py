@@ -84,8 +84,8 @@ def assumptions(confidence: float, *, calibrated_on: bool) -> str:
         calibrated_on: whether the labelled samples are those of the calibration.
     """
     text = (
-        f"{100 * confidence:g}% confidence, one-sided, that a further set of as many samples, drawn as the labelled ones "
-        "were, shows no larger drop; candidates were fixed before labels were read"
+        f"{100 * confidence:g}% confidence, one-sided, that a further set of as many samples, drawn as the labelled "
+        "ones were, shows no larger drop; candidates were fixed before labels were read"
     )
     if calibrated_on:
         text += "; the labelled samples are those of the calibration, so the drop may be larger on others (--evaluate)"
