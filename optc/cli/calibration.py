@@ -8,8 +8,9 @@ from typing import Any, TypeVar
 
 import click
 
+from optc.cli.images import image_options, preprocessing
 from optc.cli.output import seconds_text
-from optc.cli.parameters import numbers, share
+from optc.cli.parameters import Number, share
 from optc.errors import LimitError, UsageError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -20,23 +21,16 @@ SHOWN = 6
 _OPTIONS = (
     click.option("--calib", help="Quantize with this: a folder of images or .npy samples, an .npz, or an .npy."),
     click.option("--max-drop", help="Accuracy that int8 may lose, such as 0.5%; needs --labels."),
-    click.option("--min-snr", type=float, help="Decibels that every output must keep against the model in float."),
+    click.option("--min-snr", type=Number(0), help="Decibels that every output must keep against the model in float."),
     click.option("--labels", type=click.Path(path_type=Path), help="The right class of each sample of --evaluate."),
     click.option("--evaluate", help="Samples to judge on, that calibration does not see (default: those of --calib)."),
     click.option("--keep-float", multiple=True, metavar="LAYER", help="A layer that stays in float; repeatable."),
-    click.option("--samples", type=click.IntRange(min=1), help="Calibration samples to read at most."),
-    click.option("--size", type=(int, int), metavar="H W", help="What images are resized to."),
-    click.option("--mean", help="Subtracted from the pixels, a number for each channel: 0.485,0.456,0.406."),
-    click.option("--std", help="What pixels are divided by, a number for each channel."),
-    click.option(
-        "--range", "span", type=(float, float), default=(0.0, 255.0), show_default=True, help="Of the pixels."
-    ),
-    click.option("--layout", type=click.Choice(["nchw", "nhwc"]), default="nchw", show_default=True, help="Of images."),
 )
 
 
 def calibration_options(command: Command) -> Command:
     """Give a command the options; their values come as keywords, to be handed to `check` as they are."""
+    command = image_options(command)
     for option in reversed(_OPTIONS):
         command = option(command)
     return command
@@ -55,19 +49,18 @@ def check(given: Mapping[str, Any]) -> dict[str, Any] | None:
         return None
     if given["max_drop"] is not None and (given["labels"] is None or given["min_snr"] is not None):
         raise UsageError("--max-drop needs --labels, and excludes --min-snr")
+    drop = None if given["max_drop"] is None else share(given["max_drop"])
     from optc.driver.quantization.data import read_labels
-    from optc.driver.quantization.images import Preprocessing
 
-    mean, std = numbers(given["mean"], "--mean", 0.0), numbers(given["std"], "--std", 1.0)
     return {
         "calib": given["calib"],
         "evaluate": given["evaluate"],
         "labels": None if given["labels"] is None else read_labels(given["labels"]),
         "snr": given["min_snr"],
-        "drop": None if given["max_drop"] is None else share(given["max_drop"]),
+        "drop": drop,
         "keep_float": given["keep_float"],
         "limit": given["samples"],
-        "preprocessing": Preprocessing(given["size"], given["layout"], given["span"], mean, std),
+        "preprocessing": preprocessing(given),
     }
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import click
 
+from optc.cli.parameters import Number
+
 intensity_option = click.option(
     "--grid-intensity",
-    type=click.FloatRange(min=0),
+    type=Number(min=0),
     metavar="G/KWH",
     help="Grams of CO2-equivalents that the grid emits for a kilowatt-hour: state the carbon of an inference.",
 )

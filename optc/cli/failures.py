@@ -15,7 +15,10 @@ import click
 from optc.errors import InternalError, OptcError, UsageError
 
 INTERRUPTED = 130
-_MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EMFILE, errno.EIO, errno.ENOMEM}
+_MACHINE = {
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR),
+    *(errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.EIO, errno.ENOMEM),
+}
 
 
 def report(error: BaseException, argv: Sequence[str], *, verbose: bool, as_json: bool) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import re
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -42,6 +43,18 @@ class DimType(click.ParamType):
         if not separator or not name or not size.strip().isdecimal():
             raise UsageError(f"'{value}' binds no dimension", where="--dim", hint="--dim batch=1")
         return name, int(size)
+
+
+class Number(click.FloatRange):
+    """A finite number, within bounds where there are some."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is no finite number.", param, ctx)
+        return number
 
 
 def unique(pairs: tuple[tuple[str, Any], ...], option: str) -> dict[str, Any]:
@@ -84,18 +97,24 @@ def numbers(text: str | None, option: str, default: float) -> tuple[float, ...]:
     if text is None:
         return (default,)
     try:
-        return tuple(float(item) for item in text.split(","))
-    except ValueError as fault:
-        raise UsageError(f"'{text}' is no list of numbers", where=option, hint=f"{option} 0.5,0.5,0.5") from fault
+        found = tuple(float(item) for item in text.split(","))
+    except ValueError:
+        found = (math.nan,)
+    if not all(map(math.isfinite, found)):
+        raise UsageError(f"'{text}' is no list of numbers", where=option, hint=f"{option} 0.5,0.5,0.5")
+    return found
 
 
 def share(text: str) -> float:
     """`0.5%` or `0.005` of `--max-drop` as 0.005.
 
     Raises:
-        UsageError: it is neither.
+        UsageError: it is neither, or not between 0 and 1.
     """
     try:
-        return float(text[:-1]) / 100 if text.endswith("%") else float(text)
-    except ValueError as fault:
-        raise UsageError(f"'{text}' is no share", where="--max-drop", hint="--max-drop 0.5%") from fault
+        found = float(text[:-1]) / 100 if text.endswith("%") else float(text)
+    except ValueError:
+        found = math.nan
+    if not 0.0 <= found <= 1.0:
+        raise UsageError(f"'{text}' is no share", where="--max-drop", hint="--max-drop 0.5%")
+    return found

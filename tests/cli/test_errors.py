@@ -22,7 +22,7 @@ GRAPH = 'graph @main(%x: tensor<4xf32>) -> ("y") {\n  return %x\n}\n'
 @pytest.mark.parametrize(
     ("argv", "text"),
     [
-        (["comple"], "error: no command is called 'comple'\n  hint: did you mean 'compile'?\n"),
+        (["comple"], "error: no command is called 'comple'\n  hint: did you mean 'compile' or 'compress'?\n"),
         (["zzz"], "error: no command is called 'zzz'\n  hint: optc --help lists the commands\n"),
         (["--versio"], "error: no option is called '--versio'\n  at optc\n  hint: did you mean --version?\n"),
         (["passes", "--jsn"], "error: no option is called '--jsn'\n  at optc passes\n  hint: did you mean --json?\n"),
@@ -31,6 +31,19 @@ GRAPH = 'graph @main(%x: tensor<4xf32>) -> ("y") {\n  return %x\n}\n'
             ["bench", "a", "--threads", "0"],
             "error: invalid value for '--threads': 0 is not in the range x>=1\n  at optc bench\n"
             "  hint: optc bench --help\n",
+        ),
+        (
+            ["compress", "m.onnx", "--ratio", "nan"],
+            "error: invalid value for '--ratio': 'nan' is no finite number\n  at optc compress\n"
+            "  hint: optc compress --help\n",
+        ),
+        (
+            ["compile", "m.onnx", "--calib", "x.npy", "--labels", "y.npy", "--max-drop", "nan"],
+            "error: 'nan' is no share\n  at --max-drop\n  hint: --max-drop 0.5%\n",
+        ),
+        (
+            ["compile", "m.onnx", "--calib", "x.npy", "--std", "0.2,0"],
+            "error: pixels cannot be divided by 0\n  at --std\n  hint: --std 0.5,0.5,0.5\n",
         ),
         (
             ["compile", "m.onnx", "--shape", "x=1,a"],
@@ -109,6 +122,8 @@ def _raising(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
         ),
         (OSError(errno.ENOSPC, "No space left on device", "/full/file"), 1,
          "error: the machine refused a file operation\n  at /full/file\n  No space left on device\n"),
+        (OSError(errno.ENOTDIR, "Not a directory", "file/run"), 1,
+         "error: the machine refused a file operation\n  at file/run\n  Not a directory\n"),
         (MemoryError(), 1,
          "error: the machine is out of memory\n  hint: close other programs, or bind smaller shapes\n"),
         (ModuleNotFoundError("No module named 'torch'", name="torch"), 1,

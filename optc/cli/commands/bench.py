@@ -9,7 +9,7 @@ import click
 from optc.cli.arrays import input_option, read_inputs
 from optc.cli.carbon import carbon, carbon_facts, intensity_option
 from optc.cli.output import Progress, emit_facts, emit_json, emit_table, seconds_text
-from optc.cli.parameters import common
+from optc.cli.parameters import Number, common
 
 SHOWN_STEPS = 15
 
@@ -18,7 +18,7 @@ SHOWN_STEPS = 15
 @click.argument("artifact")
 @input_option
 @click.option("--threads", type=click.IntRange(min=1), multiple=True, help="Threads of a run; repeat it to compare.")
-@click.option("--seconds", type=click.FloatRange(min=0.01), default=2.0, show_default=True, help="Time to measure for.")
+@click.option("--seconds", type=Number(min=0.01), default=2.0, show_default=True, help="Time to measure for.")
 @click.option("--profile", is_flag=True, help="Show what each step of the program takes.")
 @click.option("--energy", is_flag=True, help="Measure the processor's energy too, where the machine counts it.")
 @intensity_option

@@ -8,23 +8,23 @@ from typing import Any
 import click
 
 from optc.cli.files import write_whole
+from optc.cli.images import image_options, preprocessing
 from optc.cli.output import Progress, emit_facts, emit_json, size_text
-from optc.cli.parameters import common, numbers
+from optc.cli.parameters import Number, common
 from optc.errors import OptcError, UsageError
 
 
 @click.command("compress")
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("-o", "output", type=click.Path(path_type=Path), help="The file (default: MODEL with .optcz).")
-@click.option("--ratio", type=float, help="How many times smaller at least; weights are rounded. Needs --calib.")
+@click.option(
+    "--ratio",
+    type=Number(1, min_open=True),
+    help="How many times smaller at least; weights are rounded. Needs --calib.",
+)
 @click.option("--calib", help="Samples to train on, without labels: a folder, an .npz, or an .npy.")
-@click.option("--epochs", type=click.FloatRange(min=0), default=2.0, show_default=True, help="Passes over the samples.")
-@click.option("--samples", type=click.IntRange(min=1), help="Samples to read at most.")
-@click.option("--size", type=(int, int), metavar="H W", help="What images are resized to.")
-@click.option("--range", "span", type=(float, float), default=(0.0, 255.0), show_default=True, help="Of the pixels.")
-@click.option("--mean", help="Subtracted from the pixels, a number for each channel: 0.485,0.456,0.406.")
-@click.option("--std", help="What pixels are divided by, a number for each channel.")
-@click.option("--layout", type=click.Choice(["nchw", "nhwc"]), default="nchw", show_default=True, help="Of images.")
+@click.option("--epochs", type=Number(min=0), default=2.0, show_default=True, help="Passes over the samples.")
+@image_options
 @common
 def command(
     model: Path,
@@ -33,12 +33,8 @@ def command(
     calib: str | None,
     epochs: float,
     samples: int | None,
-    size: tuple[int, int] | None,
-    span: tuple[float, float],
-    mean: str | None,
-    std: str | None,
-    layout: Any,
     as_json: bool,
+    **pixels: Any,
 ) -> None:
     """Write MODEL (.onnx) as a smaller file that `optc decompress` makes an .onnx of again.
 
@@ -50,14 +46,13 @@ def command(
     if not model.exists():
         raise OptcError("the model cannot be read", where=str(model), why="it does not exist")
     from optc.driver.compression.compress import compress, compress_lossless
-    from optc.driver.quantization.images import Preprocessing
 
     written = output or model.with_suffix(".optcz")
     with Progress() as progress:
         if ratio is None:
             found = compress_lossless(model)
         else:
-            images = Preprocessing(size, layout, span, numbers(mean, "--mean", 0.0), numbers(std, "--std", 1.0))
+            images = preprocessing(pixels)
             found = compress(model, ratio, calib, epochs=epochs, limit=samples, preprocessing=images, progress=progress)
     write_whole(written, found.content, "the compressed model")
     if as_json:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from optc.cli.files import write_whole
+from optc.cli.images import image_options, preprocessing
 from optc.cli.output import Progress, emit_facts, emit_json, emit_table, size_text
-from optc.cli.parameters import common, dim_option, numbers, shape_option, share, unique
+from optc.cli.parameters import Number, common, dim_option, shape_option, share, unique
 from optc.errors import UsageError
 
 if TYPE_CHECKING:
@@ -37,14 +38,14 @@ DEFAULT_SNR = 30.0
 @click.option("--method", default="mse", show_default=True, help="How ranges of activations are chosen.")
 @click.option("--rounding", default="nearest", show_default=True, help="Of weights: nearest, gptq or learned.")
 @click.option("--equalize", is_flag=True, help="Scale channels between layers for one range.")
-@click.option("--smooth", type=click.FloatRange(0, 1), help="Move outliers of activations into weights; 0.5 is usual.")
-@click.option("--min-snr", type=float, help="Decibels that the outputs must keep; layers stay in float until they do.")
+@click.option("--smooth", type=Number(0, 1), help="Move outliers of activations into weights; 0.5 is usual.")
+@click.option("--min-snr", type=Number(0), help="Decibels that outputs must keep; layers stay in float until they do.")
 @click.option("--max-drop", help="Accuracy that may be lost, such as 0.5%; needs --labels.")
 @click.option("--labels", type=click.Path(path_type=Path), help="The right class of each sample: .npy, .npz or text.")
 @click.option("--evaluate", help="The samples that --labels belongs to (default: those of --calib).")
 @click.option(
     "--confidence",
-    type=click.FloatRange(0.5, 0.9999),
+    type=Number(0.5, 0.9999),
     default=0.995,
     show_default=True,
     help="That other samples show no larger drop than --max-drop.",
@@ -65,12 +66,7 @@ DEFAULT_SNR = 30.0
 @click.option("--pareto", type=click.Path(path_type=Path), help="A JSON file for what nothing beats in cost and error.")
 @click.option("--report", type=click.Path(path_type=Path), help="An HTML page with that front and every layer.")
 @click.option("--keep-float", multiple=True, metavar="LAYER", help="A layer that stays in float; repeatable.")
-@click.option("--samples", type=click.IntRange(min=1), help="Calibration samples to read at most.")
-@click.option("--size", type=(int, int), metavar="H W", help="What images are resized to.")
-@click.option("--mean", help="Subtracted from the pixels, a number for each channel: 0.485,0.456,0.406.")
-@click.option("--std", help="What pixels are divided by, a number for each channel.")
-@click.option("--range", "span", type=(float, float), default=(0.0, 255.0), show_default=True, help="Of the pixels.")
-@click.option("--layout", type=click.Choice(["nchw", "nhwc"]), default="nchw", show_default=True, help="Of images.")
+@image_options
 @shape_option
 @dim_option
 @common
@@ -96,14 +92,10 @@ def command(
     report: Path | None,
     keep_float: tuple[str, ...],
     samples: int | None,
-    size: tuple[int, int] | None,
-    mean: str | None,
-    std: str | None,
-    span: tuple[float, float],
-    layout: Any,
     shapes: tuple[tuple[str, tuple[int, ...]], ...],
     dims: tuple[tuple[str, int], ...],
     as_json: bool,
+    **pixels: Any,
 ) -> None:
     """Quantize MODEL (.onnx or .pt2) to QDQ form, or say with --analyze what each layer would lose."""
     searched = any(each is not None for each in (min_snr, max_drop, objective, pareto, report))
@@ -117,12 +109,11 @@ def command(
     if max_drop is not None and (labels is None or min_snr is not None):
         raise UsageError("--max-drop needs --labels, and excludes --min-snr")
     from optc.driver.quantization.data import Data, read_labels
-    from optc.driver.quantization.images import Preprocessing
     from optc.driver.quantization.post_training import Methods
     from optc.driver.quantization.quantize import Quantizer
 
     methods = Methods(rounding=rounding)
-    images = Preprocessing(size, layout, span, numbers(mean, "--mean", 0.0), numbers(std, "--std", 1.0))
+    images = preprocessing(pixels)
     drop = None if max_drop is None else share(max_drop)
     with Progress() as progress:
         quantizer = Quantizer.of(

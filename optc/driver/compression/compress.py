@@ -105,7 +105,7 @@ def compress(
         LimitError: the ratio cannot be reached.
         UsageError: the samples do not fit.
     """
-    if ratio <= 1.0:
+    if not ratio > 1.0:
         raise UsageError("a ratio must be above 1", where="--ratio", hint="--ratio 10")
     before = _size(path, _read(path))
     target = int(before / ratio)
@@ -137,11 +137,14 @@ def compress(
 
 def _read(path: Path) -> onnx.ModelProto:
     try:
-        return onnx.load(path)
+        model = onnx.load(path)
     except OSError as fault:
         raise OptcError("the model cannot be read", where=str(path), why=fault.strerror) from fault
     except Exception as fault:  # protobuf's own error has no public name
         raise ModelError("this is no ONNX file", where=str(path), why=str(fault).splitlines()[0]) from fault
+    if not model.HasField("graph"):
+        raise ModelError("this is no ONNX file", where=str(path), why="it holds no graph")
+    return model
 
 
 def _size(path: Path, model: onnx.ModelProto) -> int:

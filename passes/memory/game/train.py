@@ -2,13 +2,14 @@
 
 A run writes everything into one folder and goes on from there when it is started again: `checkpoint.pt` (network,
 optimizer, recent samples, games so far), `agent.npz` (the network as the search takes it) and `log.jsonl`. The same
-seed and the same number of rounds give the same network, in however many sessions they are played.
+seed and the same number of rounds give the same network, however often the run was stopped.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import pickle
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -19,6 +20,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from optc.errors import OptcError
 from optc.passes.memory.game.engine import HIDDEN, SHAPES, VALUE_SCALE, Samples, Settings, Weights, search
 from optc.passes.memory.game.problem import Problem
 from optc.passes.memory.game.random_problems import random_problem
@@ -97,6 +99,9 @@ def train(
         given: games to train on beside random ones.
         training: the rest of what a run does.
         report: called with each line of the log.
+
+    Raises:
+        OptcError: the folder's checkpoint is damaged, or of another version.
     """
     torch.set_num_threads(1)
     folder.mkdir(parents=True, exist_ok=True)
@@ -119,11 +124,15 @@ def _open(folder: Path, training: Training) -> _State:
     path = folder / CHECKPOINT
     if not path.exists():
         return _State(network, optimizer, 0, [])
-    saved = torch.load(path, weights_only=True)
-    network.load_state_dict(saved["network"])
-    optimizer.load_state_dict(saved["optimizer"])
-    recent = [tuple(each.numpy() for each in kept) for kept in saved["recent"]]
-    return _State(network, optimizer, saved["rounds"], recent)
+    try:
+        saved = torch.load(path, weights_only=True)
+        network.load_state_dict(saved["network"])
+        optimizer.load_state_dict(saved["optimizer"])
+        recent = [tuple(each.numpy() for each in kept) for kept in saved["recent"]]
+        return _State(network, optimizer, saved["rounds"], recent)
+    except (KeyError, ValueError, RuntimeError, EOFError, pickle.UnpicklingError) as fault:
+        hint = "remove it to start anew"
+        raise OptcError("the checkpoint cannot be read", where=str(path), why=str(fault), hint=hint) from fault
 
 
 def _save(folder: Path, state: _State) -> None:

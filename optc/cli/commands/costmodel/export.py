@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from optc.cli.files import write_whole
 from optc.cli.output import emit_json
 from optc.cli.parameters import common
 from optc.errors import UsageError
@@ -43,7 +44,7 @@ def command(name: str, target: str | None, part: str, output: Path, as_json: boo
                          hint=f"one of {', '.join(card.targets[:40])}")  # fmt: skip
     content = export(card, chosen, part).SerializeToString()
     output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_bytes(content)
+    write_whole(output, content, "the ONNX model")
     if as_json:
         emit_json({"file": output, "bytes": len(content)})
         return

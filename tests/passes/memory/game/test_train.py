@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from optc.errors import OptcError
 from optc.passes.memory.game.agent import load_weights
 
 torch = pytest.importorskip("torch")
@@ -27,3 +28,13 @@ def test_a_run_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
     expected = load_weights(whole)
     for name, array in load_weights(parts).items():
         np.testing.assert_array_equal(array, expected[name])
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
+    from optc.passes.memory.game.train import CHECKPOINT, Training, train
+
+    (tmp_path / CHECKPOINT).write_bytes(b"half of it")
+    with pytest.raises(OptcError) as caught:
+        train(tmp_path, [], Training(rounds=1), lambda line: None)
+    assert caught.value.what == "the checkpoint cannot be read"
+    assert caught.value.where == str(tmp_path / CHECKPOINT)
