@@ -56,7 +56,6 @@ MODELS = ("analytical", "learned", "measured")
 EXPLORED = "explored"
 SPREAD = 0.15  # standard deviation of the logarithm by which explored variants' estimates err
 LAYOUT_PASSES = ("pad-channels", "layout", "widen-blocks")
-FUSION_PASSES = ("distribute", "fuse", "fuse-blocks", "order")
 
 
 def planned(path: str, shapes: Any, target: Target, backend: KernelBackend, models: Mapping[str, str]) -> Module:

@@ -16,7 +16,8 @@ def killed_and_resumed(work: Callable[[], object], kills: int, longest: float, s
     Args:
         work: goes on where the last process stopped.
         kills: at most so many.
-        longest: seconds after which a process is killed at the latest.
+        longest: seconds after which the last of them is killed at the latest; the first ones sooner, so that some
+            are killed on a machine that has become faster meanwhile.
         seed: of the moments.
 
     Returns:
@@ -24,9 +25,9 @@ def killed_and_resumed(work: Callable[[], object], kills: int, longest: float, s
     """
     killed = 0
     generator = random.Random(seed)
-    for _ in range(kills):
+    for number in range(kills):
         process = _forked(work)
-        time.sleep(generator.uniform(0.02, longest))
+        time.sleep(generator.uniform(0.02, longest * (number + 1) / kills))
         os.kill(process, signal.SIGKILL)
         killed += os.WIFSIGNALED(os.waitpid(process, 0)[1])
     assert os.waitpid(_forked(work), 0)[1] == 0, "the last run failed"

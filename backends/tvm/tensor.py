@@ -15,7 +15,6 @@ from optc.ir.dtypes import DType
 from optc.ir.types import Layout
 
 if TYPE_CHECKING:
-    from tvm import te
     from tvm.tirx import PrimExpr
 
 Element = Callable[..., "PrimExpr"]
@@ -52,8 +51,3 @@ def logical_indices(layout: Layout, rank: int, indices: Sequence[PrimExpr]) -> t
     for (axis, factor), inner in zip(reversed(layout.blocks), reversed(indices[rank:]), strict=True):
         logical[axis] = logical[axis] * factor + inner
     return tuple(logical[axis] for axis in range(rank))
-
-
-def from_buffer(buffer: te.Tensor, shape: tuple[int, ...], dtype: DType, layout: Layout) -> LogicalTensor:
-    """Read a stored tensor by logical indices."""
-    return LogicalTensor(shape, dtype, lambda *indices: buffer(*stored_indices(layout, indices)))

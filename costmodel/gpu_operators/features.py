@@ -20,7 +20,6 @@ TILES = ((32, 32), (64, 64), (128, 64), (128, 128), (256, 128))  # of the result
 CHUNKS = (512, 1024, 2048)  # elements that one block of an element-wise kernel takes
 # Figures of the device itself: they tell seen devices apart, and say nothing about unseen ones.
 OWN = ("sm", "bandwidth", "peak", "l2", "clock", "cores")
-DERIVED = ("bandwidth_per_sm", "balance")
 START_MS = 0.025  # of starting an operator, as eager frameworks do: about what the shortest take on any GPU
 
 

@@ -222,13 +222,6 @@ class Graph:
         self.inputs.append(value)
         return value
 
-    def remove_input(self, position: int) -> None:
-        """Remove an unused input and renumber the rest."""
-        assert not self.inputs[position].uses, f"input '{self.inputs[position].name}' is still read"
-        del self.inputs[position]
-        for index, value in enumerate(self.inputs):
-            value.index = index
-
     def append(self, operation: Operation) -> Operation:
         """Put an operation at the end."""
         return self.insert(operation, None)

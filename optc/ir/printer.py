@@ -78,13 +78,6 @@ def print_module(module: Module, resources: Resources | None = None) -> str:
     return "\n".join(printer.lines) + "\n"
 
 
-def print_graph(graph: Graph, resources: Resources | None = None) -> str:
-    """One graph, with the names of values that it reads from outside."""
-    printer = _Printer(resources)
-    printer.graph(graph, "", "", "")
-    return "\n".join(printer.lines) + "\n"
-
-
 def print_operation(operation: Operation) -> str:
     """One operation on one line, its nested graphs left out."""
     printer = _Printer(None)

@@ -158,10 +158,6 @@ class FuseBlocks(Pass):
         )
 
 
-def _overlap(one: _Option, other: _Option) -> bool:
-    return one.first < other.end and other.first < one.end
-
-
 @dataclass
 class _Path:
     """Kernels each of which feeds the next one alone, and the blocks that they could become."""
