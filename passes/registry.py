@@ -19,6 +19,7 @@ PASSES: dict[str, str] = {
     "constant-if": "optc.passes.simplify.constant_if:ConstantIf",
     "cse": "optc.passes.simplify.cse:EliminateCommonSubexpressions",
     "dce": "optc.passes.simplify.dce:EliminateDeadCode",
+    "expand-classical": "optc.passes.simplify.expand_classical:ExpandClassical",
     "expand-conv-transpose": "optc.passes.simplify.expand_conv_transpose:ExpandConvTranspose",
     "fold": "optc.passes.simplify.fold:Fold",
     "fold-batch-norm": "optc.passes.simplify.fold_batch_norm:FoldBatchNorm",

@@ -11,6 +11,7 @@ from optc.backends.c.kernel import CKernel
 from optc.backends.c.lookup import lookup
 from optc.backends.c.pattern import QUANTIZE, Body, NoMatch, Stage
 from optc.backends.c.pooling import largest, mean
+from optc.backends.c.trees import trees, trees_refusal
 from optc.backends.interface import Kernel, Progress, Selection, silent
 from optc.backends.tvm.acceptance import accepting_templates
 from optc.backends.tvm.capability import supports
@@ -18,6 +19,8 @@ from optc.backends.tvm.group import Group
 from optc.backends.tvm.workload import workload_key
 from optc.costmodel.interface import SchedulePredictor
 from optc.ir.core import Operation
+from optc.ir.types import TensorType
+from optc.ops.classical import TREES
 from optc.targets.target import Target
 
 Matcher = Callable[[Body, Stage], CKernel]
@@ -27,6 +30,7 @@ MATCHERS: dict[str, tuple[Matcher, ...]] = {
     "onnx.Add": (contraction_and_bias, contraction_and_sum, addition),
     **dict.fromkeys(("onnx.AveragePool", "onnx.GlobalAveragePool", "onnx.ReduceMean"), (mean,)),
     "onnx.MaxPool": (largest,),
+    TREES: (trees,),
 }
 """By the operation behind a group's result: what makes a kernel of it on codes, the first that fits."""
 
@@ -59,7 +63,10 @@ class CBackend:
 
     def supports(self, operation: Operation, target: Target) -> str | None:
         """None where some kernel computes the operation, else the reason why none does."""
-        return supports(operation)
+        for value in operation.results:
+            if isinstance(value.type, TensorType) and value.dtype.name == "string":
+                return f"'{value.name}' holds strings; label the classes with integers"
+        return trees_refusal(operation) if operation.name == TREES else supports(operation)
 
     def refuses(self, group: Group, target: Target) -> str | None:
         """See KernelBackend.refuses."""

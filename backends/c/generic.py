@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from tvm.tirx import PrimFunc
 
 _ALIGNMENT = 8
+_LOCAL = re.compile(r"^ +\w+ (\w+)\[\d+\];$", re.MULTILINE)
 _PUNNED = re.compile(r"\(\*\((float|int32_t) \*\)\(&\((\w+)\)\)\)")
 
 
@@ -62,6 +64,7 @@ def _source(symbol: str, function: PrimFunc, target: Target) -> str:
     from optc.backends.tvm.codegen import load_tvm, lowered, tvm_target
 
     tvm = load_tvm()
+    _lower_absolute_values()
     record = json.loads(tvm.ir.save_json(lowered({symbol: function}, target)).replace('"local"', '"global"'))
     nodes = record["nodes"]
     exact: dict[str, str] = {}
@@ -80,6 +83,16 @@ def _source(symbol: str, function: PrimFunc, target: Target) -> str:
     return re.sub(r"1\.\d{6}e\+30f?", lambda match: exact[match[0].rstrip("f")], text)
 
 
+@cache
+def _lower_absolute_values() -> None:
+    """Say which C function takes |x|: TVM has no rule of its own for that."""
+    from tvm import tirx
+
+    from optc.backends.tvm.math.functions import libm
+
+    tirx.register_intrin_lowering("tirx.fabs", target="c", f=lambda call: libm("fabs", *call.args))
+
+
 def _static_function(source: str, symbol: str) -> tuple[str, list[str]]:
     """The definition of a function out of a translation unit, static, and the types of its parameters."""
     start = re.search(rf"^[^\n#]*\b{symbol}\(([^)]*)\) \{{$", source, re.MULTILINE)
@@ -89,4 +102,6 @@ def _static_function(source: str, symbol: str) -> tuple[str, list[str]]:
     body = source[start.end() : end]
     unused = [name for _, _, name in parameters if not re.search(rf"\b{name}\b", body)]
     ignored = "".join(f"\n  (void){name};" for name in unused)
+    # ArgMax keeps the largest elements beside their positions, and reads them or not.
+    body = _LOCAL.sub(r"\g<0> (void)\1;", body)
     return f"static int32_t {symbol}({start[1]}) {{{ignored}{body}\n}}\n", [kind for kind, _, _ in parameters]

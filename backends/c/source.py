@@ -17,7 +17,7 @@ from optc.ir.types import Quantization
 
 ORDER = (
     "bits.h", "requantize.h", "dot.h", "window.h", "sum.h", "convolve.h", "depthwise.h", "pool.h", "maximum.h", "add.h",
-    "lookup.h",
+    "lookup.h", "trees.h",
 )  # fmt: skip
 """The runtime headers, each behind those that it needs."""
 

@@ -11,7 +11,8 @@ PIPELINE = (
 """From an imported module to one whose native operations are fused groups, in the order that needs least memory."""
 
 SOURCE_PIPELINE = (
-    f"{SIMPLIFY},expand-conv-transpose,signed-codes,dce,code-interface,dce,channels-last,fuse-codes,fuse,order"
+    f"expand-classical,{SIMPLIFY},expand-conv-transpose,"
+    "signed-codes,dce,code-interface,dce,channels-last,fuse-codes,fuse,order"
 )
 """From an imported module to kernels on codes, and fused groups of all else."""
 

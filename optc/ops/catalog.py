@@ -2,6 +2,7 @@
 
 from optc.ops import (  # noqa: F401
     attention,
+    classical,
     contraction,
     control,
     dialect,

@@ -55,7 +55,11 @@ def schema_of(name: str) -> defs.OpSchema:
     domain, op_type = split_name(name)
     version = OPSET if domain == "" else DOMAIN_VERSIONS.get(domain, 1)
     try:
-        return defs.get_schema(op_type, version, domain)
+        found = defs.get_schema(op_type, version, domain)
+        # What a domain of its own withdrew, onnxruntime still runs as it last was.
+        if found.deprecated and domain:
+            found = defs.get_schema(op_type, found.since_version - 1, domain)
+        return found
     except defs.SchemaError:
         pass
     try:
@@ -80,7 +84,20 @@ def opset_imports(operations: Iterable[Operation]) -> list[onnx.OperatorSetIdPro
     limit = min((_LAST_KERNEL.get(name, OPSET) for name in distinct), default=OPSET)
     if limit < versions[""] and all(_expressible(operation, limit) for operation in distinct.values()):
         versions[""] = limit
+    for name in distinct:
+        domain, op_type = split_name(name)
+        if domain in DOMAIN_VERSIONS and (withdrawn := _withdrawn_since(op_type, versions[domain], domain)):
+            versions[domain] = withdrawn - 1
     return [helper.make_opsetid(domain, version) for domain, version in sorted(versions.items())]
+
+
+def _withdrawn_since(op_type: str, version: int, domain: str) -> int:
+    """The version of a domain that deprecated an operation; 0 where it is still there."""
+    try:
+        schema = defs.get_schema(op_type, version, domain)
+    except defs.SchemaError:
+        return 0
+    return schema.since_version if schema.deprecated else 0
 
 
 def _expressible(operation: Operation, version: int) -> bool:

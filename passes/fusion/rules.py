@@ -9,6 +9,7 @@ from optc.costmodel.interface import Candidate
 from optc.ir.core import Operation, Value
 from optc.ir.types import TensorType
 from optc.ops.attention import READS_IN_PLACE
+from optc.ops.classical import TREES
 from optc.ops.declaration import Kind, declaration_of
 from optc.ops.parameters import PARAMETERS
 
@@ -31,7 +32,7 @@ ROW_WISE = frozenset(
     }
 )  # fmt: skip
 
-_ALONE = frozenset({"onnx.CumSum", "onnx.CumProd", "onnx.DynamicQuantizeLinear", "onnx.LRN"})
+_ALONE = frozenset({"onnx.CumSum", "onnx.CumProd", "onnx.DynamicQuantizeLinear", "onnx.LRN", TREES})
 
 
 @dataclass

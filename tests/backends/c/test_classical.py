@@ -1,0 +1,230 @@
+"""Classical models of scikit-learn as C, against scikit-learn and onnxruntime."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from c_kit import Built, model_of
+from onnx import TensorProto, helper
+
+from optc import driver
+from optc.backends.c.source import Call, Model
+from optc.errors import ModelError
+
+FEATURES, SAMPLES = 6, 64
+LABELS = ((3, 7), (0, 1, 2), (5, -1, 40))
+
+
+def data(seed: int, samples: int = 300) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal((samples, FEATURES)).astype(np.float32)
+
+
+def classes(x: np.ndarray, labels: Sequence[int]) -> np.ndarray:
+    score = 2 * x[:, 0] + x[:, 1] * x[:, 2]
+    return np.asarray(labels)[np.digitize(score, np.linspace(-1, 1, len(labels) + 1)[1:-1])]
+
+
+def values(x: np.ndarray) -> np.ndarray:
+    return 3 * x[:, 0] - x[:, 1] * x[:, 3]
+
+
+@functools.cache
+def converter() -> Callable[..., onnx.ModelProto]:
+    pytest.importorskip("sklearn", reason="scikit-learn is not installed")
+    return pytest.importorskip("skl2onnx", reason="skl2onnx is not installed").to_onnx
+
+
+def exported(estimator: Any, classifies: bool) -> onnx.ModelProto:
+    """A fitted estimator for SAMPLES samples at once."""
+    options = {"options": {"zipmap": False}} if classifies else {}
+    proto = converter()(estimator, data(0, 1), **options)
+    proto.graph.input[0].type.tensor_type.shape.dim[0].dim_value = SAMPLES
+    return proto
+
+
+def expected(proto: onnx.ModelProto, x: np.ndarray) -> list[np.ndarray]:
+    session = onnxruntime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
+    return session.run(None, {session.get_inputs()[0].name: x})
+
+
+def kinds(model: Model) -> list[str]:
+    return [step.kernel.kind for step in model.steps if isinstance(step, Call)]
+
+
+def classifiers() -> dict[str, Any]:
+    from sklearn.ensemble import ExtraTreesClassifier, GradientBoostingClassifier, RandomForestClassifier
+    from sklearn.linear_model import LogisticRegression, RidgeClassifier
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import MinMaxScaler, Normalizer, StandardScaler
+    from sklearn.tree import DecisionTreeClassifier
+
+    return {
+        "tree": DecisionTreeClassifier(max_depth=6, random_state=0),
+        "forest": RandomForestClassifier(11, max_depth=5, random_state=0),
+        "extra": ExtraTreesClassifier(7, random_state=0),
+        "boosted": GradientBoostingClassifier(n_estimators=9, random_state=0),
+        "logistic": make_pipeline(StandardScaler(), LogisticRegression()),
+        "scaled-forest": make_pipeline(StandardScaler(), RandomForestClassifier(5, max_depth=4, random_state=0)),
+        "normalized": make_pipeline(MinMaxScaler(), Normalizer(), LogisticRegression()),
+        "ridge": RidgeClassifier(),
+    }
+
+
+CLASSIFIERS = ("tree", "forest", "extra", "boosted", "logistic", "scaled-forest", "normalized", "ridge")
+
+
+@pytest.mark.parametrize("labels", LABELS, ids=str)
+@pytest.mark.parametrize("name", CLASSIFIERS)
+def test_labels_and_probabilities(name: str, labels: Sequence[int], tmp_path: Path) -> None:
+    converter()
+    estimator = classifiers()[name].fit(data(1), classes(data(1), labels))
+    proto = exported(estimator, classifies=True)
+    x = data(2, SAMPLES)
+    found = Built(model_of(proto), tmp_path).run(x)
+    wanted = expected(proto, x)
+    np.testing.assert_array_equal(found[0], wanted[0])
+    np.testing.assert_array_equal(found[0], estimator.predict(x))
+    np.testing.assert_allclose(found[1], wanted[1], rtol=2e-6, atol=2e-6)
+    if hasattr(estimator, "predict_proba"):
+        np.testing.assert_allclose(found[1], estimator.predict_proba(x), atol=1e-5)
+
+
+def regressors() -> dict[str, Any]:
+    from sklearn.ensemble import GradientBoostingRegressor, RandomForestRegressor
+    from sklearn.linear_model import LinearRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    return {
+        "forest": RandomForestRegressor(11, max_depth=5, random_state=0),
+        "boosted": GradientBoostingRegressor(n_estimators=9, random_state=0),
+        "linear": make_pipeline(StandardScaler(), LinearRegression()),
+    }
+
+
+@pytest.mark.parametrize("outputs", (1, 2))
+@pytest.mark.parametrize("name", ("forest", "boosted", "linear"))
+def test_values(name: str, outputs: int, tmp_path: Path) -> None:
+    converter()
+    if (name, outputs) == ("boosted", 2):
+        pytest.skip("scikit-learn's boosting has one output")
+    y = np.stack([values(data(1)), -(values(data(1)) ** 2)], axis=1)
+    estimator = regressors()[name].fit(data(1), y if outputs == 2 else y[:, 0])
+    proto = exported(estimator, classifies=False)
+    x = data(2, SAMPLES)
+    (found,) = Built(model_of(proto), tmp_path).run(x)
+    np.testing.assert_allclose(found, expected(proto, x)[0], rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(found.reshape(SAMPLES, -1), estimator.predict(x).reshape(SAMPLES, -1), atol=1e-4)
+
+
+MODES = ("BRANCH_LEQ", "BRANCH_LT", "BRANCH_GTE", "BRANCH_GT")
+
+
+def ensemble(generator: np.random.Generator, targets: int, **attributes: Any) -> onnx.ModelProto:
+    """Random trees with few different thresholds, so that samples can meet them."""
+    nodes: dict[str, list[Any]] = {name: [] for name in _COLUMNS}
+    leaves: dict[str, list[Any]] = {name: [] for name in ("treeids", "nodeids", "ids", "weights")}
+    one_target = generator.random() < 0.5
+    for tree in range(targets + int(generator.integers(3))):
+        depth = int(generator.integers(0, 4))
+        for node in range(2 ** (depth + 1) - 1):
+            leaf = node >= 2**depth - 1
+            row = (
+                tree, node, "LEAF" if leaf else str(generator.choice(MODES)), int(generator.integers(FEATURES)),
+                float(np.float32(generator.choice(THRESHOLDS))), 0 if leaf else 2 * node + 1,
+                0 if leaf else 2 * node + 2, int(generator.integers(2)),
+            )  # fmt: skip
+            for name, value in zip(_COLUMNS, row, strict=True):
+                nodes[name].append(value)
+            for target in range(targets) if leaf else ():
+                if one_target and target != tree % targets:
+                    continue
+                entry = (tree, node, target, float(np.float32(generator.standard_normal())))
+                for name, value in zip(leaves, entry, strict=True):
+                    leaves[name].append(value)
+    given = {f"nodes_{name}": value for name, value in nodes.items()}
+    given |= {f"target_{name}": value for name, value in leaves.items()}
+    node = helper.make_node(
+        "TreeEnsembleRegressor", ["x"], ["y"], "trees", domain="ai.onnx.ml", n_targets=targets, **given, **attributes
+    )
+    inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, [SAMPLES, FEATURES])]
+    outputs = [helper.make_tensor_value_info("y", TensorProto.FLOAT, [SAMPLES, targets])]
+    graph = helper.make_graph([node], "trees", inputs, outputs)
+    opsets = [helper.make_opsetid("", 21), helper.make_opsetid("ai.onnx.ml", 3)]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=10)
+
+
+THRESHOLDS = (0.0, 0.1, -1.5, 1e-40, 3e38)
+_COLUMNS = (
+    "treeids", "nodeids", "modes", "featureids", "values", "truenodeids", "falsenodeids", "missing_value_tracks_true",
+)  # fmt: skip
+
+
+def samples_at_thresholds(generator: np.random.Generator) -> np.ndarray:
+    """Thresholds, their neighbours, NaN and infinities."""
+    exact = np.asarray(THRESHOLDS, np.float32)
+    near = [np.nextafter(exact, np.float32(end)) for end in (-np.inf, np.inf)]
+    special = np.asarray([np.nan, np.inf, -np.inf, -0.0], np.float32)
+    return generator.choice(np.concatenate([exact, *near, special]), (SAMPLES, FEATURES))
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_every_comparison_is_exact(seed: int, tmp_path: Path) -> None:
+    generator = np.random.default_rng(seed)
+    targets = int(generator.integers(1, 4))
+    attributes: dict[str, Any] = {"aggregate_function": "AVERAGE"} if seed % 4 == 0 else {}
+    if seed % 3 == 0:
+        attributes["base_values"] = [float(each) for each in range(1, targets + 1)]
+    proto = ensemble(generator, targets, **attributes)
+    made = model_of(proto)
+    assert kinds(made) == ["trees"]
+    x = samples_at_thresholds(generator)
+    (found,) = Built(made, tmp_path, ("-O2", "-fsanitize=undefined", "-fno-sanitize-recover=all")).run(x)
+    np.testing.assert_allclose(found, expected(proto, x)[0], rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("how", ("LOGISTIC", "SOFTMAX"))
+def test_a_regressor_may_transform_its_sums(how: str, tmp_path: Path) -> None:
+    proto = ensemble(np.random.default_rng(5), 3, post_transform=how)
+    x = data(3, SAMPLES)
+    (found,) = Built(model_of(proto), tmp_path).run(x)
+    np.testing.assert_allclose(found, expected(proto, x)[0], rtol=1e-6, atol=1e-6)
+
+
+def test_integer_features(tmp_path: Path) -> None:
+    converter()
+    x = np.random.default_rng(4).integers(-5, 6, (SAMPLES, FEATURES))
+    y = classes(x.astype(np.float32), (0, 1, 2))
+    estimator = classifiers()["forest"].fit(x, y)
+    proto = converter()(estimator, x[:1], options={"zipmap": False})
+    proto.graph.input[0].type.tensor_type.shape.dim[0].dim_value = SAMPLES
+    found = Built(model_of(proto), tmp_path).run(x)
+    np.testing.assert_array_equal(found[0], estimator.predict(x))
+    np.testing.assert_allclose(found[1], expected(proto, x)[1], atol=1e-6)
+
+
+def test_an_artifact_of_a_forest(tmp_path: Path) -> None:
+    converter()
+    estimator = classifiers()["forest"].fit(data(1), classes(data(1), (0, 1, 2)))
+    made = driver.compile(exported(estimator, classifies=True), target="cortex-m7", output=tmp_path / "out")
+    assert made.manifest.verification is not None and made.manifest.verification["passed"]
+    x = data(2, SAMPLES)
+    label, probabilities = made.run({"X": x}).values()
+    np.testing.assert_array_equal(label, estimator.predict(x))
+    np.testing.assert_allclose(probabilities, estimator.predict_proba(x), atol=1e-5)
+
+
+def test_labels_that_are_strings_are_refused(tmp_path: Path) -> None:
+    converter()
+    names = np.asarray(["low", "middle", "high"])[classes(data(1), (0, 1, 2))]
+    proto = exported(classifiers()["forest"].fit(data(1), names), classifies=True)
+    with pytest.raises(ModelError) as caught:
+        driver.compile(proto, target="cortex-m7", output=tmp_path / "out")
+    assert "TreeEnsembleClassifier: 'label' holds strings; label the classes with integers" in str(caught.value)
