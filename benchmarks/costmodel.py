@@ -1,4 +1,4 @@
-"""The figures of the learned predictors in docs/costmodel.md.
+"""The figures of the learned predictors in docs/costmodel.md and COSTMODEL.md.
 
 python benchmarks/costmodel.py                   the held-out figures of every shipped predictor
 python benchmarks/costmodel.py --data FOLDER     and on HELP's data: adaptation from ten measurements, GPUs from their
