@@ -16,8 +16,10 @@ from optc.passes.memory.game.problem import Problem
 from optc.passes.memory.game.simulation import stays
 from optc.passes.memory.plan import Buffer, MemoryPlan, plan_memory
 
+Solver = Callable[[Problem], Played]
+"""A game, played to its end."""
+
 SHIPPED = "agent.npz"
-SOLVERS = ("greedy", "agent", "ilp")
 _ATTEMPTS = 12
 
 
@@ -73,7 +75,7 @@ def map_memory(
 
     Args:
         problem: the game.
-        solvers: of SOLVERS; the greedy baseline is always asked.
+        solvers: of SOLVERS; the greedy one is always asked.
         weights: of the agent; None for the shipped ones.
         settings: of the agent's search.
 
@@ -86,18 +88,32 @@ def map_memory(
         raise UsageError(f"'{unknown[0]}' is no solver", hint=f"one of {', '.join(SOLVERS)}")
     home = play(problem, (0,) * problem.access_at[-1])
     found = {"home": _packed(problem, lambda _: home)}
-    found["greedy"] = _packed(problem, play)
-    if "agent" in solvers:
-        used = load_weights() if weights is None else weights
-        found["agent"] = _packed(problem, lambda game: play(game, search(game, used, settings or Settings()).choices))
-    if "ilp" in solvers:
-        found["ilp"] = _packed(problem, lambda game: solve(game).played)
+    for name, solver in SOLVERS.items():
+        if name in ("greedy", *solvers):
+            found[name] = _packed(problem, solver(weights, settings or Settings()))
     best = min(found, key=lambda name: found[name][0].seconds)
     played, plans = found[best]
     return Mapped(played, best, {name: each.seconds for name, (each, _) in found.items()}, plans)
 
 
-def _packed(problem: Problem, solver: Callable[[Problem], Played]) -> tuple[Played, dict[int, MemoryPlan]]:
+def _greedy(weights: Weights | None, settings: Settings) -> Solver:
+    return play
+
+
+def _agent(weights: Weights | None, settings: Settings) -> Solver:
+    used = load_weights() if weights is None else weights
+    return lambda game: play(game, search(game, used, settings).choices)
+
+
+def _ilp(weights: Weights | None, settings: Settings) -> Solver:
+    return lambda game: solve(game).played
+
+
+SOLVERS: dict[str, Callable[[Weights | None, Settings], Solver]] = {"greedy": _greedy, "agent": _agent, "ilp": _ilp}
+"""By the name that `optc memory map --solver` takes: from the agent's weights and settings to a solver."""
+
+
+def _packed(problem: Problem, solver: Solver) -> tuple[Played, dict[int, MemoryPlan]]:
     game = problem
     for _ in range(_ATTEMPTS):
         played = solver(game)
