@@ -258,6 +258,8 @@ def _parts(node: Any) -> list[Any]:
         return [node.value]
     if isinstance(node, tirx.Ramp):
         return [node.base, node.stride]
+    if isinstance(node, tirx.Shuffle):
+        return [*node.vectors, *node.indices]
     if isinstance(node, tirx.Select):
         return [node.condition, node.true_value, node.false_value]
     if isinstance(node, tirx.Let):

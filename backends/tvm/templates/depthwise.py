@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from optc.backends.tvm import loops
@@ -14,15 +16,36 @@ from optc.backends.tvm.templates import epilogue
 from optc.backends.tvm.templates import register_tile as tiles
 from optc.backends.tvm.templates.operand import Operand, block_of, data_block
 from optc.backends.tvm.templates.rows import Packed, RowNest
-from optc.backends.tvm.templates.window import row_steps, row_tiles, window_of
+from optc.backends.tvm.templates.window import Window, row_steps, row_tiles, window_of
 from optc.backends.tvm.templates.windowed import WindowedTemplate
 from optc.backends.tvm.tensor import LogicalTensor
 from optc.ir.core import Operation
 
 if TYPE_CHECKING:
-    from tvm.tirx import Stmt
+    from tvm.tirx import Buffer, Stmt
 
     from optc.targets.target import Target
+
+
+@dataclass(frozen=True)
+class ColumnTile:
+    """Where a tile of output columns lies.
+
+    Attributes:
+        window: of the convolution.
+        lead: the indices before the columns of what it reads: of the image and of the block of channels.
+        row: of the result.
+        start: the first column; an int unless the tile is `interior`.
+        columns: how many.
+        interior: whether all their taps lie inside the columns of the data.
+    """
+
+    window: Window
+    lead: tuple[Any, Any]
+    row: Any
+    start: Any
+    columns: int
+    interior: bool
 
 
 class Depthwise(WindowedTemplate):
@@ -93,6 +116,30 @@ class Depthwise(WindowedTemplate):
         shape = (-(-data.shape[1] // block), math.prod(weight.shape[2:]), block)
         return {weight.index: Packed(shape, packing)}
 
+    def reduction(
+        self, data: Operand, weights: Buffer, place: ColumnTile, schedule: Schedule, target: Target
+    ) -> Callable[[tiles.Step], Stmt]:
+        """What makes the loops over the taps of a tile."""
+        window, row, start = place.window, place.row, place.start
+        unrolled = bool(dict(schedule)["unrolled"])
+        first_row, row_count = window.rows.taps(row)
+
+        def reduction(step: tiles.Step) -> Stmt:
+            def taps_of_row(kh: Any) -> Stmt:
+                def tap(kw: Any, inside: list[int]) -> Stmt:
+                    def product(column: int, offset: int, lane: Any) -> Any:
+                        reads = window.logical(window.rows.reads(row, kh), window.columns.reads(start + column, kw))
+                        weight = weights[place.lead[1], kh * window.columns.kernel + kw, offset + lane]
+                        return data.read((*place.lead, *reads), offset + lane) * weight.astype(data.accumulator)
+
+                    return step(product, inside)
+
+                return row_steps(window.columns, start, place.columns, place.interior, tap, unroll=unrolled)
+
+            return loops.serial(row_count, taps_of_row, "kh", start=first_row)
+
+        return reduction
+
     def nest(self, fused: FusedContraction, data: Operand, schedule: Schedule, target: Target) -> RowNest:
         knobs = dict(schedule)
         group, conv = fused.group, fused.anchor
@@ -110,21 +157,8 @@ class Depthwise(WindowedTemplate):
             register = tiles.RegisterTile(columns, tiles.vectors_of(block, lanes), data.accumulator)
             number = first // block if isinstance(first, int) else first
             channel = first if isinstance(first, int) else first * block
-            first_row, row_count = window.rows.taps(row)
-
-            def reduction(step: tiles.Step) -> Stmt:
-                def taps_of_row(kh: Any) -> Stmt:
-                    def tap(kw: Any, inside: list[int]) -> Stmt:
-                        def product(column: int, offset: int, lane: Any) -> Any:
-                            place = window.logical(window.rows.reads(row, kh), window.columns.reads(start + column, kw))
-                            weight = weights[number, kh * window.columns.kernel + kw, offset + lane]
-                            return data.read((n, number, *place), offset + lane) * weight.astype(data.accumulator)
-
-                        return step(product, inside)
-
-                    return row_steps(window.columns, start, columns, interior, tap, unroll=bool(knobs["unrolled"]))
-
-                return loops.serial(row_count, taps_of_row, "kh", start=first_row)
+            place = ColumnTile(window, (n, number), row, start, columns, interior)
+            reduction = self.reduction(data, weights, place, schedule, target)
 
             def finish(column: Any, offset: int, lane: Any, value: Any) -> Stmt:
                 out_channel = channel + offset + lane
@@ -156,6 +190,17 @@ class Depthwise(WindowedTemplate):
 
         return RowNest(full + bool(rest), True, piece)
 
+    def tile_work(self, group: Group, schedule: Schedule, target: Target, vectors: float) -> float:
+        """The multiply-adds of whole vectors of floats that take as long as the sums of a tile of so many `vectors`."""
+        knobs, window = dict(schedule), window_of(_anchor(group))
+        assert window is not None
+        columns, taps = knobs["columns"], window.rows.kernel * window.columns.kernel
+        shared = knobs["unrolled"] and window.columns.stride == 1
+        work = taps * columns * vectors * (1.0 if shared else 1.02) + (CODE if knobs["unrolled"] else 0)
+        if columns + (window.columns.kernel if shared else 1) > target.vector_registers - 2:
+            work *= tiles.SPILL
+        return work
+
     def estimate(self, group: Group, schedule: Schedule, target: Target) -> float:
         knobs = dict(schedule)
         conv = _anchor(group)
@@ -165,13 +210,8 @@ class Depthwise(WindowedTemplate):
         lanes = min(block, tiles.lanes_of(target))
         vector_seconds = 2 * tiles.lanes_of(target) / target.peak_flops.get("f32", 2.0e9)
         vectors = block // lanes * max(lanes / tiles.lanes_of(target), 0.5)
-        columns = knobs["columns"]
-        taps = window.rows.kernel * window.columns.kernel
-        shared = knobs["unrolled"] and window.columns.stride == 1
-        work = taps * columns * vectors * (1.0 if shared else 1.02) + (CODE if knobs["unrolled"] else 0)
-        if columns + (window.columns.kernel if shared else 1) > target.vector_registers - 2:
-            work *= tiles.SPILL
-        row_work = -(-window.columns.out // columns) * (work + window.rows.kernel * 3 + tiles.TILE_OVERHEAD)
+        work = self.tile_work(group, schedule, target, vectors)
+        row_work = -(-window.columns.out // knobs["columns"]) * (work + window.rows.kernel * 3 + tiles.TILE_OVERHEAD)
         rows = conv.results[0].shape[0] * -(-conv.results[0].shape[1] // block) * window.rows.out
         moved = conv.operands[0].tensor_type.bytes + conv.results[0].tensor_type.bytes
         return rows * row_work * vector_seconds + tiles.traffic(target, moved, moved)

@@ -26,6 +26,9 @@ Add = Callable[[int, "PrimExpr", "PrimExpr", "list[PrimExpr]"], "PrimExpr"]
 AddTwo = Callable[[int, "PrimExpr", "tuple[PrimExpr, PrimExpr]", "tuple[PrimExpr, PrimExpr]"], "PrimExpr"]
 """(lanes, int32 sums, data of two quads, their weights) -> sums."""
 
+AddByLane = Callable[[int, "PrimExpr", "list[PrimExpr]", "list[PrimExpr]"], "PrimExpr"]
+"""(lanes, int32 sums, the parts of a quad of data in 32 bits a lane, those of its weights) -> sums."""
+
 
 @dataclass(frozen=True)
 class DotProduct:
@@ -42,6 +45,7 @@ class DotProduct:
         registers: that hold constants and intermediate results.
         rate: four-byte products a lane makes for one that the target's `i8` figure counts.
         add_two: likewise for two quads, where their products may be summed in 16 bits; None where that gains nothing.
+        add_by_lane: likewise for data that differ by lane; None where it does not pay to put these together.
     """
 
     name: str
@@ -54,6 +58,7 @@ class DotProduct:
     registers: int = 0
     rate: float = 1.0
     add_two: AddTwo | None = None
+    add_by_lane: AddByLane | None = None
 
     @property
     def parts(self) -> int:
@@ -73,9 +78,18 @@ def _as(dtype: str, value: PrimExpr) -> PrimExpr:
     return tirx.reinterpret(dtype, value)
 
 
-def _vpdpbusd(lanes: int, total: PrimExpr, data: PrimExpr, weights: list[PrimExpr]) -> PrimExpr:
-    name, bytes_of = f"llvm.x86.avx512.vpdpbusd.{32 * lanes}", _as(f"uint8x{4 * lanes}", loops.spread(data, lanes))
-    return _intrinsic(name, f"int32x{lanes}", total, bytes_of, weights[0])
+def _spread(by_lane: AddByLane) -> Add:
+    """From the data of every lane to data that all share."""
+
+    def add(lanes: int, total: PrimExpr, data: PrimExpr, weights: list[PrimExpr]) -> PrimExpr:
+        return by_lane(lanes, total, [loops.spread(data, lanes)], weights)
+
+    return add
+
+
+def _vpdpbusd(lanes: int, total: PrimExpr, data: list[PrimExpr], weights: list[PrimExpr]) -> PrimExpr:
+    bytes_of = _as(f"uint8x{4 * lanes}", data[0])
+    return _intrinsic(f"llvm.x86.avx512.vpdpbusd.{32 * lanes}", f"int32x{lanes}", total, bytes_of, weights[0])
 
 
 _PAIRS_OF_BYTES = {
@@ -88,8 +102,7 @@ _PAIRS_OF_WORDS = {16: "llvm.x86.avx512.pmaddw.d.512", 8: "llvm.x86.avx2.pmadd.w
 
 def _pairs_of_bytes(lanes: int, data: PrimExpr, weights: PrimExpr) -> PrimExpr:
     """Sums of two products in 16 bits."""
-    bytes_of = _as(f"uint8x{4 * lanes}", loops.spread(data, lanes))
-    return _intrinsic(_PAIRS_OF_BYTES[lanes], f"int16x{2 * lanes}", bytes_of, weights)
+    return _intrinsic(_PAIRS_OF_BYTES[lanes], f"int16x{2 * lanes}", _as(f"uint8x{4 * lanes}", data), weights)
 
 
 def _sum_of_pairs(lanes: int, total: PrimExpr, pairs: PrimExpr) -> PrimExpr:
@@ -99,14 +112,15 @@ def _sum_of_pairs(lanes: int, total: PrimExpr, pairs: PrimExpr) -> PrimExpr:
     return total + _intrinsic(_PAIRS_OF_WORDS[lanes], f"int32x{lanes}", pairs, ones)
 
 
-def _vpmaddubsw(lanes: int, total: PrimExpr, data: PrimExpr, weights: list[PrimExpr]) -> PrimExpr:
-    return _sum_of_pairs(lanes, total, _pairs_of_bytes(lanes, data, weights[0]))
+def _vpmaddubsw(lanes: int, total: PrimExpr, data: list[PrimExpr], weights: list[PrimExpr]) -> PrimExpr:
+    return _sum_of_pairs(lanes, total, _pairs_of_bytes(lanes, data[0], weights[0]))
 
 
 def _two_vpmaddubsw(
     lanes: int, total: PrimExpr, data: tuple[PrimExpr, PrimExpr], weights: tuple[PrimExpr, PrimExpr]
 ) -> PrimExpr:
-    first, second = (_pairs_of_bytes(lanes, *each) for each in zip(data, weights, strict=True))
+    spread = (loops.spread(each, lanes) for each in data)
+    first, second = (_pairs_of_bytes(lanes, *each) for each in zip(spread, weights, strict=True))
     return _sum_of_pairs(lanes, total, first + second)
 
 
@@ -117,8 +131,12 @@ def _vpmaddwd(lanes: int, total: PrimExpr, data: PrimExpr, weights: list[PrimExp
     spread = _as(f"uint16x{2 * lanes}", loops.spread(data, lanes))
     even = tirx.bitwise_and(spread, tirx.Broadcast(loops.constant(255, "uint16"), 2 * lanes))
     odd = tirx.shift_right(spread, tirx.Broadcast(loops.constant(8, "uint16"), 2 * lanes))
+    return _words(lanes, total, [even, odd], weights)
+
+
+def _words(lanes: int, total: PrimExpr, data: list[PrimExpr], weights: list[PrimExpr]) -> PrimExpr:
     words = f"int16x{2 * lanes}"
-    for half, part in zip((even, odd), weights, strict=True):
+    for half, part in zip(data, weights, strict=True):
         total = total + _intrinsic(_PAIRS_OF_WORDS[lanes], f"int32x{lanes}", _as(words, half), _as(words, part))
     return total
 
@@ -144,10 +162,21 @@ _WIDE = {16: "avx512bw", 8: "avx2", 4: "ssse3"}
 
 # The fastest first; the first whose features a target has for every vector it is asked for is taken.
 KINDS: tuple[DotProduct, ...] = (
-    DotProduct("vpdpbusd", {16: "avx512vnni", 8: "avx512vnni", 4: "avx512vnni"}, _vpdpbusd),
-    DotProduct("vpdpbusd-vex", {8: "avxvnni", 4: "avxvnni"}, _vpdpbusd),
-    DotProduct("vpmaddubsw", _WIDE, _vpmaddubsw, largest=64, registers=2, rate=1.25, add_two=_two_vpmaddubsw),
-    DotProduct("vpmaddwd", _WIDE, _vpmaddwd, inner=2, weight_bytes=2, registers=3, rate=0.7),
+    DotProduct(
+        "vpdpbusd", {16: "avx512vnni", 8: "avx512vnni", 4: "avx512vnni"}, _spread(_vpdpbusd), add_by_lane=_vpdpbusd
+    ),
+    DotProduct("vpdpbusd-vex", {8: "avxvnni", 4: "avxvnni"}, _spread(_vpdpbusd), add_by_lane=_vpdpbusd),
+    DotProduct(
+        "vpmaddubsw",
+        _WIDE,
+        _spread(_vpmaddubsw),
+        largest=64,
+        registers=2,
+        rate=1.25,
+        add_two=_two_vpmaddubsw,
+        add_by_lane=_vpmaddubsw,
+    ),
+    DotProduct("vpmaddwd", _WIDE, _vpmaddwd, inner=2, weight_bytes=2, registers=3, rate=0.7, add_by_lane=_words),
     DotProduct("usdot", {4: "i8mm"}, partial(_neon, "usdot")),
     DotProduct("sdot", {4: "dotprod"}, partial(_neon, "sdot"), signed=True),
     DotProduct("widened", {}, _widened, inner=1, registers=1, rate=0.25),
@@ -170,6 +199,14 @@ class TargetKey:
     target: Target = field(compare=False)
 
 
+def has_feature(feature: str, target: Target) -> bool:
+    """Whether LLVM may use an extension in code for a target."""
+    if target.llvm.get("kind") != "llvm":
+        return False
+    key = TargetKey(repr(sorted((name, repr(value)) for name, value in target.llvm.items())), target)
+    return _has(feature, key)
+
+
 def kinds_for(target: Target, vectors: tuple[int, ...], largest: int = 128) -> list[DotProduct]:
     """The kinds that code for a target can use.
 
@@ -181,12 +218,9 @@ def kinds_for(target: Target, vectors: tuple[int, ...], largest: int = 128) -> l
     Returns:
         the fastest first; at least one.
     """
-    if target.llvm.get("kind") != "llvm":
-        return [kind for kind in KINDS if not kind.features]
-    key = TargetKey(repr(sorted((name, repr(value)) for name, value in target.llvm.items())), target)
     return [
         kind
         for kind in KINDS
         if largest <= kind.largest
-        and (not kind.features or all(n in kind.features and _has(kind.features[n], key) for n in vectors))
+        and (not kind.features or all(n in kind.features and has_feature(kind.features[n], target) for n in vectors))
     ]

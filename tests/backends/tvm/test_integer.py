@@ -209,6 +209,59 @@ def test_depthwise(level: str, channels: int, kernel: int, stride: int, zero: in
     assert check(builder, result, data, want, target, tmp_path) == "integer_depthwise"
 
 
+@pytest.mark.parametrize("level", RUNNING)
+@settings(derandomize=True, max_examples=5, deadline=None)
+@given(seed=st.integers(0, 10**6))
+def test_depthwise_windows(tmp_path_factory: pytest.TempPathFactory, level: str, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    channels, limit = int(rng.choice([8, 13, 24])), int(rng.choice([64, 128]))
+    kernel = [int(rng.choice([1, 2, 3, 4, 7, 9])), int(rng.integers(1, 5))]
+    dilations = [int(rng.integers(1, 3)) for _ in range(2)]
+    spatial = [int(rng.integers((k - 1) * d + 1, 22)) for k, d in zip(kernel, dilations, strict=True)]
+    strides = [int(rng.integers(1, 4)) for _ in range(2)]
+    pads = [int(rng.integers(0, k + 2)) for k in kernel * 2]
+    zero = int(rng.choice([0, 3, 128, 255]))
+    data = extremes(rng, (2, channels, *spatial), [0, 255], np.uint8)
+    weight = extremes(rng, (channels, 1, *kernel), [-128, 127], np.int8)
+    if limit == 64:
+        weight = np.clip(weight, -64, 64)
+
+    builder = GroupBuilder()
+    block = int(rng.choice([4, 8]))
+    source = builder.input(data.shape, blocked(block), U8)
+    attributes: dict[str, Attribute] = {
+        "strides": tuple(strides), "pads": tuple(pads), "dilations": tuple(dilations), "group": channels,
+        WEIGHT_LIMIT: limit,
+    }  # fmt: skip
+    result = builder.op("onnx.ConvInteger", source, builder.constant(weight), zero_point(builder, zero), **attributes)
+    result.type = result.tensor_type.with_layout(blocked(block))
+    want = convolution(data, weight, zero, strides=strides, pads=pads, dilations=dilations, groups=channels)
+    folder, point = tmp_path_factory.mktemp("kernels"), int(rng.integers(0, 20))
+    assert check(builder, result, data, want, target_of(level), folder, point) == "integer_depthwise"
+
+
+@pytest.mark.parametrize(
+    ("mcpu", "limit", "instruction"),
+    [
+        ("znver4", 128, "vpdpbusd"),
+        ("alderlake", 128, "vpdpbusd"),
+        ("x86-64-v3", 64, "vpmaddubsw"),
+        ("x86-64-v3", 128, "vpmaddwd"),
+    ],
+)
+def test_depthwise_sums_taps_in_dot_products(mcpu: str, limit: int, instruction: str) -> None:
+    builder = GroupBuilder()
+    source = builder.input((1, 16, 6, 6), blocked(8), U8)
+    weight = builder.constant(np.zeros((16, 1, 3, 3), np.int8))
+    attributes: dict[str, Attribute] = {"group": 16, "pads": (1,) * 4, WEIGHT_LIMIT: limit}
+    result = builder.op("onnx.ConvInteger", source, weight, zero_point(builder, 0), **attributes)
+    target = load("x86-64-v3")
+    target = replace(target, llvm={**target.llvm, "mcpu": mcpu})
+    definition = Case(builder, builder.group(result, layouts=[blocked(8)]), "integer_depthwise").definition(target)
+    code = llvm_source({"kernel": definition.function}, target, "asm")
+    assert instruction in code and "vpmulld" not in code
+
+
 def test_an_epilogue_runs_on_the_sums(tmp_path: Path) -> None:
     rng = np.random.default_rng(3)
     data = rng.integers(0, 256, (1, 16, 8, 8)).astype(np.uint8)
