@@ -56,11 +56,12 @@ def mapping_record(problem: Problem, mapped: Mapped) -> dict[str, Any]:
         {"name": name, "ready": each.ready, "start": each.start, "end": each.end}
         for name, each in zip(problem.steps, timeline.steps, strict=True)
     ]
+    greedy = mapped.seconds["greedy"]
     return {
         "seconds": timeline.seconds,
         "solver": mapped.solver,
         "by_solver": mapped.seconds,
-        "gain": 1.0 - timeline.seconds / mapped.seconds["greedy"],
+        "gain": 1.0 - timeline.seconds / greedy if greedy else 0.0,
         "arithmetic": sum(problem.compute),
         "stalls": sum(each.start - each.ready for each in timeline.steps),
         "choices": list(mapped.played.choices),

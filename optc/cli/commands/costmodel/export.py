@@ -43,7 +43,6 @@ def command(name: str, target: str | None, part: str, output: Path, as_json: boo
         raise UsageError(f"'{name}' does not predict for '{chosen}'", where="--target",
                          hint=f"one of {', '.join(card.targets[:40])}")  # fmt: skip
     content = export(card, chosen, part).SerializeToString()
-    output.parent.mkdir(parents=True, exist_ok=True)
     write_whole(output, content, "the ONNX model")
     if as_json:
         emit_json({"file": output, "bytes": len(content)})

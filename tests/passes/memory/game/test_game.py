@@ -155,8 +155,24 @@ def test_a_game_reads_back(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("{", "the file is no JSON"),
-        ("{}", "the file holds no mapping game"),
-        ('{"memories": [], "steps": [], "compute": [], "tensors": []}', "a mapping needs 2 to 4 memories"),
+        ("[]", "it is no JSON object"),
+        ("{}", "'memories' is missing"),
+        ('{"memories": [], "steps": [], "compute": [], "tensors": []}', "'compute' needs seconds for each of the steps"),
+        ('{"memories": [], "steps": ["s"], "compute": [1], "tensors": []}', "a mapping needs 2 to 4 memories"),
+        (
+            '{"memories": [{"name": "near", "capacity": 9, "rate": 0}]}',
+            "the memory 'near' needs a capacity in whole bytes and a rate above 0",
+        ),
+        (
+            '{"memories": [{"name": "near", "capacity": 9, "rate": 1}], "steps": ["s"], "compute": [1],'
+            '"tensors": [{"name": "w", "size": 5.5, "home": 0, "accesses": [{"step": 0, "bytes": 5}]}]}',
+            "the size, the home or an access of 'w' is not of this game",
+        ),
+        (
+            '{"memories": [{"name": "near", "capacity": 9, "rate": 1}], "steps": ["s"], "compute": [1],'
+            '"tensors": [{"name": "w", "size": 5, "home": 0, "accesses": [{"step": 1, "bytes": 5}]}]}',
+            "the accesses of 'w' are not by rising step",
+        ),
     ],
 )
 def test_files_that_hold_no_game(tmp_path: Path, text: str, message: str) -> None:
