@@ -14,7 +14,7 @@ from optc.backends import kernel_backend
 from optc.backends.interface import KernelBackend, Progress, silent
 from optc.driver.context import pass_context
 from optc.driver.cost_models import AUTOMATIC, check_cost_model, cost_model, schedule_predictor
-from optc.driver.flows import flow_of
+from optc.driver.flows import check_target, flow_of
 from optc.driver.options import CompileOptions, check_threads, parse_budget, parse_size
 from optc.driver.product import Job
 from optc.driver.races import Races
@@ -166,7 +166,7 @@ def kernel_maker(target: Target, options: CompileOptions) -> KernelBackend | Non
     """The backend that makes kernels, or None where all runs in onnxruntime.
 
     Raises:
-        UsageError: the backend is unknown, or the target has none yet.
+        UsageError: the backend is unknown or not for such targets, or the target has none yet.
     """
     if not target.backends:
         raise UsageError(
@@ -180,6 +180,7 @@ def kernel_maker(target: Target, options: CompileOptions) -> KernelBackend | Non
             f"'{name}' is no backend of the target '{target.name}'", hint=f"it has: {', '.join(target.backends)}"
         )
     backend = kernel_backend(name)
+    check_target(backend, target)
     if backend is not None:
         backend.schedules = schedule_predictor(options.cost_model, target)
     return backend

@@ -10,6 +10,8 @@ from optc.driver.native_artifact import native_product
 from optc.driver.pipeline import PIPELINE, SIMPLIFY, SOURCE_PIPELINE
 from optc.driver.product import Job, Product
 from optc.driver.source_artifact import source_product
+from optc.errors import UsageError
+from optc.targets.target import Target
 
 
 @dataclass(frozen=True)
@@ -19,19 +21,47 @@ class Flow:
     Attributes:
         pipeline: the passes that run unless the user names others.
         make: plans the module and makes its code.
+        generator: the `kind` that a target's `[llvm]` must have; None for any.
     """
 
     pipeline: str
     make: Callable[[Job], Product]
+    generator: str | None
 
 
-FLOWS = {"objects": Flow(PIPELINE, native_product), "source": Flow(SOURCE_PIPELINE, source_product)}
+FLOWS = {"objects": Flow(PIPELINE, native_product, "llvm"), "source": Flow(SOURCE_PIPELINE, source_product, "c")}
 """By `KernelBackend.emits`."""
 
-WITHOUT_KERNELS = Flow(SIMPLIFY, native_product)
+WITHOUT_KERNELS = Flow(SIMPLIFY, native_product, None)
 """Everything runs in onnxruntime."""
 
 
 def flow_of(backend: KernelBackend | None) -> Flow:
-    """How modules are compiled with a backend."""
-    return WITHOUT_KERNELS if backend is None else FLOWS[backend.emits]
+    """How modules are compiled with a backend.
+
+    Raises:
+        UsageError: nothing makes an artifact of what it emits.
+    """
+    if backend is None:
+        return WITHOUT_KERNELS
+    if backend.emits not in FLOWS:
+        raise UsageError(
+            f"the backend '{backend.name}' emits '{backend.emits}', of which optc makes no artifact",
+            hint=f"backends emit {' or '.join(FLOWS)}",
+        )
+    return FLOWS[backend.emits]
+
+
+def check_target(backend: KernelBackend | None, target: Target) -> None:
+    """Check that a backend can emit code for what a target file describes.
+
+    Raises:
+        UsageError: it cannot.
+    """
+    needed, kind = flow_of(backend).generator, target.llvm.get("kind")
+    if backend is not None and needed not in (None, kind):
+        raise UsageError(
+            f"the backend '{backend.name}' cannot emit code for '{target.name}'",
+            where="backends in the target file",
+            why=f"[llvm] has kind = '{kind}', and the backend needs '{needed}'",
+        )
