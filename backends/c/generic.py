@@ -41,7 +41,7 @@ def generic(fused: Operation, group: Group, target: Target, symbol: str) -> CKer
     arguments += [f"$out{index}" for index in range(len(fused.results))]
     offset = 0
     for extent in definition.scratch_bytes:
-        arguments.append(f"($scratch + {offset})")
+        arguments.append(f"((char*)$scratch + {offset})")
         offset += -(-extent // _ALIGNMENT) * _ALIGNMENT
     function, types = _static_function(source, symbol)
     casts = [f"({kind}){argument}" for kind, argument in zip(types, arguments, strict=True)]
@@ -79,6 +79,7 @@ def _source(symbol: str, function: PrimFunc, target: Target) -> str:
     module = tvm.ir.load_json(json.dumps(record))
     text = str(tvm.get_global_func("target.build.c")(module, tvm_target(target)).inspect_source("c"))
     # A pointer to another type may not be read through.
+    text = re.sub(r"\bbool\b", "_Bool", text)
     text = _PUNNED.sub(r"optc_as_\1(&\2)", text)
     return re.sub(r"1\.\d{6}e\+30f?", lambda match: exact[match[0].rstrip("f")], text)
 

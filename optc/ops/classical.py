@@ -1,4 +1,4 @@
-"""Classical models (ONNX-ML): ensembles of trees, linear models, and what scales their features."""
+"""Classical models (ONNX-ML): ensembles of trees, linear models, support vectors, and what prepares features."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from optc.ops.trees import column
 DOMAIN = "ai.onnx.ml"
 TREES = f"{DOMAIN}.TreeEnsembleRegressor"
 
+_SAME_TYPE = frozenset({f"{DOMAIN}.Imputer", f"{DOMAIN}.Binarizer"})
 _BYTES_PER_STEP = 8  # a threshold, a feature and a distance
 
 
@@ -30,7 +31,9 @@ def _rows(operation: Operation) -> Dim:
 
 
 def _same_shape(operation: Operation) -> Sequence[ValueType]:
-    return [TensorType(dtypes.FLOAT32, tensor(operation, 0).shape)]
+    source = tensor(operation, 0)
+    kept = source.dtype if operation.name in _SAME_TYPE else dtypes.FLOAT32
+    return [TensorType(kept, source.shape)]
 
 
 def _regressor(count: str) -> Infer:
@@ -80,6 +83,11 @@ def _products(operation: Operation) -> int:
     return 2 * len(column(operation, "coefficients")) * operation.results[0].shape[0]
 
 
+def _kernels(operation: Operation) -> int:
+    """A multiplication and an addition for each element of each support vector."""
+    return 2 * len(column(operation, "support_vectors")) * operation.results[0].shape[0]
+
+
 for _name, _infer in (
     ("TreeEnsembleRegressor", _regressor("n_targets")),
     ("TreeEnsembleClassifier", _classifier("classlabels_int64s", "classlabels_strings")),
@@ -90,6 +98,7 @@ for _name, _infer in (
     ("LinearClassifier", _classifier("classlabels_ints", "classlabels_strings")),
 ):
     declare(f"{DOMAIN}.{_name}", Kind.OPAQUE, infer=_infer, flops=_products)
-for _name in ("Scaler", "Normalizer"):
+for _name in ("Scaler", "Normalizer", "Imputer", "Binarizer"):
     declare(f"{DOMAIN}.{_name}", Kind.OPAQUE, infer=_same_shape)
+declare(f"{DOMAIN}.SVMRegressor", Kind.OPAQUE, infer=_regressor("targets"), flops=_kernels)
 declare(f"{DOMAIN}.ArrayFeatureExtractor", Kind.OPAQUE, infer=_chosen_columns, flops=no_flops)

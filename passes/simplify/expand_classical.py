@@ -9,17 +9,18 @@ from typing import Any, ClassVar
 import numpy as np
 
 from optc.ir.core import Module, Operation, Value
-from optc.ir.dtypes import FLOAT32
 from optc.ops.classical import TREES
 from optc.ops.shapes import integer, text
 from optc.ops.trees import column
 from optc.passes.base import Pass, PassContext
 from optc.passes.rewrite import Builder, Miss, apply_rules, on
+from optc.passes.simplify.rules import features, support_vectors
+from optc.passes.simplify.rules.features import matrix
 
 
 @dataclass(frozen=True)
 class ExpandClassical(Pass):
-    """Replace linear models, classifiers, Scaler and Normalizer by matrix products and element-wise operations.
+    """Replace linear models, classifiers, support vectors and what prepares features by ONNX's own operations.
 
     What stays of an ensemble of trees is a TreeEnsembleRegressor that sums weights: a score for each class. Results
     are those of onnxruntime, which differs from the specification in how it treats two classes with one score.
@@ -29,20 +30,6 @@ class ExpandClassical(Pass):
 
     def run(self, module: Module, context: PassContext) -> bool:
         return apply_rules(module, RULES, context, self.name)
-
-
-def _data(op: Builder, operation: Operation) -> Value | Miss:
-    """The features as float [samples, features]."""
-    value = operation.operands[0]
-    assert value is not None
-    shape = value.tensor_type.shape
-    if shape is None or not all(isinstance(dim, int) for dim in shape) or len(shape) not in (1, 2):
-        return Miss("the shape of its features is not static")
-    if value.dtype.name not in ("f32", "i32", "i64", "bool"):
-        return Miss(f"its features are {value.dtype}")
-    if value.dtype.name != "f32":
-        value = op.Cast(value, to=FLOAT32.onnx_code)
-    return value if len(shape) == 2 else op.Reshape(value, [1, *shape])
 
 
 def _transformed(op: Builder, scores: Value, how: str) -> Value | Miss:
@@ -62,43 +49,8 @@ def _labels(op: Builder, scores: Value, numbers: Sequence[int]) -> Value:
     return op.Gather(np.asarray(numbers, np.int64), index, axis=0)
 
 
-@on("ai.onnx.ml.Scaler")
-def scaler(op: Builder, operation: Operation) -> Value | Miss:
-    """(x - offset) · scale."""
-    value = _data(op, operation)
-    if isinstance(value, Miss):
-        return value
-    offset, scale = (np.asarray(column(operation, name) or (start,), np.float32) for name, start in _SCALER)
-    scaled = op.Mul(op.Sub(value, offset), scale)
-    return op.Reshape(scaled, list(operation.results[0].shape))
-
-
-_SCALER = (("offset", 0.0), ("scale", 1.0))
-
-
-@on("ai.onnx.ml.Normalizer")
-def normalizer(op: Builder, operation: Operation) -> Value | Miss:
-    """x divided by the norm of its row; rows of zeros stay."""
-    value, norm = _data(op, operation), text(operation, "norm", "MAX")
-    if isinstance(value, Miss):
-        return value
-    if norm not in ("L1", "L2"):
-        return Miss(f"its norm is {norm}")
-    total = getattr(op, f"Reduce{norm}")(value, [1], keepdims=1)
-    divisor = op.Where(op.Equal(total, 0.0), np.asarray(1, np.float32), total)
-    return op.Reshape(op.Div(value, divisor), list(operation.results[0].shape))
-
-
-@on("ai.onnx.ml.ArrayFeatureExtractor")
-def array_feature_extractor(op: Builder, operation: Operation) -> Value:
-    """The named columns."""
-    data, columns = operation.operands
-    gathered = op.Gather(data, op.Reshape(columns, [-1]), axis=-1)
-    return op.Reshape(gathered, list(operation.results[0].shape))
-
-
 def _products(op: Builder, operation: Operation, count: int) -> Value | Miss:
-    value = _data(op, operation)
+    value = matrix(op, operation)
     if isinstance(value, Miss):
         return value
     coefficients = np.asarray(column(operation, "coefficients"), np.float32)
@@ -138,7 +90,7 @@ _NO_STRINGS = "its labels are strings"
 def tree_regressor(op: Builder, operation: Operation) -> Value | Miss | None:
     """Features become float, and what follows the sum stands behind it."""
     how = text(operation, "post_transform", "NONE")
-    value = _data(op, operation)
+    value = matrix(op, operation)
     if isinstance(value, Miss):
         return value
     if how == "NONE" and value is operation.operands[0]:
@@ -150,7 +102,7 @@ def tree_regressor(op: Builder, operation: Operation) -> Value | Miss | None:
 def tree_classifier(op: Builder, operation: Operation) -> Sequence[Value] | Miss:
     """A score for each class, or one for the second of two."""
     numbers = column(operation, "classlabels_int64s")
-    value = _data(op, operation)
+    value = matrix(op, operation)
     if isinstance(value, Miss):
         return value
     if not numbers:
@@ -200,5 +152,10 @@ def _all_scored(operation: Operation, count: int) -> bool:
 
 
 RULES = (
-    scaler, normalizer, array_feature_extractor, linear_regressor, linear_classifier, tree_regressor, tree_classifier,
-)  # fmt: skip
+    *features.RULES,
+    *support_vectors.RULES,
+    linear_regressor,
+    linear_classifier,
+    tree_regressor,
+    tree_classifier,
+)

@@ -59,10 +59,23 @@ def kinds(model: Model) -> list[str]:
 
 
 def classifiers() -> dict[str, Any]:
-    from sklearn.ensemble import ExtraTreesClassifier, GradientBoostingClassifier, RandomForestClassifier
-    from sklearn.linear_model import LogisticRegression, RidgeClassifier
+    from sklearn.ensemble import (
+        BaggingClassifier,
+        ExtraTreesClassifier,
+        GradientBoostingClassifier,
+        RandomForestClassifier,
+    )
+    from sklearn.linear_model import LogisticRegression, RidgeClassifier, SGDClassifier
+    from sklearn.naive_bayes import GaussianNB
     from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import MinMaxScaler, Normalizer, StandardScaler
+    from sklearn.preprocessing import (
+        Binarizer,
+        MaxAbsScaler,
+        MinMaxScaler,
+        Normalizer,
+        PolynomialFeatures,
+        StandardScaler,
+    )
     from sklearn.tree import DecisionTreeClassifier
 
     return {
@@ -74,10 +87,18 @@ def classifiers() -> dict[str, Any]:
         "scaled-forest": make_pipeline(StandardScaler(), RandomForestClassifier(5, max_depth=4, random_state=0)),
         "normalized": make_pipeline(MinMaxScaler(), Normalizer(), LogisticRegression()),
         "ridge": RidgeClassifier(),
+        "one-against-all": SGDClassifier(loss="log_loss", random_state=0),
+        "largest": make_pipeline(MaxAbsScaler(), Normalizer("max"), LogisticRegression()),
+        "binary": make_pipeline(Binarizer(threshold=0.2), LogisticRegression()),
+        "bayes": GaussianNB(),
+        "bagged": BaggingClassifier(n_estimators=4, random_state=0),
     }
 
 
-CLASSIFIERS = ("tree", "forest", "extra", "boosted", "logistic", "scaled-forest", "normalized", "ridge")
+CLASSIFIERS = (
+    "tree", "forest", "extra", "boosted", "logistic", "scaled-forest", "normalized", "ridge", "one-against-all",
+    "largest", "binary", "bayes", "bagged",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("labels", LABELS, ids=str)
@@ -91,7 +112,7 @@ def test_labels_and_probabilities(name: str, labels: Sequence[int], tmp_path: Pa
     wanted = expected(proto, x)
     np.testing.assert_array_equal(found[0], wanted[0])
     np.testing.assert_array_equal(found[0], estimator.predict(x))
-    np.testing.assert_allclose(found[1], wanted[1], rtol=2e-6, atol=2e-6)
+    np.testing.assert_allclose(found[1], wanted[1], rtol=2e-6, atol=5e-6)
     if hasattr(estimator, "predict_proba"):
         np.testing.assert_allclose(found[1], estimator.predict_proba(x), atol=1e-5)
 
@@ -101,20 +122,33 @@ def regressors() -> dict[str, Any]:
     from sklearn.linear_model import LinearRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
+    from sklearn.svm import SVR
 
     return {
         "forest": RandomForestRegressor(11, max_depth=5, random_state=0),
         "boosted": GradientBoostingRegressor(n_estimators=9, random_state=0),
         "linear": make_pipeline(StandardScaler(), LinearRegression()),
+        "rbf": SVR(),
+        "poly": SVR(kernel="poly", coef0=0.5),
+        "sigmoid": SVR(kernel="sigmoid", gamma=0.1),
     }
 
 
-@pytest.mark.parametrize("outputs", (1, 2))
-@pytest.mark.parametrize("name", ("forest", "boosted", "linear"))
+@pytest.mark.parametrize(
+    ("name", "outputs"),
+    [
+        ("forest", 1),
+        ("forest", 2),
+        ("linear", 1),
+        ("linear", 2),
+        ("boosted", 1),
+        ("rbf", 1),
+        ("poly", 1),
+        ("sigmoid", 1),
+    ],
+)
 def test_values(name: str, outputs: int, tmp_path: Path) -> None:
     converter()
-    if (name, outputs) == ("boosted", 2):
-        pytest.skip("scikit-learn's boosting has one output")
     y = np.stack([values(data(1)), -(values(data(1)) ** 2)], axis=1)
     estimator = regressors()[name].fit(data(1), y if outputs == 2 else y[:, 0])
     proto = exported(estimator, classifies=False)
@@ -196,6 +230,36 @@ def test_a_regressor_may_transform_its_sums(how: str, tmp_path: Path) -> None:
     x = data(3, SAMPLES)
     (found,) = Built(model_of(proto), tmp_path).run(x)
     np.testing.assert_allclose(found, expected(proto, x)[0], rtol=1e-6, atol=1e-6)
+
+
+def ml_model(kind: str, **attributes: Any) -> onnx.ModelProto:
+    node = helper.make_node(kind, ["x"], ["y"], domain="ai.onnx.ml", **attributes)
+    inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, [SAMPLES, FEATURES])]
+    outputs = [helper.make_tensor_value_info("y", TensorProto.FLOAT, [SAMPLES, FEATURES])]
+    graph = helper.make_graph([node], "features", inputs, outputs)
+    opsets = [helper.make_opsetid("", 21), helper.make_opsetid("ai.onnx.ml", 1)]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=10)
+
+
+@pytest.mark.parametrize("norm", ("L1", "L2", "MAX"))
+def test_norms(norm: str, tmp_path: Path) -> None:
+    proto = ml_model("Normalizer", norm=norm)
+    x = data(6, SAMPLES)
+    x[3] = 0
+    x[4] = -np.abs(x[4])
+    (found,) = Built(model_of(proto), tmp_path).run(x)
+    np.testing.assert_allclose(found, expected(proto, x)[0], rtol=1e-6)
+
+
+@pytest.mark.parametrize("replaced", (float("nan"), 2.0))
+@pytest.mark.parametrize("count", (1, FEATURES))
+def test_missing_features(replaced: float, count: int, tmp_path: Path) -> None:
+    wanted = [float(each) for each in range(3, 3 + count)]
+    proto = ml_model("Imputer", imputed_value_floats=wanted, replaced_value_float=replaced)
+    x = data(7, SAMPLES)
+    x[::3, ::2] = replaced
+    (found,) = Built(model_of(proto), tmp_path).run(x)
+    np.testing.assert_array_equal(found, expected(proto, x)[0])
 
 
 def test_integer_features(tmp_path: Path) -> None:
