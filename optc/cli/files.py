@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 from optc.errors import OptcError
@@ -18,5 +19,6 @@ def write_whole(path: Path, content: bytes, what: str) -> None:
         beside.write_bytes(content)
         beside.replace(path)
     except OSError as fault:
-        beside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            beside.unlink(missing_ok=True)
         raise OptcError(f"{what} cannot be written", where=str(path), why=fault.strerror) from fault
