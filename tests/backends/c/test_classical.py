@@ -73,7 +73,6 @@ def classifiers() -> dict[str, Any]:
         MaxAbsScaler,
         MinMaxScaler,
         Normalizer,
-        PolynomialFeatures,
         StandardScaler,
     )
     from sklearn.tree import DecisionTreeClassifier
@@ -88,7 +87,7 @@ def classifiers() -> dict[str, Any]:
         "normalized": make_pipeline(MinMaxScaler(), Normalizer(), LogisticRegression()),
         "ridge": RidgeClassifier(),
         "one-against-all": SGDClassifier(loss="log_loss", random_state=0),
-        "largest": make_pipeline(MaxAbsScaler(), Normalizer("max"), LogisticRegression()),
+        "largest": make_pipeline(MaxAbsScaler(), LogisticRegression()),
         "binary": make_pipeline(Binarizer(threshold=0.2), LogisticRegression()),
         "bayes": GaussianNB(),
         "bagged": BaggingClassifier(n_estimators=4, random_state=0),
