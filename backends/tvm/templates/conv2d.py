@@ -19,8 +19,8 @@ from optc.backends.tvm.templates import epilogue
 from optc.backends.tvm.templates import register_tile as tiles
 from optc.backends.tvm.templates.operand import Operand, data_block
 from optc.backends.tvm.templates.rows import Packed, RowNest
-from optc.backends.tvm.templates.window import row_steps, row_tiles, window_of
-from optc.backends.tvm.templates.windowed import WindowedTemplate
+from optc.backends.tvm.templates.window import row_steps, window_of
+from optc.backends.tvm.templates.windowed import ColumnTile, Reduction, WindowedTemplate, WindowNest
 from optc.ir.core import Operation
 
 if TYPE_CHECKING:
@@ -94,21 +94,18 @@ class Conv2d(WindowedTemplate):
         assert window is not None and weight_value is not None
         channels = data.value.shape[1]
         lanes = tiles.lanes_of(target)
-        width, out_channels = epilogue.padded_channels(group, target), conv.results[0].shape[1]
+        width = epilogue.padded_channels(group, target)
         tile_width = min(lanes * knobs["vectors"], width)
-        full, rest = out_channels // tile_width, width - out_channels // tile_width * tile_width
         block = data.block
         blocks, taps = -(-channels // block), window.rows.kernel * window.columns.kernel
         steps = blocks * taps * block
         weights = fused.inputs[weight_value.index]
-        bias = fused.optional(conv.operand(2))
-        granule = epilogue.granule(group, lanes)
 
-        def tile(n: Any, channel: Any, size: int, row: Any, start: Any, columns: int, interior: bool) -> Stmt:
-            register = tiles.RegisterTile(columns, tiles.vectors_of(size, lanes), data.accumulator)
+        def reduction(place: ColumnTile, size: int, register: tiles.RegisterTile) -> Reduction:
+            n, channel, row, start = place.image, place.channel, place.row, place.start
             first_row, row_count = window.rows.taps(row)
 
-            def reduction(step: tiles.Step) -> Stmt:
+            def summed(step: tiles.Step) -> Stmt:
                 def multiply(channel_in: Any, kh: Any, kw: Any, valid: list[int]) -> Stmt:
                     tap = kh * window.columns.kernel + kw
                     outer, within = channel_in // block, channel_in % block
@@ -118,9 +115,9 @@ class Conv2d(WindowedTemplate):
                         position = (outer * taps + tap) * block + within
 
                     def product(column: int, offset: int, lane: Any) -> Any:
-                        place = window.logical(window.rows.reads(row, kh), window.columns.reads(start + column, kw))
+                        reads = window.logical(window.rows.reads(row, kh), window.columns.reads(start + column, kw))
                         weight = weights[channel * steps + position * size + offset + lane]
-                        return data.read((n, outer, *place), within) * weight.astype(data.accumulator)
+                        return data.read((n, outer, *reads), within) * weight.astype(data.accumulator)
 
                     return step(product, valid)
 
@@ -128,7 +125,7 @@ class Conv2d(WindowedTemplate):
                     return loops.serial(row_count, body, "kh", start=first_row)
 
                 def kernel_columns(body: Callable[[Any, list[int]], Stmt]) -> Stmt:
-                    return row_steps(window.columns, start, columns, interior, body)
+                    return row_steps(window.columns, start, place.columns, place.interior, body)
 
                 # One loop over all input channels: LLVM would unroll a loop over one block, and take long over it.
                 def input_channels(body: Callable[[Any], Stmt]) -> Stmt:
@@ -144,32 +141,10 @@ class Conv2d(WindowedTemplate):
                     lambda c: kernel_rows(lambda kh: kernel_columns(lambda kw, valid: multiply(c, kh, kw, valid)))
                 )
 
-            def finish(column: Any, offset: int, lane: Any, value: Any) -> Stmt:
-                out_channel = channel + offset + lane
-                if bias is not None:
-                    value = value + bias(out_channel).astype(data.accumulator)
-                place = (n, out_channel, *window.logical(row, start + column))
-                return fused.finish(value.astype(conv.results[0].dtype.numpy_name), place)
+            return summed
 
-            def blank(column: Any, offset: int, lane: Any) -> Stmt | None:
-                return fused.blank((n, channel + offset + lane, *window.logical(row, start + column)))
-
-            valid = out_channels - channel if isinstance(channel, int) else size
-            return register.emit(reduction, finish, blank, valid, granule, staged=epilogue.is_long(group))
-
-        def row_of(n: Any, channel: Any, size: int, row: Any) -> Stmt:
-            return row_tiles(
-                window.columns,
-                knobs["columns"],
-                lambda start, columns, interior: tile(n, channel, size, row, start, columns, interior),
-            )
-
-        def piece(lead: tuple[Any, ...], number: Any, row: Any) -> Stmt:
-            return tiles.either(
-                number, full, rest, tile_width, lambda channel, size: row_of(lead[0], channel, size, row)
-            )
-
-        return RowNest(full + bool(rest), bool(knobs["channels_outer"]), piece)
+        nest = WindowNest(fused, target, width, tile_width, reduction, fused.optional(conv.operand(2)))
+        return nest.rows(knobs, channels_outer=bool(knobs["channels_outer"]))
 
     def estimate(self, group: Group, schedule: Schedule, target: Target) -> float:
         knobs = dict(schedule)

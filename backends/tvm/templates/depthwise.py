@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from optc.backends.tvm import loops
@@ -16,8 +14,8 @@ from optc.backends.tvm.templates import epilogue
 from optc.backends.tvm.templates import register_tile as tiles
 from optc.backends.tvm.templates.operand import Operand, block_of, data_block
 from optc.backends.tvm.templates.rows import Packed, RowNest
-from optc.backends.tvm.templates.window import Window, row_steps, row_tiles, window_of
-from optc.backends.tvm.templates.windowed import WindowedTemplate
+from optc.backends.tvm.templates.window import row_steps, window_of
+from optc.backends.tvm.templates.windowed import ColumnTile, Reduction, WindowedTemplate, WindowNest
 from optc.backends.tvm.tensor import LogicalTensor
 from optc.ir.core import Operation
 
@@ -25,27 +23,6 @@ if TYPE_CHECKING:
     from tvm.tirx import Buffer, Stmt
 
     from optc.targets.target import Target
-
-
-@dataclass(frozen=True)
-class ColumnTile:
-    """Where a tile of output columns lies.
-
-    Attributes:
-        window: of the convolution.
-        lead: the indices before the columns of what it reads: of the image and of the block of channels.
-        row: of the result.
-        start: the first column; an int unless the tile is `interior`.
-        columns: how many.
-        interior: whether all their taps lie inside the columns of the data.
-    """
-
-    window: Window
-    lead: tuple[Any, Any]
-    row: Any
-    start: Any
-    columns: int
-    interior: bool
 
 
 class Depthwise(WindowedTemplate):
@@ -118,9 +95,9 @@ class Depthwise(WindowedTemplate):
 
     def reduction(
         self, data: Operand, weights: Buffer, place: ColumnTile, schedule: Schedule, target: Target
-    ) -> Callable[[tiles.Step], Stmt]:
+    ) -> Reduction:
         """What makes the loops over the taps of a tile."""
-        window, row, start = place.window, place.row, place.start
+        window, row, start, number = place.window, place.row, place.start, place.channel // data.block
         unrolled = bool(dict(schedule)["unrolled"])
         first_row, row_count = window.rows.taps(row)
 
@@ -129,8 +106,8 @@ class Depthwise(WindowedTemplate):
                 def tap(kw: Any, inside: list[int]) -> Stmt:
                     def product(column: int, offset: int, lane: Any) -> Any:
                         reads = window.logical(window.rows.reads(row, kh), window.columns.reads(start + column, kw))
-                        weight = weights[place.lead[1], kh * window.columns.kernel + kw, offset + lane]
-                        return data.read((*place.lead, *reads), offset + lane) * weight.astype(data.accumulator)
+                        weight = weights[number, kh * window.columns.kernel + kw, offset + lane]
+                        return data.read((place.image, number, *reads), offset + lane) * weight.astype(data.accumulator)
 
                     return step(product, inside)
 
@@ -141,54 +118,17 @@ class Depthwise(WindowedTemplate):
         return reduction
 
     def nest(self, fused: FusedContraction, data: Operand, schedule: Schedule, target: Target) -> RowNest:
-        knobs = dict(schedule)
-        group, conv = fused.group, fused.anchor
-        window = window_of(conv)
-        weight_value = conv.operands[1]
-        assert window is not None and weight_value is not None
-        channels, block = data.value.shape[1], data.block
-        full, rest = divmod(channels, block)
-        weights = fused.inputs[weight_value.index]
-        bias = self.bias(fused)
-        lanes = min(block, tiles.lanes_of(target))
-        granule = epilogue.granule(group, lanes)
+        conv, block = fused.anchor, data.block
+        weight = conv.operands[1]
+        assert weight is not None
+        weights = fused.inputs[weight.index]
 
-        def tile(n: Any, first: Any, valid: int, row: Any, start: Any, columns: int, interior: bool) -> Stmt:
-            register = tiles.RegisterTile(columns, tiles.vectors_of(block, lanes), data.accumulator)
-            number = first // block if isinstance(first, int) else first
-            channel = first if isinstance(first, int) else first * block
-            place = ColumnTile(window, (n, number), row, start, columns, interior)
-            reduction = self.reduction(data, weights, place, schedule, target)
+        def reduction(place: ColumnTile, size: int, register: tiles.RegisterTile) -> Reduction:
+            return self.reduction(data, weights, place, schedule, target)
 
-            def finish(column: Any, offset: int, lane: Any, value: Any) -> Stmt:
-                out_channel = channel + offset + lane
-                if bias is not None:
-                    value = value + bias(out_channel).astype(data.accumulator)
-                place = (n, out_channel, *window.logical(row, start + column))
-                return fused.finish(value.astype(conv.results[0].dtype.numpy_name), place)
-
-            def blank(column: Any, offset: int, lane: Any) -> Stmt | None:
-                return fused.blank((n, channel + offset + lane, *window.logical(row, start + column)))
-
-            return register.emit(reduction, finish, blank, valid, granule, staged=epilogue.is_long(group))
-
-        def row_of(n: Any, first: Any, valid: int, row: Any) -> Stmt:
-            return row_tiles(
-                window.columns,
-                knobs["columns"],
-                lambda start, columns, interior: tile(n, first, valid, row, start, columns, interior),
-            )
-
-        def piece(lead: tuple[Any, ...], number: Any, row: Any) -> Stmt:
-            from tvm import tirx
-
-            (n,) = lead
-            if not rest:
-                return row_of(n, number, block, row)
-            partial = row_of(n, full * block, rest, row)
-            return tirx.IfThenElse(number < full, row_of(n, number, block, row), partial) if full else partial
-
-        return RowNest(full + bool(rest), True, piece)
+        width = -(-data.value.shape[1] // block) * block
+        nest = WindowNest(fused, target, width, block, reduction, self.bias(fused))
+        return nest.rows(dict(schedule), channels_outer=True)
 
     def tile_work(self, group: Group, schedule: Schedule, target: Target, vectors: float) -> float:
         """The multiply-adds of whole vectors of floats that take as long as the sums of a tile of so many `vectors`."""

@@ -17,8 +17,8 @@ from optc.backends.tvm.templates.dot_tile import DotTile, kind_of, operands_refu
 from optc.backends.tvm.templates.operand import Operand
 from optc.backends.tvm.templates.quads import Quads, quads_of
 from optc.backends.tvm.templates.rows import Packed, RowNest
-from optc.backends.tvm.templates.window import Window, row_steps, row_tiles, window_of
-from optc.backends.tvm.templates.windowed import WindowedTemplate
+from optc.backends.tvm.templates.window import Window, row_steps, window_of
+from optc.backends.tvm.templates.windowed import ColumnTile, Reduction, WindowedTemplate, WindowNest
 from optc.ir.core import Operation
 
 if TYPE_CHECKING:
@@ -82,14 +82,11 @@ class IntegerConv(WindowedTemplate):
         knobs, group = dict(schedule), fused.group
         conv, window = _conv(group)
         dots = dot_tile(group, schedule, target)
-        lanes = tiles.lanes_of(target)
-        width, out_channels, tile_width = dots.width, conv.results[0].shape[1], dots.tile
-        full, rest = out_channels // tile_width, width - out_channels // tile_width * tile_width
         weights = fused.inputs[weights_of(conv).index]
-        granule = epilogue.granule(group, lanes)
 
-        def tile(n: Any, channel: Any, size: int, row: Any, start: Any, columns: int, interior: bool) -> Stmt:
-            register = tiles.RegisterTile(columns, tiles.vectors_of(size, lanes), data.accumulator)
+        def reduction(place: ColumnTile, size: int, register: tiles.RegisterTile) -> Reduction:
+            n, channel, row, start = place.image, place.channel, place.row, place.start
+            columns, interior = place.columns, place.interior
             first_row, row_count = window.rows.taps(row)
 
             def lanes_at(offset: int) -> int:
@@ -119,14 +116,14 @@ class IntegerConv(WindowedTemplate):
 
                 return rows_of_kernel(all_taps if interior else taps_inside)
 
-            def reduction(step: tiles.Step) -> Stmt:
+            def sums(step: tiles.Step) -> Stmt:
                 def products(kh: Any, kw: Any, valid: list[int], number: Any) -> Stmt:
-                    def place(column: int) -> tuple[Any, ...]:
-                        reads = window.rows.reads(row, kh), window.columns.reads(start + column, kw)
-                        return (n, *window.logical(*reads))
+                    def reads(column: int) -> tuple[Any, ...]:
+                        at = window.rows.reads(row, kh), window.columns.reads(start + column, kw)
+                        return (n, *window.logical(*at))
 
                     tap = kh * window.columns.kernel + kw
-                    return dots.turn(step, data, place, valid, weights, (channel, size), tap, number)
+                    return dots.turn(step, data, reads, valid, weights, (channel, size), tap, number)
 
                 def kernel_row(kh: Any) -> Stmt:
                     return row_steps(
@@ -142,28 +139,10 @@ class IntegerConv(WindowedTemplate):
                 summed = rows_of_kernel(kernel_row)
                 return loops.sequence([starts(step), summed]) if dots.zero else summed
 
-            def finish(column: Any, offset: int, lane: Any, value: Any) -> Stmt:
-                return fused.finish(value, (n, channel + offset + lane, *window.logical(row, start + column)))
+            return sums
 
-            def blank(column: Any, offset: int, lane: Any) -> Stmt | None:
-                return fused.blank((n, channel + offset + lane, *window.logical(row, start + column)))
-
-            valid = out_channels - channel if isinstance(channel, int) else size
-            return register.emit(reduction, finish, blank, valid, granule, staged=epilogue.is_long(group))
-
-        def row_of(n: Any, channel: Any, size: int, row: Any) -> Stmt:
-            return row_tiles(
-                window.columns,
-                knobs["columns"],
-                lambda start, columns, interior: tile(n, channel, size, row, start, columns, interior),
-            )
-
-        def piece(lead: tuple[Any, ...], number: Any, row: Any) -> Stmt:
-            return tiles.either(
-                number, full, rest, tile_width, lambda channel, size: row_of(lead[0], channel, size, row)
-            )
-
-        return RowNest(full + bool(rest), bool(knobs["channels_outer"]), piece)
+        nest = WindowNest(fused, target, dots.width, dots.tile, reduction)
+        return nest.rows(knobs, channels_outer=bool(knobs["channels_outer"]))
 
     def estimate(self, group: Group, schedule: Schedule, target: Target) -> float:
         knobs = dict(schedule)

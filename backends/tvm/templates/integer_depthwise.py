@@ -6,7 +6,7 @@ are read; LLVM multiplies pairs of 16-bit numbers where it sees that both factor
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from optc.backends.tvm import loops
@@ -14,19 +14,19 @@ from optc.backends.tvm.fused import FusedContraction
 from optc.backends.tvm.group import Group
 from optc.backends.tvm.math.dot_weights import FOUR
 from optc.backends.tvm.template import Schedule
-from optc.backends.tvm.templates import register_tile as tiles
-from optc.backends.tvm.templates.depthwise import ColumnTile, Depthwise
+from optc.backends.tvm.templates.depthwise import Depthwise
 from optc.backends.tvm.templates.dot_product import DotProduct, has_feature
 from optc.backends.tvm.templates.dot_tile import kind_of, operands_refusal, weights_of, zero_of
 from optc.backends.tvm.templates.operand import Operand, data_block
 from optc.backends.tvm.templates.rows import Packed
 from optc.backends.tvm.templates.tap_quads import TapQuads, packed_quads
 from optc.backends.tvm.templates.window import window_of
+from optc.backends.tvm.templates.windowed import ColumnTile, Reduction
 from optc.backends.tvm.tensor import LogicalTensor
 from optc.ir.core import Operation, Value
 
 if TYPE_CHECKING:
-    from tvm.tirx import Buffer, PrimExpr, Stmt
+    from tvm.tirx import Buffer, PrimExpr
 
     from optc.targets.target import Target
 
@@ -71,7 +71,7 @@ class IntegerDepthwise(Depthwise):
 
     def reduction(
         self, data: Operand, weights: Buffer, place: ColumnTile, schedule: Schedule, target: Target
-    ) -> Callable[[tiles.Step], Stmt]:
+    ) -> Reduction:
         conv = data.fused.anchor
         kind = dots_of(conv, target)
         if kind is None:

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 from optc.backends.tvm import loops
 from optc.backends.tvm.math.dot_weights import FOUR
 from optc.backends.tvm.packing import Packing
-from optc.backends.tvm.templates.depthwise import ColumnTile
 from optc.backends.tvm.templates.dot_product import DotProduct
 from optc.backends.tvm.templates.operand import Operand
 from optc.backends.tvm.templates.register_tile import Step
 from optc.backends.tvm.templates.rows import Packed
 from optc.backends.tvm.templates.window import Window
+from optc.backends.tvm.templates.windowed import ColumnTile
 
 if TYPE_CHECKING:
     from tvm.tirx import Buffer, PrimExpr, Stmt
@@ -64,6 +64,11 @@ class TapQuads:
         whole, rest = divmod(self.place.window.rows.kernel, FOUR)
         done = [loops.serial(whole, lambda quad: self._quad(step, quad, FOUR), "quad")] if whole else []
         return loops.sequence([*done, *([self._quad(step, whole, rest)] if rest else [])])
+
+    @property
+    def _number(self) -> Any:
+        """Of the block of channels."""
+        return self.place.channel // self.data.block
 
     def _quad(self, step: Step, quad: Any, present: int) -> Stmt:
         """The products of up to four rows of the kernel."""
@@ -131,7 +136,7 @@ class TapQuads:
         from tvm import tirx
 
         rows, row = self.place.window.rows, self.place.row
-        bytes_of = self.weights[self.place.lead[1], quad, tap, loops.ramp(offset * FOUR, lanes * FOUR)]
+        bytes_of = self.weights[self._number, quad, tap, loops.ramp(offset * FOUR, lanes * FOUR)]
         vector = tirx.reinterpret(f"int32x{lanes}", bytes_of)
         if rows.padded:
             mask = loops.constant(0)
@@ -158,7 +163,7 @@ class TapQuads:
             read = window.rows.reads(row, quad * FOUR + byte)
             if window.rows.padded:
                 read = tirx.max(0, tirx.min(read, window.rows.data - 1))
-            where = (*self.place.lead, *window.logical(read, column), loops.ramp(offset, lanes))
+            where = (self.place.image, self._number, *window.logical(read, column), loops.ramp(offset, lanes))
             taps.append(self.data.buffer[where])
         parts, size = self.kind.parts, self.kind.weight_bytes
         return [together(taps[part::parts], size, lanes, self.shuffled) for part in range(parts)]
