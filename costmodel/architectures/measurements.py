@@ -54,7 +54,7 @@ def reader(space: str, file: str, id_column: str, described_by: Sequence[str] = 
 
     def read(folder: Path) -> Measurements:
         """All networks of the set. Raises DataError, with file and row, for a damaged or foreign file."""
-        table = read_table(find_file(folder, file, file.removesuffix(".gz")), [id_column, *described_by])
+        table = read_table(find_file(folder, file), [id_column, *described_by])
         places = table.unique_integers(id_column).astype(np.float64)
         codes = load_space(space).read(table, id_column)
         return Measurements(space, codes, latency_columns(table, [id_column, *described_by]), places=places)

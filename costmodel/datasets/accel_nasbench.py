@@ -17,7 +17,7 @@ _ENDING = "_mean"
 
 def read(folder: Path) -> Measurements:
     """All networks of the set; throughputs are rates. Raises DataError, with file and row, for a damaged file."""
-    table = read_table(find_file(folder, _FILE, _FILE.removesuffix(".gz")), ["id", *anb.CHOICES])
+    table = read_table(find_file(folder, _FILE), ["id", *anb.CHOICES])
     places = table.unique_integers("id").astype(np.float64)
     names = [name for name in table.columns if name.endswith(_ENDING)]
     values = {name: table.numbers(name, empty=True, positive=True) for name in names}

@@ -6,7 +6,6 @@ gives times and steps in one column.
 
 from __future__ import annotations
 
-from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -62,17 +61,15 @@ def describe(table: Table) -> tuple[str, Description]:
 
 def read(data: Path) -> Records:
     """Both tables. Raises DataError that names file and row."""
-    parts, digest = {}, sha256()
-    for name, file in _FILES.items():
-        path = find_file(data, file, file.removesuffix(".gz"))
+    parts = {}
+    paths = [find_file(data, file) for file in _FILES.values()]
+    for name, path in zip(_FILES, paths, strict=True):
         table = _complete(read_table(path, ("device", "mode", "precision_note", _TIMES[name], *_SIZES[name])), name)
         described = describe(table)[1]
         devices = [device for device in dict.fromkeys(table.text("device")) if device not in _OBSOLETE]
         latency = {device: measured(table, device) for device in devices}
-        classes = [" ".join(cells) for cells in zip(*(table.text(column) for column in _SIZES[name]), strict=True)]
-        parts[name] = Part(described, latency, classes, shared=True)
-        digest.update(path.read_bytes())
-    return Records(parts, digest.hexdigest())
+        parts[name] = Part(described, latency, table.joined(_SIZES[name]), shared=True)
+    return Records.of_files(parts, paths)
 
 
 def _complete(table: Table, name: str) -> Table:

@@ -20,7 +20,7 @@ def read(folder: Path) -> Measurements:
     Raises:
         DataError: a row's cell differs from the published index.
     """
-    table = read_table(find_file(folder, _FILE, _FILE.removesuffix(".gz")), ["arch_idx", "op_vector"])
+    table = read_table(find_file(folder, _FILE), ["arch_idx", "op_vector"])
     codes = nb201.read(table, "arch_idx")
     indices = table.unique_integers("arch_idx")
     for row in np.flatnonzero((codes != nb201.index_table()[indices]).any(1))[:1]:

@@ -45,7 +45,7 @@ def read(data: Path) -> GpuOperators:
     devices = read_devices(sheet)
     tables, digest = {}, sha256(sheet.read_bytes())
     for family in FAMILIES.values():
-        path = find_file(folder, f"{family.name}.csv.gz", f"{family.name}.csv")
+        path = find_file(folder, f"{family.name}.csv.gz")
         table = read_table(path, ("device", "latency_ms", *family.columns))
         for row, name in enumerate(table.text("device")):
             if name not in devices:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -59,12 +58,11 @@ def with_sizes(table: Table, models: Table) -> Table:
 
 def read(data: Path) -> Records:
     """All measurements. Raises DataError that names file and row."""
-    paths = [find_file(data, file, file.removesuffix(".gz")) for file in _FILES]
+    paths = [find_file(data, file) for file in _FILES]
     table = with_sizes(read_table(paths[0], ("model", "device", "inference_ms", *_SETTINGS)), read_table(paths[1]))
     name, described = describe(table)
     latency = {device: measured(table, device) for device in dict.fromkeys(table.text("device"))}
-    digest = sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()
-    return Records({name: Part(described, latency, table.text("model"), shared=True)}, digest)
+    return Records.of_files({name: Part(described, latency, table.text("model"), shared=True)}, paths)
 
 
 def measured(table: Table, target: str) -> Array:

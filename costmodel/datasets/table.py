@@ -48,6 +48,10 @@ class Table:
             )
         return self.columns[column]
 
+    def joined(self, columns: Sequence[str]) -> list[str]:
+        """The cells of several columns, row by row. Raises DataError when a column is missing."""
+        return [" ".join(cells) for cells in zip(*map(self.text, columns), strict=True)]
+
     def numbers(self, column: str, *, empty: bool = False, positive: bool = False) -> npt.NDArray[np.float64]:
         """The cells of a column as numbers.
 
@@ -128,13 +132,19 @@ def read_table(path: Path, required: Sequence[str] = ()) -> Table:
 
 
 def find_file(folder: Path, *names: str) -> Path:
-    """The first of `names` under `folder`. Raises UsageError when `folder` is none, DataError when no file is there."""
+    """The first of `names` under `folder`; one that ends in `.gz` may lie there unpacked.
+
+    Raises:
+        UsageError: `folder` is none.
+        DataError: no file is there.
+    """
     if not folder.is_dir():
         raise UsageError(f"'{folder}' is no folder", where="--data", hint="give the folder that holds the data sets")
-    for name in names:
+    forms = list(dict.fromkeys(form for name in names for form in (name, name.removesuffix(".gz"))))
+    for name in forms:
         if (folder / name).is_file():
             return folder / name
-    raise DataError(f"there is no {' or '.join(names)}", where=str(folder))
+    raise DataError(f"there is no {' or '.join(forms)}", where=str(folder))
 
 
 def _text(path: Path) -> str:

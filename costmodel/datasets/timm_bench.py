@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -45,13 +44,13 @@ def family_of(model: str) -> str:
 
 def read(data: Path) -> Records:
     """All rows. Raises DataError that names file and row."""
-    path = find_file(data, _FILE, _FILE.removesuffix(".gz"))
+    path = find_file(data, _FILE)
     table = read_table(path, ("model", "device", "infer_step_time", *_SIZES, *_SETTINGS))
     name, described = describe(table)
     devices = list(dict.fromkeys(table.text("device")))
     latency = {device: measured(table, device) for device in devices}
     classes = [cell.split(".")[0] for cell in table.text("model")]
-    return Records({name: Part(described, latency, classes, shared=True)}, sha256(path.read_bytes()).hexdigest())
+    return Records.of_files({name: Part(described, latency, classes, shared=True)}, [path])
 
 
 def measured(table: Table, target: str) -> Array:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -42,13 +41,12 @@ def describe(table: Table) -> tuple[str, Description]:
 
 def read(data: Path) -> Records:
     """The convolutions. Raises DataError that names file and row."""
-    path = find_file(data, _FILE, _FILE.removesuffix(".gz"))
+    path = find_file(data, _FILE)
     table = read_table(path, ("conv_type", *_SIZES, "elmt_fused"))
     name, described = describe(table)
     latency = {target: measured(table, target) for target in _TARGETS}
-    columns = [table.text(column) for column in ("conv_type", *_SIZES)]
-    classes = [" ".join(cells) for cells in zip(*columns, strict=True)]
-    return Records({name: Part(described, latency, classes, shared=False)}, sha256(path.read_bytes()).hexdigest())
+    classes = table.joined(("conv_type", *_SIZES))
+    return Records.of_files({name: Part(described, latency, classes, shared=False)}, [path])
 
 
 def measured(table: Table, target: str) -> Array:

@@ -5,7 +5,6 @@ A target is a GPU and an operator: `a100/mlp_up_proj`.
 
 from __future__ import annotations
 
-from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -37,15 +36,14 @@ def describe(table: Table) -> tuple[str, Description]:
 
 def read(data: Path) -> Records:
     """All operators. Raises DataError that names file and row."""
-    path = find_file(data, _FILE, _FILE.removesuffix(".gz"))
+    path = find_file(data, _FILE)
     table = read_table(path, ("gpu", "model", "use_gated_mlp", *_SIZES))
     name, described = describe(table)
     operators = [column.removesuffix(_SUFFIX) for column in table.columns if column.endswith(_SUFFIX)]
     targets = [f"{gpu}/{operator}" for gpu in dict.fromkeys(table.text("gpu")) for operator in operators]
     latency = {target: measured(table, target) for target in targets}
-    columns = [table.text(column) for column in ("model", "num_tokens")]
-    classes = [" ".join(cells) for cells in zip(*columns, strict=True)]
-    return Records({name: Part(described, latency, classes, shared=False)}, sha256(path.read_bytes()).hexdigest())
+    classes = table.joined(("model", "num_tokens"))
+    return Records.of_files({name: Part(described, latency, classes, shared=False)}, [path])
 
 
 def measured(table: Table, target: str) -> Array:

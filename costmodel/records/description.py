@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -54,6 +56,11 @@ class Records:
 
     parts: Mapping[str, Part]
     digest: str
+
+    @classmethod
+    def of_files(cls, parts: Mapping[str, Part], paths: Iterable[Path]) -> Records:
+        """What was read from some files."""
+        return cls(parts, sha256(b"".join(path.read_bytes() for path in paths)).hexdigest())
 
 
 @dataclass(frozen=True)
