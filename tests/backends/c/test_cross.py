@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from c_kit import WARNINGS, Built, Quantized, missing, model_of, stored_input, write
+from tree_kit import ensemble, samples_at_thresholds
 
 from optc.backends.c.source import Model
+
+Make = Callable[[str], "tuple[Model, np.ndarray]"]
 
 SHAPE = (1, 6, 9, 11)
 
@@ -53,7 +57,7 @@ MAIN = """
 #include <string.h>
 #include "small.h"
 void optc_print(const char* text);
-static const signed char x[] = {%(values)s};
+static const unsigned char x[] = {%(values)s};
 int main(void) {
   memcpy(small_input_0(), x, sizeof x);
   small_run();
@@ -93,6 +97,19 @@ def small(target: str) -> tuple[Model, np.ndarray]:
     return model_of(q.model(SHAPE, q.add("Softmax", [logits])), target), q.random.uniform(-7, 7, SHAPE).astype("f4")
 
 
+def trees(target: str) -> tuple[Model, np.ndarray]:
+    """An ensemble of trees, and samples that meet its thresholds."""
+    generator = np.random.default_rng(3)
+    return model_of(ensemble(generator, 3), target), samples_at_thresholds(generator)
+
+
+MODELS = (small, trees)
+
+
+def input_bytes(model: Model, x: np.ndarray) -> str:
+    return ", ".join(map(str, stored_input(model.inputs[0], x).tobytes()))
+
+
 RISCV_START = """
 #include <stdint.h>
 int main(void);
@@ -118,14 +135,14 @@ SECTIONS {
 """
 
 
-def test_an_emulated_riscv_computes_the_same_bytes(tmp_path: Path) -> None:
+@pytest.mark.parametrize("make", MODELS)
+def test_an_emulated_riscv_computes_the_same_bytes(make: Make, tmp_path: Path) -> None:
     if lacking := missing("riscv64-unknown-elf-gcc:picolibc.specs", "qemu-system-riscv32"):
         pytest.skip(f"not installed: {lacking}")
-    model, x = small("riscv32")
+    model, x = make("riscv32")
     (expected,) = Built(model, tmp_path).run(x)
     write(model, tmp_path)
-    codes = stored_input(model.inputs[0], x).reshape(-1)
-    (tmp_path / "main.c").write_text(MAIN % {"values": ", ".join(map(str, codes.tolist()))})
+    (tmp_path / "main.c").write_text(MAIN % {"values": input_bytes(model, x)})
     (tmp_path / "start.c").write_text(RISCV_START)
     (tmp_path / "link.ld").write_text(RISCV_LINK)
     common = ["riscv64-unknown-elf-gcc", "-march=rv32imc", "-mabi=ilp32", "-mcmodel=medany", "--specs=picolibc.specs"]
@@ -139,17 +156,17 @@ def test_an_emulated_riscv_computes_the_same_bytes(tmp_path: Path) -> None:
     assert expected.tobytes().hex() in done.stdout, done.stdout[-500:] + done.stderr[-500:]
 
 
+@pytest.mark.parametrize("make", MODELS)
 @pytest.mark.parametrize("target", MACHINES)
-def test_an_emulated_arm_computes_the_same_bytes(target: str, tmp_path: Path) -> None:
+def test_an_emulated_arm_computes_the_same_bytes(target: str, make: Make, tmp_path: Path) -> None:
     if lacking := missing("arm-none-eabi-gcc", "qemu-system-arm"):
         pytest.skip(f"not installed: {lacking}")
-    model, x = small(target)
+    model, x = make(target)
     (expected,) = Built(model, tmp_path).run(x)
     machine, flags = MACHINES[target]
     write(model, tmp_path)
     (tmp_path / "start.c").write_text(START)
-    codes = stored_input(model.inputs[0], x).reshape(-1)
-    (tmp_path / "main.c").write_text(MAIN % {"values": ", ".join(map(str, codes.tolist()))})
+    (tmp_path / "main.c").write_text(MAIN % {"values": input_bytes(model, x)})
     (tmp_path / "link.ld").write_text(LINK)
     common = ["arm-none-eabi-gcc", "-mthumb", "-O2", "-ffp-contract=off", *flags]
     subprocess.run([*common, *WARNINGS, "-c", "small.c", "-o", "small.o"], cwd=tmp_path, check=True)
