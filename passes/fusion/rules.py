@@ -24,14 +24,6 @@ BIJECTIONS = frozenset(
     }
 )  # fmt: skip
 
-# Results as large as the operand, which another operation may finish while they are still at hand.
-ROW_WISE = frozenset(
-    {
-        "onnx.Softmax", "onnx.LogSoftmax", "onnx.LayerNormalization", "onnx.RMSNormalization", "onnx.LpNormalization",
-        "onnx.InstanceNormalization", "onnx.GroupNormalization", "onnx.MeanVarianceNormalization",
-    }
-)  # fmt: skip
-
 _ALONE = frozenset({"onnx.CumSum", "onnx.CumProd", "onnx.DynamicQuantizeLinear", "onnx.LRN", TREES})
 
 

@@ -37,7 +37,7 @@ def test_a_worker_answers_and_is_stopped_in_between(subject, tmp_path):
     try:
         outputs, facts = worker.ask("load", subject, tmp_path)
         assert (outputs[0].tolist(), facts) == ([0, 2, 0, 4], {})
-        for _ in range(100):
+        for _ in range(3000):
             if state(worker._process.pid) == "T":
                 break
             time.sleep(0.01)

@@ -5,11 +5,9 @@ from __future__ import annotations
 import csv
 import gzip
 import json
-import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -104,18 +102,30 @@ def test_train_judge_and_predict(data: Path, indices: np.ndarray, tmp_path: Path
     assert all(float(row["p05"]) <= float(row["latency_ms"]) <= float(row["p95"]) for row in rows)
 
 
+KILLED_AFTER_A_CHECKPOINT = """
+import os, signal, sys
+from optc.cli.app import run
+from optc.costmodel.training.checkpoints import Checkpoints
+
+store = Checkpoints.store
+
+def store_and_die(self, key, arrays):
+    store(self, key, arrays)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+Checkpoints.store = store_and_die
+run(sys.argv[1:])
+"""
+
+
 def test_a_killed_training_run_resumes_to_the_same_predictor(data: Path, tmp_path: Path):
     assert run(train(data)) == 0
     whole = {path.name: path.read_bytes() for path in (tmp_path / "shipped" / "small").iterdir()}
 
-    code = "import sys; from optc.cli.app import run; sys.exit(run(sys.argv[1:]))"
     checkpoints = tmp_path / "cache" / "training" / "small"
-    process = subprocess.Popen([sys.executable, "-c", code, *train(data)], env=dict(os.environ))
-    while process.poll() is None and not list(checkpoints.glob("*.npz")):
-        time.sleep(0.002)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert list(checkpoints.glob("*.npz"))
+    killed = subprocess.run([sys.executable, "-c", KILLED_AFTER_A_CHECKPOINT, *train(data)], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert len(list(checkpoints.glob("*.npz"))) == 1
     assert run(train(data, "--resume")) == 0
     assert {path.name: path.read_bytes() for path in (tmp_path / "shipped" / "small").iterdir()} == whole
     assert not checkpoints.exists()
