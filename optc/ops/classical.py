@@ -53,6 +53,8 @@ def _classifier(integers: str, strings: str) -> Infer:
         label = dtypes.STRING if names else dtypes.INT64
         rows = _rows(operation)
         classes = max(len(names or numbers), 2)
+        if _scores_pairs(operation, classes):
+            classes = classes * (classes - 1) // 2
         return [TensorType(label, (rows,)), TensorType(dtypes.FLOAT32, (rows, classes))]
 
     return infer
@@ -66,6 +68,11 @@ def _chosen_columns(operation: Operation) -> Sequence[ValueType]:
         raise ValueError("its input has no axis, or the number of indices is not known")
     count = math.prod(dim for dim in columns.shape if isinstance(dim, int))
     return [TensorType(data.dtype, (*(data.shape[:-1] or (1,)), count))]
+
+
+def _scores_pairs(operation: Operation, classes: int) -> bool:
+    """Whether an operation scores pairs of classes: a support vector machine without probabilities."""
+    return operation.name == f"{DOMAIN}.SVMClassifier" and classes > 2 and not column(operation, "prob_a")
 
 
 def _comparisons(operation: Operation) -> int:
@@ -101,4 +108,10 @@ for _name, _infer in (
 for _name in ("Scaler", "Normalizer", "Imputer", "Binarizer"):
     declare(f"{DOMAIN}.{_name}", Kind.OPAQUE, infer=_same_shape)
 declare(f"{DOMAIN}.SVMRegressor", Kind.OPAQUE, infer=_regressor("targets"), flops=_kernels)
+declare(
+    f"{DOMAIN}.SVMClassifier",
+    Kind.OPAQUE,
+    infer=_classifier("classlabels_ints", "classlabels_strings"),
+    flops=_kernels,
+)
 declare(f"{DOMAIN}.ArrayFeatureExtractor", Kind.OPAQUE, infer=_chosen_columns, flops=no_flops)

@@ -19,7 +19,7 @@ from optc import driver
 from optc.backends.c.source import Call, Model
 from optc.errors import ModelError
 
-LABELS = ((3, 7), (0, 1, 2), (5, -1, 40))
+LABELS = ((3, 7), (0, 1, 2), (5, -1, 40, 2))
 
 
 def data(seed: int, samples: int = 300) -> np.ndarray:
@@ -75,6 +75,7 @@ def classifiers() -> dict[str, Any]:
         Normalizer,
         StandardScaler,
     )
+    from sklearn.svm import SVC
     from sklearn.tree import DecisionTreeClassifier
 
     return {
@@ -90,13 +91,15 @@ def classifiers() -> dict[str, Any]:
         "largest": make_pipeline(MaxAbsScaler(), LogisticRegression()),
         "binary": make_pipeline(Binarizer(threshold=0.2), LogisticRegression()),
         "bayes": GaussianNB(),
+        "vectors": SVC(),
+        "linear-vectors": SVC(kernel="linear"),
         "bagged": BaggingClassifier(n_estimators=4, random_state=0),
     }
 
 
 CLASSIFIERS = (
     "tree", "forest", "extra", "boosted", "logistic", "scaled-forest", "normalized", "ridge", "one-against-all",
-    "largest", "binary", "bayes", "bagged",
+    "largest", "binary", "bayes", "vectors", "linear-vectors", "bagged",
 )  # fmt: skip
 
 
