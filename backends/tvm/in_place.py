@@ -58,15 +58,18 @@ def in_place_pairs(function: PrimFunc, inputs: int, outputs: int) -> tuple[tuple
     uses = _Uses()
     try:
         _collect(function.body, (), (), uses)
+        return tuple(
+            (operand, result)
+            for result in range(outputs)
+            for operand in range(inputs)
+            if _may_share(function.params[operand], function.params[inputs + result], uses)
+        )
     except _NotUnderstood:
         return ()
-    found = []
-    for result in range(outputs):
-        for operand in range(inputs):
-            source, target = function.params[operand], function.params[inputs + result]
-            if _same_extent(source, target) and _is_safe(source, target, uses):
-                found.append((operand, result))
-    return tuple(found)
+
+
+def _may_share(source: Buffer, target: Buffer, uses: _Uses) -> bool:
+    return _same_extent(source, target) and _is_safe(source, target, uses)
 
 
 def _same_extent(a: Buffer, b: Buffer) -> bool:

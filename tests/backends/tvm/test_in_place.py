@@ -79,6 +79,16 @@ def deciding(a: Any, b: Any, out: Any) -> Any:
     return loops.serial(EXTENT, element)
 
 
+def by_pointer(a: Any, b: Any, out: Any) -> Any:
+    """What is read through an address does not show."""
+    from tvm import tirx
+
+    def element(i: Any) -> Any:
+        return loops.store(out, a[i] + tirx.call_intrin("float32", "tirx.address_of", b[i]), (i,))
+
+    return loops.serial(EXTENT, element)
+
+
 @pytest.mark.parametrize(
     ("body", "pairs"),
     [
@@ -90,6 +100,7 @@ def deciding(a: Any, b: Any, out: Any) -> Any:
         (twice, ()),
         (accumulating, ()),
         (deciding, ()),
+        (by_pointer, ()),
     ],
 )
 def test_pairs(body: Callable[[Any, Any, Any], Any], pairs: tuple[tuple[int, int], ...]) -> None:
