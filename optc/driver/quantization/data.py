@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -170,16 +171,20 @@ def read_labels(path: Path) -> np.ndarray:
     """The right class of each sample: an `.npy`, the labels of an `.npz`, or a text file with a number a line.
 
     Raises:
-        OptcError: the file cannot be read.
+        OptcError: the file cannot be read, or holds something else.
     """
     try:
-        if path.suffix == ".npy":
+        if path.suffix in (".npy", ".npz"):
             labels = np.load(path, allow_pickle=False)
-        elif path.suffix == ".npz":
-            held = np.load(path, allow_pickle=False)
-            labels = held[next(name for name in (*LABELS, *held.files) if name in held.files)]
         else:
             labels = np.loadtxt(path, dtype=np.int64)
-    except (OSError, ValueError, EOFError) as fault:
+        if isinstance(labels, np.lib.npyio.NpzFile):
+            names = [name for name in (*LABELS, *labels.files) if name in labels.files]
+            if not names:
+                raise ValueError("it holds no array")
+            labels = labels[names[0]]
+        return np.asarray(labels, np.int64).reshape(-1)
+    except OSError as fault:
+        raise OptcError("the labels cannot be read", where=str(path), why=fault.strerror or str(fault)) from fault
+    except (ValueError, EOFError, zipfile.BadZipFile) as fault:
         raise OptcError("the labels cannot be read", where=str(path), why=str(fault)) from fault
-    return np.asarray(labels, np.int64).reshape(-1)

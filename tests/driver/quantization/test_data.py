@@ -69,3 +69,23 @@ def test_a_broken_image_is_named(tmp_path: Path) -> None:
         (tmp_path / f"{number}.png").write_bytes(b"no image")
     with pytest.raises(OptcError, match=r"a calibration image cannot be read\n  at .*0\.png"):
         list(Data(tmp_path, inputs()).batches())
+
+
+def test_labels_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+    np.savez(tmp_path / "empty.npz")
+    np.save(tmp_path / "words.npy", np.array(["cat", "dog"]))
+    (tmp_path / "cut.npz").write_bytes((tmp_path / "empty.npz").read_bytes()[:9])
+    (tmp_path / "words.txt").write_text("cat\n")
+    reasons = {
+        "none.npy": "No such file or directory",
+        "empty.npz": "it holds no array",
+        "words.npy": "invalid literal for int",
+        "cut.npz": "",
+        "words.txt": "could not convert string",
+    }
+    for name, reason in reasons.items():
+        with pytest.raises(OptcError) as caught:
+            read_labels(tmp_path / name)
+        assert caught.value.what == "the labels cannot be read"
+        assert caught.value.where == str(tmp_path / name)
+        assert reason in str(caught.value.why)
