@@ -77,7 +77,7 @@ def _scores_pairs(operation: Operation, classes: int) -> bool:
 
 def _comparisons(operation: Operation) -> int:
     """As many for each tree as a balanced one of its size has levels."""
-    nodes, trees = len(column(operation, "nodes_treeids")), len(set(column(operation, "nodes_treeids")))
+    nodes, trees = len(column(operation, "nodes_treeids")), len(set(column(operation, "nodes_treeids"))) or 1
     return operation.results[0].shape[0] * trees * math.ceil(math.log2(nodes / trees + 1))
 
 

@@ -12,6 +12,7 @@ from optc.ir.core import Operation
 
 _LESS = ("BRANCH_LT", "BRANCH_GTE")
 _SWAPPED = ("BRANCH_GT", "BRANCH_GTE")
+_NODE_COLUMNS = ("treeids", "nodeids", "featureids", "values", "truenodeids", "falsenodeids")
 _MODES = frozenset({"BRANCH_LEQ", "BRANCH_LT", "BRANCH_GTE", "BRANCH_GT", "LEAF"})
 
 
@@ -53,6 +54,11 @@ def read_trees(operation: Operation, prefix: str) -> tuple[Tree, ...] | str:
     if any(name.endswith("_as_tensor") for name in operation.attributes):
         return "its thresholds or weights are tensors of another element type"
     modes = column(operation, "nodes_modes")
+    lengths = {len(column(operation, f"nodes_{part}")) for part in _NODE_COLUMNS}
+    if lengths != {len(modes)} or not modes:
+        return "it has no nodes, or the lists that describe them differ in length"
+    if len(column(operation, "nodes_missing_value_tracks_true")) not in (0, len(modes)):
+        return "it does not say of every node where a missing value leads"
     strange = sorted(set(modes) - _MODES)
     if strange:
         return f"it has nodes of mode {strange[0]}"
@@ -62,6 +68,8 @@ def read_trees(operation: Operation, prefix: str) -> tuple[Tree, ...] | str:
         return "two of its nodes have one number"
     weights: dict[int, list[tuple[int, float]]] = {}
     columns = [column(operation, f"{prefix}_{part}") for part in ("treeids", "nodeids", "ids", "weights")]
+    if len(set(map(len, columns))) != 1:
+        return "the lists that describe its weights differ in length"
     for tree, node, target, weight in zip(*columns, strict=True):
         if (tree, node) not in index:
             return f"it weights node {node} of tree {tree}, which does not exist"

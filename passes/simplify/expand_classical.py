@@ -11,7 +11,7 @@ import numpy as np
 from optc.ir.core import Module, Operation, Value
 from optc.ops.classical import TREES
 from optc.ops.shapes import integer, text
-from optc.ops.trees import column
+from optc.ops.trees import column, read_trees
 from optc.passes.base import Pass, PassContext
 from optc.passes.rewrite import Builder, Miss, apply_rules, on
 from optc.passes.simplify.rules import features, support_vectors
@@ -107,6 +107,9 @@ def tree_classifier(op: Builder, operation: Operation) -> Sequence[Value] | Miss
         return value
     if not numbers:
         return Miss(_NO_STRINGS)
+    ensemble = read_trees(operation, "class")
+    if isinstance(ensemble, str):
+        return Miss(ensemble)
     how = text(operation, "post_transform", "NONE")
     ids, weights = column(operation, "class_ids"), column(operation, "class_weights")
     bases = column(operation, "base_values")

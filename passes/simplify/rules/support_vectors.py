@@ -64,13 +64,15 @@ def svm_classifier(op: Builder, operation: Operation) -> Sequence[Value] | Miss:
         return Miss("it works out probabilities, which takes iterations, or has a post_transform")
     if len(numbers) < 2 or len(sizes) != len(numbers):
         return Miss("its labels are strings, or it has no support vectors")
-    vectors = np.asarray(column(operation, "support_vectors"), np.float32).reshape(sum(sizes), -1)
+    vectors = np.asarray(column(operation, "support_vectors"), np.float32)
+    if vectors.size != sum(sizes) * value.shape[1]:
+        return Miss("its support vectors do not fit its features")
+    vectors = vectors.reshape(sum(sizes), -1)
     coefficients = np.asarray(column(operation, "coefficients"), np.float32)
     pairs = list(combinations(range(len(numbers)), 2))
     rho = np.asarray(column(operation, "rho"), np.float32)
-    fitting = vectors.shape[1] == value.shape[1] and coefficients.size == (len(numbers) - 1) * len(vectors)
-    if not fitting or rho.size != len(pairs):
-        return Miss("its support vectors do not fit its features and classes")
+    if coefficients.size != (len(numbers) - 1) * len(vectors) or rho.size != len(pairs):
+        return Miss("its coefficients do not fit its support vectors and classes")
     kernels = kernel_matrix(op, operation, value, vectors)
     if isinstance(kernels, Miss):
         return kernels

@@ -236,6 +236,32 @@ def test_an_artifact_of_a_forest(tmp_path: Path) -> None:
     np.testing.assert_allclose(probabilities, estimator.predict_proba(x), atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("name", "change", "reason"),
+    [
+        ("nodes_modes", lambda old: [b"BRANCH_EQ", *old[1:]], "it has nodes of mode BRANCH_EQ"),
+        ("nodes_values", lambda old: old[1:], "the lists that describe them differ in length"),
+        ("target_weights", lambda old: old[1:], "the lists that describe its weights differ in length"),
+        ("nodes_truenodeids", lambda old: [0] * len(old), "a node is reached in two ways"),
+        ("nodes_featureids", lambda old: [FEATURES] * len(old), "it reads a feature that there is not"),
+        ("target_ids", lambda old: [9] * len(old), "its base values or targets do not fit its results"),
+    ],
+)
+def test_ensembles_that_make_no_sense(
+    name: str, change: Callable[[list[Any]], list[Any]], reason: str, tmp_path: Path
+) -> None:
+    proto = ensemble(np.random.default_rng(0), 2)
+    node = proto.graph.node[0]
+    for position, attribute in enumerate(node.attribute):
+        if attribute.name == name:
+            changed = helper.make_attribute(name, change(list(helper.get_attribute_value(attribute))))
+            node.attribute[position].CopyFrom(changed)
+    with pytest.raises(ModelError) as caught:
+        driver.compile(proto, target="cortex-m7", output=tmp_path / "out")
+    assert reason in str(caught.value.why)
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_cpu_runs_a_forest_in_onnxruntime(tmp_path: Path) -> None:
     proto = ensemble(np.random.default_rng(8), 2)
     made = driver.compile(proto, target="cpu", output=tmp_path / "out")
