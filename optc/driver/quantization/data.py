@@ -93,14 +93,14 @@ class Data:
         try:
             loaded = np.load(path, mmap_mode="r" if path.suffix == ".npy" else None, allow_pickle=False)
             arrays = {"": loaded} if isinstance(loaded, np.ndarray) else {name: loaded[name] for name in loaded.files}
-        except (OSError, ValueError, EOFError) as fault:
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as fault:
             raise OptcError("the calibration data cannot be read", where=str(path), why=str(fault)) from fault
         chosen = {value.name: arrays[value.name] for value in self.inputs if value.name in arrays}
         others = [name for name in arrays if name not in LABELS]
         if not chosen and len(self.inputs) == 1 and len(others) == 1:
             chosen = {self.inputs[0].name: arrays[others[0]]}
         if missing := [value.name for value in self.inputs if value.name not in chosen]:
-            held = ", ".join(f"'{name}'" for name in arrays)
+            held = ", ".join(f"'{name}'" for name in arrays) or "nothing"
             raise UsageError(
                 f"there are no samples for the input '{missing[0]}'", where=str(path), why=f"it holds {held}"
             )

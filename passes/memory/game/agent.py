@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from importlib.resources import files
@@ -52,7 +53,7 @@ def load_weights(path: Path | None = None) -> Weights:
             weights = {name: archive[name] for name in SHAPES}
     except OSError as fault:
         raise OptcError("the agent cannot be read", where=str(source), why=fault.strerror) from fault
-    except (KeyError, ValueError) as fault:
+    except (KeyError, ValueError, EOFError, zipfile.BadZipFile) as fault:
         raise OptcError("the file holds no agent", where=str(source), why=str(fault)) from fault
     for name, shape in SHAPES.items():
         if weights[name].shape != shape:

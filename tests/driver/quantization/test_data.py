@@ -71,6 +71,14 @@ def test_a_broken_image_is_named(tmp_path: Path) -> None:
         list(Data(tmp_path, inputs()).batches())
 
 
+def test_an_archive_of_samples_that_was_cut_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "cut.npz"
+    path.write_bytes(b"PK\3\4")
+    with pytest.raises(OptcError) as caught:
+        Data(path, [])
+    assert (caught.value.what, caught.value.where) == ("the calibration data cannot be read", str(path))
+
+
 def test_labels_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     np.savez(tmp_path / "empty.npz")
     np.save(tmp_path / "words.npy", np.array(["cat", "dog"]))
