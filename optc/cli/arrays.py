@@ -53,7 +53,7 @@ def _load(path: Path) -> np.ndarray | dict[str, np.ndarray]:
     except OSError as error:
         why = error.strerror or str(error)
         raise OptcError("the input file cannot be read", where=str(path), why=why) from error
-    except (ValueError, EOFError) as error:
+    except (ValueError, EOFError, zipfile.BadZipFile) as error:
         hint = "write it with numpy.save or numpy.savez"
         raise OptcError("the input file holds no NumPy array", where=str(path), why=str(error), hint=hint) from error
 

@@ -176,9 +176,10 @@ def test_inputs_come_from_npy_and_npz(tmp_path: Path) -> None:
 def test_pickles_are_never_loaded(tmp_path: Path) -> None:
     np.save(tmp_path / "evil.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
     (tmp_path / "text.npy").write_text("hello")
-    for name in ("evil", "text"):
+    (tmp_path / "cut.npz").write_bytes(b"PK\x03\x04 and nothing more")
+    for name in ("evil.npy", "text.npy", "cut.npz"):
         with pytest.raises(OptcError, match="the input file holds no NumPy array"):
-            read_inputs([f"x={tmp_path}/{name}.npy"])
+            read_inputs([f"x={tmp_path}/{name}"])
 
 
 def test_outputs_are_written(tmp_path: Path) -> None:
