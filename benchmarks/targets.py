@@ -22,8 +22,9 @@ if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
 from benchmarks.tables import table  # noqa: E402
+from optc.artifact.writing import LIBRARIES  # noqa: E402
 
-TARGETS = ("x86-64-v3", "rpi4", "rpi5", "riscv64")
+TARGETS = ("x86-64-v3", "rpi4", "rpi5", "riscv64", "wasm")
 
 
 def compile_for(target: str, model: Path, shapes: dict[str, list[int]], threads: int) -> dict[str, Any]:
@@ -42,7 +43,7 @@ def compile_for(target: str, model: Path, shapes: dict[str, list[int]], threads:
             return row | {"error": (lines or ["error: no message"])[0].removeprefix("error: ")}
         manifest = json.loads((output / "manifest.json").read_text())
         return row | {
-            "library_bytes": (output / "libmodel.so").stat().st_size,
+            "library_bytes": sum(manifest["files"][name]["bytes"] for name in LIBRARIES if name in manifest["files"]),
             "weights_bytes": manifest["program"]["weights_bytes"],
             "arena_bytes": manifest["program"]["arena_bytes"],
             "fallbacks": len(manifest["fallbacks"]),
@@ -74,7 +75,7 @@ def markdown(figures: dict[str, dict[str, dict[str, Any]]]) -> str:
         "",
         "Written by benchmarks/targets.py. A cell holds the largest error of a run against onnxruntime, relative to",
         "the output's range, and the size of the library without the weights. What this machine cannot execute ran in",
-        "QEMU.",
+        "QEMU, WebAssembly in Node.",
         "",
         table(["model", *targets], rows),
     ]
