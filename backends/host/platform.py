@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import TYPE_CHECKING
 
+from optc.artifact.writing import HEADER, LIBRARY, WEB_LIBRARY
+
 if TYPE_CHECKING:
     from optc.targets.target import Target
 
-HEADER = "optc_model.h"
 _EXPORTS = "exports.map"
 _LINK_FILES = {_EXPORTS: "{ global: optc_model_*; local: *; };\n"}
 
@@ -70,11 +71,11 @@ _COMPILE = ("-std=c11", "-O2", "-g0", "-fvisibility=hidden")
 
 POSIX = Platform(
     "posix",
-    "libmodel.so",
+    LIBRARY,
     compile=(*_COMPILE, "-fPIC"),
     link=(
         "-shared",
-        "-Wl,-soname,libmodel.so",
+        f"-Wl,-soname,{LIBRARY}",
         "-Wl,--build-id=none",
         "-Wl,--strip-debug",
         f"-Wl,--version-script={_EXPORTS}",
@@ -89,7 +90,7 @@ POSIX = Platform(
 
 WEB = Platform(
     "web",
-    "model.wasm",
+    WEB_LIBRARY,
     compile=_COMPILE,
     link=(
         "-mexec-model=reactor",

@@ -40,9 +40,15 @@ def requirements_of(target: Target) -> HostRequirements:
 
 def check_host(needed: HostRequirements, where: str) -> None:
     """Raise OptcError when code for `needed` cannot run on this machine."""
+    if (refusal := host_refusal(needed, where)) is not None:
+        raise refusal
+
+
+def host_refusal(needed: HostRequirements, where: str) -> OptcError | None:
+    """What to tell a user who wants to run code for `needed` on this machine; None where it can run."""
     here = detect()
     if (needed.system, needed.architecture) != (sys.platform, here.architecture):
-        raise OptcError(
+        return OptcError(
             "the artifact was compiled for another kind of machine",
             where=where,
             why=f"it needs {needed.system} on {needed.architecture}, and this is {sys.platform} on {here.architecture}",
@@ -50,9 +56,10 @@ def check_host(needed: HostRequirements, where: str) -> None:
         )
     missing = [name for name in needed.features if name not in here.flags]
     if missing:
-        raise OptcError(
+        return OptcError(
             "the artifact needs CPU features that this machine lacks",
             where=where,
             why=f"missing: {', '.join(missing)}",
             hint="compile the model again on this machine, or for an older --target",
         )
+    return None

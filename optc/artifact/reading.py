@@ -83,7 +83,9 @@ def _read_manifest(folder: Path) -> Manifest:
         manifest = manifest_format.decode(path.read_bytes())
     except FormatFault as fault:
         raise FormatFault(f"{MANIFEST}: {fault}") from fault
-    for name in _REQUIRED if any(name in manifest.files for name in LIBRARIES) else (LIBRARY, *_REQUIRED):
+    if not any(name in manifest.files for name in LIBRARIES):
+        raise FormatFault(f"{MANIFEST} does not list {LIBRARY}")
+    for name in _REQUIRED:
         if name not in manifest.files:
             raise FormatFault(f"{MANIFEST} does not list {name}")
     return manifest

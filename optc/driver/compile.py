@@ -152,7 +152,7 @@ def write_artifact(model: Any, options: CompileOptions, folder: Path, example_in
             options.progress("verifying", 0, 1)
             if options.inputs is None:
                 options = replace(options, inputs=product.probes)
-            result = verification(staging.folder, product.linkable, target, loaded.reference, options, probes)
+            result = verification(staging.folder, product, target, loaded.reference, options, probes)
             staging.annotate(verification=result)
         staging.commit()
 

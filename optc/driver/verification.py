@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from optc.artifact.host import check_host, requirements_of
-from optc.artifact.reading import read
-from optc.driver.emulation import Linkable, emulated, why_not_emulated
+from optc.artifact.host import host_refusal, requirements_of
+from optc.driver.emulation import emulated, why_not_emulated
 from optc.driver.options import CompileOptions
-from optc.errors import ModelError, OptcError, UsageError, VerificationFailed
+from optc.driver.product import Product
+from optc.errors import ModelError, UsageError, VerificationFailed
 from optc.ir.core import Module, Value
 from optc.ir.types import TensorType
 from optc.runtime.random_inputs import random_inputs
@@ -56,7 +56,7 @@ def _source(value: Value | None) -> Value | None:
 
 def verification(
     folder: Path,
-    linkable: Linkable,
+    product: Product,
     target: Target,
     reference: str | Path | bytes,
     options: CompileOptions,
@@ -72,19 +72,16 @@ def verification(
     """
     from optc.runtime import load
 
-    needed = requirements_of(target)
-    try:
-        check_host(needed, target.name)
-    except OptcError as refusal:
-        if not is_foreign(target):
-            return {"skipped": refusal.what}
-        if reason := why_not_emulated(target, len(read(folder, check_host=False).manifest.fallbacks)):
-            return {"skipped": reason}
-        with emulated(folder, linkable, target, options.threads or 1) as staged:
-            result = verified(staged, reference, options, probes)
-        return {**result, "emulator": target.toolchain["emulator"]}
-    with load(folder, threads=options.threads) as loaded:
-        return verified(loaded, reference, options, probes)
+    refusal = host_refusal(requirements_of(target), target.name)
+    if refusal is None:
+        with load(folder, threads=options.threads) as loaded:
+            return verified(loaded, reference, options, probes)
+    reason = why_not_emulated(target, len(product.contents.fallbacks)) if is_foreign(target) else refusal.what
+    if reason is not None:
+        return {"skipped": reason}
+    with emulated(folder, product.linkable, target, options.threads or 1) as staged:
+        result = verified(staged, reference, options, probes)
+    return {**result, "emulator": target.toolchain["emulator"]}
 
 
 def verified(

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from optc.artifact.host import check_host
+from optc.artifact.host import host_refusal
 from optc.artifact.manifest import Manifest
 from optc.artifact.reading import ArtifactFiles, read
 from optc.artifact.writing import LIBRARY
@@ -59,12 +59,8 @@ class Artifact:
             None if tensor_bytes(info) is None else (_static(info), numpy_dtype(info)) for info in self.outputs
         ]
         self._native: NativeModel | None = None
-        self._refusal: OptcError | None = None
-        try:
-            check_host(self.manifest.host, str(self.path))
-        except OptcError as refusal:
-            self._refusal = refusal
-        else:
+        self._refusal: OptcError | None = host_refusal(self.manifest.host, str(self.path))
+        if self._refusal is None:
             self._start(threads)
 
     def _start(self, threads: int | None) -> None:

@@ -57,10 +57,7 @@ class Conv2d(WindowedTemplate):
             return "the weights are not constant"
         if len(weight.uses) != 1:
             return "the weights are read twice"
-        width = epilogue.padded_channels(group, target)
-        if any(-(-conv.results[0].shape[1] // factor) * factor < width for factor in epilogue.channel_blocks(group)):
-            return "the blocks of an output are narrower than half a vector"
-        return epilogue_refusal(group)
+        return epilogue.blocks_refusal(group, target) or epilogue_refusal(group)
 
     def space(self, group: Group, target: Target) -> list[Schedule]:
         conv = _anchor(group)

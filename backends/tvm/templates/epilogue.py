@@ -29,6 +29,15 @@ def padded_channels(group: Group, target: Target, axis: int = 1) -> int:
     return -(-channels // granule) * granule
 
 
+def blocks_refusal(group: Group, target: Target) -> str | None:
+    """Why the blocks of an output do not hold what is computed for it; None where they do."""
+    assert group.anchor is not None
+    channels, width = group.anchor.results[0].shape[1], padded_channels(group, target)
+    if any(-(-channels // factor) * factor < width for factor in channel_blocks(group)):
+        return "the blocks of an output are narrower than half a vector"
+    return None
+
+
 def granule(group: Group, lanes: int, axis: int = 1) -> int:
     """The most lanes that can be stored as one vector: those of the smallest block."""
     return min([lanes, *channel_blocks(group, axis)])

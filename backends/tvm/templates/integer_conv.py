@@ -51,10 +51,7 @@ class IntegerConv(WindowedTemplate):
             return "more than one group"
         if len(conv.results[0].shape) not in (3, 4):
             return "neither 1-D nor 2-D"
-        width = epilogue.padded_channels(group, target)
-        if any(-(-conv.results[0].shape[1] // factor) * factor < width for factor in epilogue.channel_blocks(group)):
-            return "the blocks of an output are narrower than half a vector"
-        return epilogue_refusal(group)
+        return epilogue.blocks_refusal(group, target) or epilogue_refusal(group)
 
     def space(self, group: Group, target: Target) -> list[Schedule]:
         conv, window = _conv(group)

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from optc.artifact import read, requirements_of
-from optc.artifact.host import check_host
+from optc.artifact.host import host_refusal
 from optc.driver.compile import kernel_maker, with_threads, write_artifact
 from optc.driver.context import pass_context
 from optc.driver.options import CompileOptions
@@ -23,7 +23,7 @@ from optc.driver.quantization.data import Batch, Data
 from optc.driver.quantization.errors import Noise
 from optc.driver.quantization.quantize import Quantizer
 from optc.driver.quantization.running import Runner
-from optc.errors import ModelError, OptcError, UsageError
+from optc.errors import ModelError, UsageError
 from optc.ops.onnx_export import to_onnx_model
 from optc.passes.integer.arithmetic import IntegerArithmetic
 from optc.passes.quantization.plan import QuantizationPlan
@@ -139,11 +139,7 @@ class Deployment:
     @cached_property
     def _runs_here(self) -> bool:
         """Whether this machine can execute what is compiled."""
-        try:
-            check_host(requirements_of(self._target), self._target.name)
-        except OptcError:
-            return False
-        return True
+        return host_refusal(requirements_of(self._target), self._target.name) is None
 
     def run(self, folder: Path) -> dict[str, Any]:
         """Write the artifact; the record of precisions that its plan holds.
