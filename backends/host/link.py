@@ -28,8 +28,8 @@ def link(
     Raises:
         OptcError: no compiler is there, or it fails.
     """
-    extra = platform.link_files()
-    return _link(entry_source, objects, compiler or find_compiler(), platform, extra, platform.link, platform.library)
+    extra, options = platform.link_files(), platform.link_options()
+    return _link(entry_source, objects, compiler or find_compiler(), platform, extra, options, platform.library)
 
 
 def link_program(entry_source: str, objects: Sequence[bytes], compiler: Compiler) -> bytes:

@@ -25,6 +25,7 @@ class Platform:
         library: the file's name in an artifact.
         compile: options for every C file.
         link: options for the library.
+        exported: functions of the C library that callers need too; with them every export is named to the linker.
         libraries: what it is linked with.
         companions: files of the runtime that go into the artifact beside the library.
         runner: the file of `programs/` that runs an artifact once: C, or a script for the target's emulator.
@@ -37,6 +38,12 @@ class Platform:
     libraries: tuple[str, ...]
     companions: tuple[str, ...]
     runner: str
+    exported: tuple[str, ...] = ()
+
+    def link_options(self) -> tuple[str, ...]:
+        """`link`, and the names of the exports where the linker asks for them."""
+        names = (*self.exported, *_interface()) if self.exported else ()
+        return (*self.link, *(f"-Wl,--export={name}" for name in names))
 
     def sources(self) -> dict[str, str]:
         """The files of the C runtime by name, the public header included."""
@@ -96,11 +103,11 @@ WEB = Platform(
         "-mexec-model=reactor",
         "-Wl,--strip-all",
         "-Wl,-z,stack-size=1048576",
-        *(f"-Wl,--export={name}" for name in ("aligned_alloc", "free", *_interface())),
     ),
     libraries=("-lm",),
     companions=("model.mjs",),
     runner="run_once.mjs",
+    exported=("aligned_alloc", "free"),
 )
 
 
