@@ -88,7 +88,7 @@ class _Body:
         if isinstance(step, Branch):
             return [
                 f"/* {_comment(step.label)} */",
-                f"if (*(const uint8_t*){_address(step.condition)}) {{",
+                f"if (OPTC_CONDITION({_address(step.condition)})) {{",
                 *self._block(step.then, "  "),
                 "} else {",
                 *self._block(step.otherwise, "  "),
@@ -111,6 +111,11 @@ class _Body:
             f"  OPTC_FALLBACK_REGION({number}, {region}, region_inputs, region_outputs);",
             "}",
         ]
+
+
+def is_straight(program: Program) -> bool:
+    """Whether every run makes the same calls: there are no branches, and no regions that onnxruntime computes."""
+    return not any(isinstance(step, Branch | FallbackCall) for step in program.steps)
 
 
 def _address(location: Location) -> str:
@@ -164,6 +169,7 @@ def _entry_table(program: Program, name: str, threads: int) -> str:
     fields = {
         "name": c_string(name),
         "threads": threads,
+        "is_straight": int(is_straight(program)),
         "arena_bytes": program.arena_bytes,
         "weights_bytes": program.weights_bytes,
         "input_count": len(program.inputs),

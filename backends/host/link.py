@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from optc import cache
@@ -77,17 +78,14 @@ def _runtime_objects(compiler: Compiler, platform: Platform) -> dict[str, bytes]
     sources = platform.sources()
     recipe = repr((sources, compiler.command, compiler.version, platform.compile))
     units = [name for name in sources if name.endswith(".c")]
-    keys = {unit: hashlib.sha256(f"{unit} {recipe}".encode()).hexdigest() for unit in units}
-    known = {f"{unit}.o": cache.get("runtime", keys[unit]) for unit in units}
-    found = {name: content for name, content in known.items() if content is not None}
-    if len(found) == len(units):
-        return found
-    with tempfile.TemporaryDirectory(prefix="optc-runtime-") as temporary:
-        folder = Path(temporary)
-        for name, text in sources.items():
-            (folder / name).write_text(text)
-        for unit in units:
+
+    def compiled(unit: str) -> bytes:
+        with tempfile.TemporaryDirectory(prefix="optc-runtime-") as temporary:
+            folder = Path(temporary)
+            for name, text in sources.items():
+                (folder / name).write_text(text)
             compiler.run([*platform.compile, "-c", unit, "-o", f"{unit}.o"], folder)
-            found[f"{unit}.o"] = (folder / f"{unit}.o").read_bytes()
-            cache.put("runtime", keys[unit], found[f"{unit}.o"])
-    return found
+            return (folder / f"{unit}.o").read_bytes()
+
+    keys = {unit: hashlib.sha256(f"{unit} {recipe}".encode()).hexdigest() for unit in units}
+    return {f"{unit}.o": cache.made("runtime", keys[unit], partial(compiled, unit)) for unit in units}

@@ -21,7 +21,8 @@ class Platform:
     """A kind of system.
 
     Attributes:
-        name: also the folder of `runtime/` that holds its part of the runtime.
+        name: of the kind of system.
+        folders: of `runtime/` that hold its part of the runtime.
         library: the file's name in an artifact.
         compile: options for every C file.
         link: options for the library.
@@ -32,6 +33,7 @@ class Platform:
     """
 
     name: str
+    folders: tuple[str, ...]
     library: str
     compile: tuple[str, ...]
     link: tuple[str, ...]
@@ -48,7 +50,7 @@ class Platform:
     def sources(self) -> dict[str, str]:
         """The files of the C runtime by name, the public header included."""
         folder = resources.files("optc.backends.host") / "runtime"
-        files = [*folder.iterdir(), *(folder / self.name).iterdir()]
+        files = [*folder.iterdir(), *(file for name in self.folders for file in (folder / name).iterdir())]
         return {file.name: file.read_text() for file in sorted(files, key=lambda file: file.name) if _is_c(file.name)}
 
     def link_files(self) -> dict[str, str]:
@@ -57,8 +59,9 @@ class Platform:
 
     def shipped(self) -> dict[str, bytes]:
         """The companions' contents."""
-        folder = resources.files("optc.backends.host") / "runtime" / self.name
-        return {name: (folder / name).read_bytes() for name in self.companions}
+        runtime = resources.files("optc.backends.host") / "runtime"
+        files = [file for name in self.folders for file in (runtime / name).iterdir() if file.name in self.companions]
+        return {file.name: file.read_bytes() for file in files}
 
     def runner_text(self) -> str:
         """The text of the runner."""
@@ -78,6 +81,7 @@ _COMPILE = ("-std=c11", "-O2", "-g0", "-fvisibility=hidden")
 
 POSIX = Platform(
     "posix",
+    ("cpu", "posix"),
     LIBRARY,
     compile=(*_COMPILE, "-fPIC"),
     link=(
@@ -97,6 +101,7 @@ POSIX = Platform(
 
 WEB = Platform(
     "web",
+    ("cpu", "web"),
     WEB_LIBRARY,
     compile=_COMPILE,
     link=(

@@ -12,20 +12,24 @@ typedef struct {
   const char* symbol;
 } optc_step;
 
-/* The state of one inference. */
+typedef struct optc_device optc_device;
+
+/* The state of one inference; the addresses are those of the device that computes. */
 typedef struct {
   char* arena;
-  char* weights; /* mapped read-only */
+  char* weights; /* read-only */
   char** inputs;
   char** outputs;
   optc_model* model;
+  optc_device* device;
   bool profiling;
   uint64_t lap; /* nanoseconds: the end of the step before */
 } optc_frame;
 
 typedef struct {
   const char* name;
-  int32_t threads; /* that the kernels were chosen for; 0: any */
+  int32_t threads;    /* that the kernels were chosen for; 0: any */
+  int32_t is_straight; /* every run makes the same calls: there are no branches, and no fallbacks */
   size_t arena_bytes;
   size_t weights_bytes;
   int32_t input_count, output_count, step_count, fallback_count;
@@ -43,30 +47,24 @@ int optc_kernel_failed(optc_frame* frame, int32_t step, int32_t code);
 int optc_call_fallback(optc_frame* frame, int32_t step, int32_t region, const void* const* inputs,
                        void* const* outputs);
 void optc_lap(optc_frame* frame, int32_t step);
+void optc_add_time(optc_frame* frame, int32_t step, uint64_t nanoseconds);
+
+#include "steps.h"
 
 /* The generated steps. */
 #define OPTC_IN(index, offset) (frame->inputs[index] + (offset))
 #define OPTC_OUT(index, offset) (frame->outputs[index] + (offset))
 #define OPTC_ARENA(offset) (frame->arena + (offset))
 #define OPTC_WEIGHTS(offset) (frame->weights + (offset))
-#define OPTC_LAP(step)                                       \
-  do {                                                       \
-    if (__builtin_expect(frame->profiling, 0)) optc_lap(frame, step); \
-  } while (0)
 #define OPTC_KERNEL(step, call)                                                          \
   do {                                                                                   \
     const int32_t code = (call);                                                         \
     if (__builtin_expect(code != 0, 0)) return optc_kernel_failed(frame, step, code);    \
     OPTC_LAP(step);                                                                      \
   } while (0)
-#define OPTC_COPY(step, destination, source, bytes) \
-  do {                                              \
-    memmove(destination, source, bytes);            \
-    OPTC_LAP(step);                                 \
-  } while (0)
 #define OPTC_FALLBACK_REGION(step, region, inputs, outputs)                            \
   do {                                                                                 \
-    const int code = optc_call_fallback(frame, step, region, inputs, outputs);         \
+    const int code = OPTC_CALL_FALLBACK(step, region, inputs, outputs);                \
     if (code != OPTC_OK) return code;                                                  \
     OPTC_LAP(step);                                                                    \
   } while (0)

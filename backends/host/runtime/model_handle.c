@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "device.h"
 #include "entry.h"
 #include "memory.h"
 #include "pool.h"
@@ -25,9 +26,7 @@ struct optc_model {
   optc_frame frame;
   char* weights;
   size_t mapped_bytes; /* of weights; 0 when they are the caller's */
-  char* workspace;     /* the arena, then a staging slot for each input and output */
-  size_t workspace_bytes;
-  char** staging; /* the slots: inputs first */
+  optc_device* device;
   step_time* times;
   optc_fallback fallback;
   void* fallback_user;
@@ -37,7 +36,6 @@ struct optc_model {
 
 static _Thread_local char init_error[OPTC_ERROR_BYTES];
 
-static size_t round_up(size_t bytes, size_t unit) { return (bytes + unit - 1) / unit * unit; }
 static bool is_aligned(const void* pointer) { return (uintptr_t)pointer % ALIGNMENT == 0; }
 
 static int fail(char error[OPTC_ERROR_BYTES], int code, const char* format, ...) {
@@ -46,38 +44,6 @@ static int fail(char error[OPTC_ERROR_BYTES], int code, const char* format, ...)
   vsnprintf(error, OPTC_ERROR_BYTES, format, arguments);
   va_end(arguments);
   return code;
-}
-
-static const optc_tensor_info* tensor_info(const optc_program* program, int32_t slot) {
-  return slot < program->input_count ? &program->inputs[slot] : &program->outputs[slot - program->input_count];
-}
-
-/* One reservation; pages that are never touched cost nothing. */
-static int reserve_workspace(optc_model* model) {
-  const optc_program* program = model->program;
-  const int32_t slots = program->input_count + program->output_count;
-  size_t bytes = round_up(program->arena_bytes, ALIGNMENT);
-  model->staging = calloc((size_t)slots + 1, sizeof *model->staging);
-  model->frame.inputs = calloc((size_t)program->input_count + 1, sizeof(char*));
-  model->frame.outputs = calloc((size_t)program->output_count + 1, sizeof(char*));
-  model->times = calloc((size_t)program->step_count + 1, sizeof *model->times);
-  if (!model->staging || !model->frame.inputs || !model->frame.outputs || !model->times) return OPTC_NO_MEMORY;
-  for (int32_t slot = 0; slot < slots; ++slot) {
-    const int64_t size = tensor_info(program, slot)->bytes;
-    if (size > 0) bytes += round_up((size_t)size, ALIGNMENT);
-  }
-  if (bytes == 0) bytes = ALIGNMENT;
-  model->workspace = optc_reserve(bytes, program->arena_bytes);
-  if (!model->workspace) return OPTC_NO_MEMORY;
-  model->workspace_bytes = bytes;
-  char* next = model->workspace + round_up(program->arena_bytes, ALIGNMENT);
-  for (int32_t slot = 0; slot < slots; ++slot) {
-    const int64_t size = tensor_info(program, slot)->bytes;
-    if (size <= 0) continue;
-    model->staging[slot] = next;
-    next += round_up((size_t)size, ALIGNMENT);
-  }
-  return OPTC_OK;
 }
 
 /* Takes over `mapped_bytes` of weights, also on failure. */
@@ -95,9 +61,12 @@ static int create(optc_model** out, char* weights, size_t mapped_bytes, const op
   model->program = &optc_entry;
   model->weights = weights;
   model->mapped_bytes = mapped_bytes;
-  if (reserve_workspace(model) != OPTC_OK) {
+  model->times = calloc((size_t)optc_entry.step_count + 1, sizeof *model->times);
+  const int code = model->times ? optc_device_open(&model->device, &optc_entry, weights, init_error)
+                                : fail(init_error, OPTC_NO_MEMORY, "no memory for the times of the steps");
+  if (code != OPTC_OK) {
     optc_model_free(model);
-    return fail(init_error, OPTC_NO_MEMORY, "no memory for the workspace (arena of %zu bytes)", optc_entry.arena_bytes);
+    return code;
   }
   model->pool = optc_pool_create(threads, options->pin != 0, options->spin_us);
   if (!model->pool) {
@@ -143,11 +112,8 @@ int optc_model_init_weights(optc_model** out, const void* weights, size_t bytes,
 void optc_model_free(optc_model* model) {
   if (!model) return;
   optc_pool_destroy(model->pool);
+  optc_device_close(model->device);
   if (model->mapped_bytes) optc_unmap_weights(model->weights, model->mapped_bytes);
-  if (model->workspace) optc_unreserve(model->workspace, model->workspace_bytes);
-  free(model->staging);
-  free(model->frame.inputs);
-  free(model->frame.outputs);
   free(model->times);
   free(model);
 }
@@ -158,70 +124,56 @@ static uint64_t now_ns(void) {
   return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
 }
 
-static int bind_buffers(optc_model* model, const void* const* inputs, void* const* outputs) {
+static int check_buffers(optc_model* model, const void* const* inputs, void* const* outputs) {
   const optc_program* program = model->program;
   if ((!inputs && program->input_count > 0) || (!outputs && program->output_count > 0))
     return fail(model->error, OPTC_BAD_ARGUMENT, "the list of inputs or outputs is null");
-  for (int32_t slot = 0; slot < program->input_count + program->output_count; ++slot) {
-    const bool is_input = slot < program->input_count;
-    const int32_t index = is_input ? slot : slot - program->input_count;
-    const optc_tensor_info* info = tensor_info(program, slot);
-    /* Inputs are only read: no kernel has an input among the buffers that it writes. */
-    char* given = is_input ? (char*)inputs[index] : (char*)outputs[index];
-    if (!given && info->bytes > 0)
-      return fail(model->error, OPTC_BAD_ARGUMENT, "the buffer of %s '%s' is null", is_input ? "input" : "output",
-                  info->name);
-    char* used = info->bytes > 0 && !is_aligned(given) ? model->staging[slot] : given;
-    if (is_input) {
-      if (used != given) memcpy(used, given, (size_t)info->bytes);
-      model->frame.inputs[index] = used;
-    } else {
-      model->frame.outputs[index] = used;
-    }
-  }
+  for (int32_t index = 0; index < program->input_count; ++index)
+    if (!inputs[index] && program->inputs[index].bytes > 0)
+      return fail(model->error, OPTC_BAD_ARGUMENT, "the buffer of input '%s' is null", program->inputs[index].name);
+  for (int32_t index = 0; index < program->output_count; ++index)
+    if (!outputs[index] && program->outputs[index].bytes > 0)
+      return fail(model->error, OPTC_BAD_ARGUMENT, "the buffer of output '%s' is null", program->outputs[index].name);
   return OPTC_OK;
-}
-
-static void copy_staged_outputs(const optc_model* model, void* const* outputs) {
-  for (int32_t index = 0; index < model->program->output_count; ++index)
-    if (model->frame.outputs[index] != outputs[index])
-      memcpy(outputs[index], model->frame.outputs[index], (size_t)model->program->outputs[index].bytes);
 }
 
 int optc_model_run(optc_model* model, const void* const* inputs, void* const* outputs) {
   if (!model) return OPTC_BAD_ARGUMENT;
   if (atomic_flag_test_and_set_explicit(&model->running, memory_order_acquire)) return OPTC_BUSY;
   optc_worker* previous;
-  int code = bind_buffers(model, inputs, outputs);
+  int code = check_buffers(model, inputs, outputs);
   if (code == OPTC_OK) {
     if (optc_pool_enter(model->pool, &previous)) {
       optc_frame* frame = &model->frame;
-      frame->arena = model->workspace;
-      frame->weights = model->weights;
       frame->model = model;
+      frame->device = model->device;
       if (frame->profiling) frame->lap = now_ns();
-      code = model->program->run(frame);
+      code = optc_device_run(model->device, frame, inputs, outputs, model->error);
       optc_pool_leave(model->pool, previous);
     } else {
       code = fail(model->error, OPTC_NO_MEMORY, "cannot start the threads again after a fork");
     }
   }
-  if (code == OPTC_OK) copy_staged_outputs(model, outputs);
   atomic_flag_clear_explicit(&model->running, memory_order_release);
   return code;
 }
 
-void optc_lap(optc_frame* frame, int32_t step) {
-  const uint64_t now = now_ns();
+void optc_add_time(optc_frame* frame, int32_t step, uint64_t nanoseconds) {
   step_time* time = &frame->model->times[step];
   time->calls += 1;
-  time->nanoseconds += now - frame->lap;
+  time->nanoseconds += nanoseconds;
+}
+
+void optc_lap(optc_frame* frame, int32_t step) {
+  const uint64_t now = now_ns();
+  optc_add_time(frame, step, now - frame->lap);
   frame->lap = now;
 }
 
 int optc_kernel_failed(optc_frame* frame, int32_t step, int32_t code) {
   const optc_step* failed = &frame->model->program->steps[step];
   const char* message = optc_pool_message(frame->model->pool);
+  if (!message[0]) message = optc_device_message(frame->device);
   return fail(frame->model->error, OPTC_KERNEL, "kernel %s (%s) failed with code %d%s%s", failed->symbol,
               failed->label, code, message[0] ? ": " : "", message);
 }
@@ -243,8 +195,10 @@ uint32_t optc_model_abi(void) { return OPTC_MODEL_ABI; }
 const char* optc_model_error(const optc_model* model) { return model ? model->error : init_error; }
 int32_t optc_model_threads(const optc_model* model) { return optc_pool_threads(model->pool); }
 size_t optc_model_workspace_bytes(const optc_model* model) {
-  return model->workspace_bytes + optc_pool_scratch_bytes(model->pool);
+  return optc_device_bytes(model->device) + optc_pool_scratch_bytes(model->pool);
 }
+void* optc_model_allocate(optc_model* model, size_t bytes) { return optc_device_allocate(model->device, bytes); }
+void optc_model_release(optc_model* model, void* memory) { optc_device_release(model->device, memory); }
 int32_t optc_model_input_count(const optc_model* model) { return model->program->input_count; }
 int32_t optc_model_output_count(const optc_model* model) { return model->program->output_count; }
 int32_t optc_model_step_count(const optc_model* model) { return model->program->step_count; }

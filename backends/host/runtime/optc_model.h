@@ -39,7 +39,8 @@ enum {
   OPTC_NO_MEMORY = 3,    /* memory or threads ran out */
   OPTC_KERNEL = 4,       /* a kernel reported a failure */
   OPTC_FALLBACK = 5,     /* the fallback callback is missing or failed */
-  OPTC_BUSY = 6          /* another thread is running this handle */
+  OPTC_BUSY = 6,         /* another thread is running this handle */
+  OPTC_DEVICE = 7        /* the device that computes is missing, does not fit, or failed */
 };
 
 /* Pass NULL for the defaults, or start from OPTC_OPTIONS. */
@@ -112,6 +113,11 @@ OPTC_API const optc_tensor_info* optc_model_output(const optc_model* model, int3
  * (64-byte aligned buffers save a copy); NULL where `bytes` is -1. Outputs must not overlap inputs or each other.
  * Allocates nothing once the handle has run. */
 OPTC_API int optc_model_run(optc_model* model, const void* const* inputs, void* const* outputs);
+
+/* Memory for one input or output, to be released before the handle is freed; NULL when there is none. A run uses it in
+ * place on processors and on GPUs that share this machine's memory, and copies fastest from it on other GPUs. */
+OPTC_API void* optc_model_allocate(optc_model* model, size_t bytes);
+OPTC_API void optc_model_release(optc_model* model, void* memory);
 
 OPTC_API int32_t optc_model_fallback_count(const optc_model* model);
 OPTC_API const optc_fallback_info* optc_model_fallback(const optc_model* model, int32_t region);

@@ -45,7 +45,7 @@ def test_branches_and_regions() -> None:
     source = emit_entry(Program((tensor("x"),), (tensor("y"),), 128, 0, steps), "branches")
     assert body(source) == [
         "  /* choice */",
-        "  if (*(const uint8_t*)OPTC_ARENA(64)) {",
+        "  if (OPTC_CONDITION(OPTC_ARENA(64))) {",
         "    OPTC_KERNEL(0, twice(OPTC_IN(0, 0), OPTC_OUT(0, 0))); /* yes */",
         "  } else {",
         "    { /* no: why */",
