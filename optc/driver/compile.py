@@ -16,6 +16,7 @@ from optc.driver.context import pass_context
 from optc.driver.cost_models import AUTOMATIC, check_cost_model, cost_model, schedule_predictor
 from optc.driver.flows import check_target, flow_of
 from optc.driver.options import CompileOptions, check_threads, parse_budget, parse_size
+from optc.driver.origins import source_record
 from optc.driver.product import Job
 from optc.driver.races import Races
 from optc.driver.verification import compared_constants, verification
@@ -140,6 +141,7 @@ def write_artifact(model: Any, options: CompileOptions, folder: Path, example_in
     module = loaded.module
     probes = compared_constants(module)
     require_static_inputs(module)
+    source = source_record(module)
 
     def planned(each: Module, chosen: CompileOptions) -> PassContext:
         return plan(each, backend, target, chosen)
@@ -147,7 +149,7 @@ def write_artifact(model: Any, options: CompileOptions, folder: Path, example_in
     with artifact.stage(folder) as staging:
         job = Job(loaded.name, module, backend, target, options, flow.pipeline, planned)
         product = flow.make(job)
-        staging.fill(product.contents)
+        staging.fill(replace(product.contents, decisions={**product.contents.decisions, "source": source}))
         if options.verify:
             options.progress("verifying", 0, 1)
             if options.inputs is None:

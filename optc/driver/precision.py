@@ -13,10 +13,10 @@ def precision_record(options: CompileOptions) -> dict[str, Any]:
 
 
 def precision_summary(options: CompileOptions) -> dict[str, Any]:
-    """For the manifest: the same, with the reasons of the layers in float in place of the layers."""
+    """For the manifest: the same, with the reasons of the layers in float in place of layers and tries."""
     if options.precision is None:
         return {}
-    rest = {name: value for name, value in options.precision.items() if name != "layers"}
+    rest = {name: value for name, value in options.precision.items() if name not in ("layers", "tries")}
     layers = options.precision["layers"]
     kept = {layer["name"]: layer["reason"] for layer in layers if layer["precision"] == "float"}
     return {"precision": {**rest, "in_float": kept, "count": len(layers)}}

@@ -7,14 +7,16 @@ from typing import Any
 
 from optc.backends.interface import Option
 from optc.costmodel.interface import Estimate
+from optc.driver.drafts import ShareDraft, flatten
 from optc.driver.lowering import Lowered
 from optc.driver.memory_record import memory_record
+from optc.driver.origins import view_record
 from optc.driver.step_facts import step_facts
 from optc.passes.base import PassContext
 
 
 def decisions(context: PassContext, lowered: Lowered, estimates: Sequence[Estimate], threads: int) -> dict[str, Any]:
-    """The remarks of the passes, the schedule of each kernel, and what each step computes and moves.
+    """The remarks of the passes, each kernel's schedule, what each step computes and moves, and what shares storage.
 
     Args:
         context: of the passes that ran.
@@ -38,6 +40,7 @@ def decisions(context: PassContext, lowered: Lowered, estimates: Sequence[Estima
         "threads": threads,
         "memory": memory_record(lowered.assembly),
         "steps": step_facts(lowered.assembly, estimates),
+        "views": [view_record(step.operation) for step in flatten(lowered.drafts) if isinstance(step, ShareDraft)],
     }
 
 

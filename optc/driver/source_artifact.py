@@ -8,16 +8,18 @@ import numpy as np
 
 from optc import artifact
 from optc.backends.c.host import CALL, simulation
-from optc.backends.c.source import Port, flash_bytes, header, identifier, source
+from optc.backends.c.source import Call, Port, flash_bytes, header, identifier, source
 from optc.backends.host.entry import emit_entry
 from optc.backends.host.link import HEADER, link, runtime_sources
 from optc.backends.interface import SourceBackend
 from optc.driver.emulation import Linkable
-from optc.driver.lowering import operations_in, static_flops
+from optc.driver.lowering import FUSED, operations_in, static_flops
 from optc.driver.memory_record import check_limit, memory_record
+from optc.driver.origins import Placed, step_record, view_record
 from optc.driver.product import Job, Product
 from optc.driver.records import remarks_record
 from optc.driver.source_model import SourceModel, source_model
+from optc.ir.core import CONSTANT, Operation, Value
 from optc.ir.printer import print_module
 from optc.program import KernelCall, Location, Program, TensorInfo
 from optc.runtime.random_inputs import random_inputs
@@ -57,6 +59,7 @@ def source_product(job: Job) -> Product:
             "memory": memory_record(made),
             "steps": [_whole(made)],
             "calls": _calls(made),
+            "views": [view_record(each) for each in job.module.main if each.name not in (CONSTANT, FUSED)],
         },
         extra=files,
         cost={
@@ -107,16 +110,29 @@ def _calls(made: SourceModel) -> list[dict[str, Any]]:
         if operation is None:
             records.append({"label": "", "kind": "copy", "operations": [], "flops": 0})
             continue
+        assert isinstance(step, Call)
         body = operations_in(operation)
         records.append(
             {
                 "label": str(operation.location),
-                "kind": step.kernel.kind,  # type: ignore[union-attr]
+                "kind": step.kernel.kind,
                 "operations": [each.name for each in body],
                 "flops": sum(map(static_flops, body)),
+                **step_record([operation], body, *_placed(operation, step)),
             }
         )
     return records
+
+
+def _placed(operation: Operation, call: Call) -> tuple[list[Placed], list[Placed]]:
+    """What a call reads and writes, and where in the arena."""
+
+    def at(value: Value, offset: int | None) -> Placed:
+        return value, None if offset is None else Location("arena", offset, value.tensor_type.bytes)
+
+    operands = zip(operation.operands, call.inputs, strict=True)
+    reads = [at(value, offset) for value, offset in operands if value is not None]
+    return reads, [at(value, offset) for value, offset in zip(operation.results, call.outputs, strict=True)]
 
 
 def _whole(made: SourceModel) -> dict[str, Any]:

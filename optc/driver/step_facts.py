@@ -10,10 +10,11 @@ from optc.costmodel.residency import predict_in_place
 from optc.driver.assembly import Assembly, has_address
 from optc.driver.drafts import KernelDraft, RegionDraft
 from optc.driver.lowering import group_of, operations_in, static_flops
-from optc.ir.core import Operation
+from optc.driver.origins import Placed, step_record
+from optc.ir.core import Operation, Value
 from optc.ir.types import TensorType
 from optc.passes.base import PassContext
-from optc.program import CopyStep, KernelCall, names_of, timed_steps
+from optc.program import CopyStep, FallbackCall, KernelCall, Location, TensorInfo, names_of, timed_steps
 from optc.targets.target import Target
 
 
@@ -31,7 +32,8 @@ def step_facts(assembly: Assembly, estimates: Sequence[Estimate]) -> list[dict[s
     Each holds `label` and `symbol`; the `template` (`copy`, or `onnxruntime` for a fallback region); the `operations`
     by name; `flops`, where a convolution counts as a direct one whatever its kernel does, and the element type `dtype`
     of most of them (None without any); `bytes` read and written outside the step, constants included; and
-    `predicted_seconds` (None for what the cost model does not price).
+    `predicted_seconds` (None for what the cost model does not price). Kernels and regions also hold what
+    `origins.step_record` says, regions the `reason` for which they are no kernels.
 
     Args:
         assembly: of the program.
@@ -43,20 +45,25 @@ def step_facts(assembly: Assembly, estimates: Sequence[Estimate]) -> list[dict[s
     for step in timed_steps(assembly.program):
         label, symbol = names_of(step)
         if isinstance(step, KernelCall):
-            facts = _of_kernel(*next(kernels))
+            facts = _of_kernel(*next(kernels), step)
         elif isinstance(step, CopyStep):
             facts = _facts("copy", [], 2 * step.source.bytes, None)
         else:
-            facts = _of_region(next(regions))
+            facts = _of_region(next(regions), step)
         records.append({"label": label, "symbol": symbol, **facts})
     return records
 
 
-def _of_kernel(draft: KernelDraft, estimate: Estimate) -> dict[str, Any]:
-    return _facts(draft.kernel.template, operations_in(draft.operation), estimate.bytes, estimate.seconds)
+def _of_kernel(draft: KernelDraft, estimate: Estimate, call: KernelCall) -> dict[str, Any]:
+    operation, body = draft.operation, operations_in(draft.operation)
+    operands, places = operation.operands, call.arguments
+    reads = [(value, place) for value, place in zip(operands, places, strict=False) if value is not None]
+    writes: list[Placed] = list(zip(operation.results, places[len(operands) :], strict=False))
+    facts = _facts(draft.kernel.template, body, estimate.bytes, estimate.seconds)
+    return facts | step_record([operation], body, reads, writes)
 
 
-def _of_region(draft: RegionDraft) -> dict[str, Any]:
+def _of_region(draft: RegionDraft, call: FallbackCall) -> dict[str, Any]:
     operations = [inner for operation in draft.region.operations for inner in operations_in(operation)]
     read = dict.fromkeys(
         value
@@ -66,7 +73,13 @@ def _of_region(draft: RegionDraft) -> dict[str, Any]:
     )
     passed = [value for value in (*draft.inputs, *draft.outputs) if has_address(value)]
     moved = sum(value.tensor_type.bytes for value in (*passed, *read))
-    return _facts("onnxruntime", operations, moved, None)
+    reads, writes = _placed(draft.inputs, call.inputs), _placed(draft.outputs, call.outputs)
+    record = step_record(draft.region.operations, operations, reads, writes)
+    return _facts("onnxruntime", operations, moved, None) | record | {"reason": call.reason}
+
+
+def _placed(values: Sequence[Value], passed: Sequence[tuple[TensorInfo, Location | None]]) -> list[Placed]:
+    return [(value, place) for value, (_, place) in zip(values, passed, strict=True)]
 
 
 def _facts(template: str, operations: Sequence[Operation], moved: int, predicted: float | None) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from optc.costmodel.interface import Candidate, CostModel
 from optc.ir.core import CONSTANT, Graph, Module, Operation
 from optc.ops.views import parts
 from optc.passes.base import Pass, PassContext, Remark
+from optc.passes.fusion.boundaries import boundaries
 from optc.passes.fusion.build import FUSED, fuse, fused_operation
 from optc.passes.fusion.merge import merge
 from optc.passes.fusion.orders import depth_first, long_branches_first, reorder
@@ -52,6 +53,7 @@ class Fuse(Pass):
         operations = [operation for operation in graph if operation.name not in (CONSTANT, FUSED)]
         rules = GroupRules(context.supports, self.max_operations, self.max_inputs)
         runs = self._accepted_division(operations, rules, context, model, target)
+        context.remarks += boundaries(runs, rules, model, target, self.name)
         if [op for run in runs for op in run.candidate.operations] != operations:
             reorder(graph, [op for run in runs for op in run.candidate.operations])
         for run in runs:

@@ -130,6 +130,7 @@ class Deployment:
     reasons: dict[str, str] = field(default_factory=dict)
     prices: dict[str, dict[str, float]] = field(default_factory=dict)
     errors: dict[str, float] = field(default_factory=dict)
+    tries: list[dict[str, Any]] = field(default_factory=list)
     _reference: Runner | None = None
 
     @property
@@ -200,6 +201,7 @@ class Deployment:
         while True:
             chosen = set(order[kept:])
             quality = self._native([name for name in names if name in chosen], place)
+            self._note(order[:kept], "native artifact" if self._runs_here else "QDQ form", quality)
             if quality.keeps(self.bound) or kept == len(order) - 1:
                 break
             kept = min(len(order) - 1, kept + max(1, kept // 4))
@@ -214,11 +216,19 @@ class Deployment:
         while low < high:
             middle = (low + high) // 2
             runner = Runner(self.quantizer.write(self.plan, list(order[middle:])))
-            if self._judge(runner.run).keeps(self.bound):
+            quality = self._judge(runner.run)
+            self._note(order[:middle], "QDQ form", quality)
+            if quality.keeps(self.bound):
                 high = middle
             else:
                 low = middle + 1
         return low
+
+    def _note(self, in_float: Sequence[str], basis: str, quality: Quality) -> None:
+        """Keep what a choice of layers was measured to lose: those of `in_float` and the unaffordable ones in float."""
+        self.tries.append(
+            {"in_float": list(in_float), "basis": basis, "keeps": quality.keeps(self.bound), **quality.to_dict()}
+        )
 
     def _source(self, names: Collection[str], place: Path) -> str:
         """The model to compile: in QDQ form, or as it was where nothing is quantized."""
@@ -307,6 +317,7 @@ class Deployment:
             "quality": None if quality is None else quality.to_dict(),
             "latency": dict(latency),
             "constant": list(self.quantizer.calibration.constant),
+            "tries": self.tries,
         }
 
 
