@@ -126,6 +126,10 @@ class _ExternalStore:
         self._file.close()
 
 
+_CONVERSIONS = frozenset({"onnx.QuantizeLinear", "onnx.DequantizeLinear"})
+"""They leave the name of a node to the operation that it was, where that stands beside them."""
+
+
 class _Exporter:
     """Holds the names given so far: ONNX wants them unique across all nested graphs."""
 
@@ -199,6 +203,7 @@ class _Exporter:
             yield value, (self.name(value) if own else self.unique(f"{value.name}_out"))
 
     def _operations(self, graph: Graph, proto: onnx.GraphProto) -> None:
+        computing = {operation.location for operation in graph if operation.name not in _CONVERSIONS}
         for operation in graph:
             if operation.name == CONSTANT:
                 self._constant(operation, proto)
@@ -209,7 +214,10 @@ class _Exporter:
             else:
                 nested = {name: self.graph(body) for name, body in sorted(operation.graphs.items())}
                 node = make_node(operation, self._inputs(operation), self._outputs(operation), nested)
-                node.name = self._node_name(node.name or node.op_type)
+                wanted = node.name or node.op_type
+                if operation.name in _CONVERSIONS and node.name and operation.location in computing:
+                    wanted = f"{node.name}_{node.op_type}"
+                node.name = self._node_name(wanted)
                 proto.node.append(node)
 
     def _constant(self, operation: Operation, proto: onnx.GraphProto) -> None:
