@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from optc.errors import OptcError
 from optc.targets.host import detect, flags_of
+from optc.targets.library import host_of
 from optc.targets.target import Target
 
 _SYSTEM_OF_TRIPLE = {"linux": "linux", "apple": "darwin", "windows": "win32", "wasi": "wasi"}
@@ -29,6 +30,7 @@ class HostRequirements:
 
 def requirements_of(target: Target) -> HostRequirements:
     """What code for a target needs, from its LLVM triple and processor; for one without a triple: this machine."""
+    target = host_of(target)
     triple = str(target.llvm.get("mtriple", ""))
     features = tuple(sorted(flags_of(str(target.llvm.get("mcpu", "")))))
     architecture, *rest = triple.split("-")

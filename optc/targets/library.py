@@ -14,6 +14,7 @@ from optc.targets import schema
 from optc.targets.target import Target
 
 HOST = "cpu"
+MODE = "@"
 ENTRY_POINT_GROUP = "optc.targets"
 
 
@@ -49,11 +50,19 @@ def available() -> list[str]:
 
 
 def load(name: str) -> Target:
-    """The target called `name`, or read from the TOML file at the path `name`.
+    """The target called `name`, or read from the TOML file at the path `name`; `NAME@MODE` in a power mode.
 
     Raises:
-        UsageError: nothing is called so, or its file is wrong.
+        UsageError: nothing is called so, or its file is wrong, or the target has no such mode.
     """
+    base, at, mode = name.rpartition(MODE)
+    if at and not mode.endswith(".toml"):
+        target = load(base)
+        if mode in target.modes:
+            return target.in_mode(mode)
+        known = ", ".join(target.modes)
+        hint = f"it has: {known}" if known else "it has none"
+        raise UsageError(f"the target '{base}' has no power mode '{mode}'", hint=hint)
     if name == HOST:
         from optc.targets.host import host
 
@@ -89,3 +98,12 @@ def _tables(path: Path, below: tuple[str, ...]) -> schema.Table:
         return _tables(_find(base), (*below, base))
 
     return schema.resolve(schema.read_file(path), str(path), base_of)
+
+
+def host_of(target: Target) -> Target:
+    """The target whose processors run the code around a target's kernels: its own, unless it is an accelerator.
+
+    Raises:
+        UsageError: there is no target of the name that it gives.
+    """
+    return load(target.host) if target.host else target

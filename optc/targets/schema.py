@@ -10,7 +10,7 @@ from typing import Any
 
 from optc.errors import UsageError
 from optc.ir.dtypes import BY_NAME
-from optc.targets.target import Cache, Memory, Target
+from optc.targets.target import Cache, Memory, Mode, Target
 
 Table = dict[str, Any]
 Resolve = Callable[[str], Table]
@@ -19,6 +19,7 @@ _FIELDS = {field.name: field for field in dataclasses.fields(Target)}
 _INTEGERS = ("cores", "vector_bytes", "vector_registers", "channel_block", "memory_bytes")
 _NUMBERS = ("memory_bandwidth", "memory_bandwidth_all", "launch_seconds", "parallel_seconds")
 _TABLES = ("llvm", "peak_flops", "energy", "toolchain", "figures")
+_UNFOUNDED = ("figures", "description", "backends", "name", "toolchain", "host", "architectures")
 _TOOLS = ("prefix", "zig", "zig_static", "emulator")
 _OPTIONAL = {"base"}
 
@@ -47,7 +48,7 @@ def inherit(child: Table, base: Table, where: str) -> Table:
     for key, value in child.items():
         if key == "base":
             continue
-        if key in _FIELDS and key not in ("figures", "description", "backends", "name", "toolchain"):
+        if key in _FIELDS and key not in _UNFOUNDED:
             sources[key] = f"given in {where}"
         merged[key] = {**base.get(key, {}), **value} if key in _TABLES and isinstance(value, dict) else value
     merged["figures"] = {**sources, **child.get("figures", {})}
@@ -173,6 +174,21 @@ def _memories(key: str, value: object, where: str) -> tuple[Memory, ...]:
     return tuple(memories)
 
 
+def _modes(key: str, value: object, where: str) -> dict[str, Mode]:
+    modes = {}
+    names = [field.name for field in dataclasses.fields(Mode)]
+    for name, each in _table(key, value, where).items():
+        place = f"{key}.{name}"
+        if not isinstance(each, dict) or set(each) != set(names):
+            raise _wrong(place, each, f"a table with the keys {', '.join(names)}", where)
+        cores = _integer(f"{place}.cores", each["cores"], where)
+        numbers = {key: _number(f"{place}.{key}", each[key], where) for key in names if key != "cores"}
+        if not cores or not numbers["clock"] or not numbers["memory_bandwidth_all"]:
+            raise _wrong(place, each, "a table with cores, clock and memory_bandwidth_all above 0", where)
+        modes[name] = Mode(cores, **numbers)
+    return modes
+
+
 def _figures(key: str, value: object, where: str) -> dict[str, str]:
     for name, source in _table(key, value, where).items():
         if name not in _FIELDS:
@@ -184,6 +200,9 @@ def _figures(key: str, value: object, where: str) -> dict[str, str]:
 _CHECKS: dict[str, Callable[[str, object, str], object]] = {
     "description": _text,
     "backends": _texts,
+    "host": _text,
+    "architectures": _texts,
+    "modes": _modes,
     "llvm": _table,
     "peak_flops": _peaks,
     "caches": _caches,

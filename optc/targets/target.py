@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,16 @@ class Memory:
     bytes: int
     bandwidth: float
     read_only: bool
+
+
+@dataclass(frozen=True)
+class Mode:
+    """A power mode: how many cores run, at which clock in Hz, the bandwidth of main memory, and the budget in watts."""
+
+    cores: int
+    clock: float
+    memory_bandwidth_all: float
+    watts: float
 
 
 @dataclass(frozen=True)
@@ -47,6 +57,9 @@ class Target:
         launch_seconds: the fixed cost of one kernel call.
         parallel_seconds: the cost of waking the threads for one parallel loop.
         energy: joules of one `flop` and of one `byte` of a kernel's operands, and the `watts` that a core draws beside.
+        host: the target that the code around an accelerator's kernels is compiled for; empty where there is no other.
+        architectures: GPUs that get code of their own, as `sm_80`; empty for the one in `llvm` alone.
+        modes: the device's power modes by name; the figures above hold for the first.
         toolchain: for compiling on another machine: `prefix` of the GNU tools, ziglang's triples `zig` for libraries
             and `zig_static` for programs, and the `emulator` command that runs such a program.
         figures: where each figure comes from (data sheet, measured …), by field name.
@@ -69,5 +82,27 @@ class Target:
     launch_seconds: float = 0.0
     parallel_seconds: float = 0.0
     energy: Mapping[str, float] = field(default_factory=dict)
+    host: str = ""
+    architectures: tuple[str, ...] = ()
+    modes: Mapping[str, Mode] = field(default_factory=dict)
     toolchain: Mapping[str, str] = field(default_factory=dict)
     figures: Mapping[str, str] = field(default_factory=dict)
+
+    def in_mode(self, name: str) -> Target:
+        """The target in one of its power modes; what its cores do scales with their clock.
+
+        Raises:
+            KeyError: there is no such mode.
+        """
+        mode, full = self.modes[name], next(iter(self.modes.values()))
+        speed = mode.clock / full.clock
+        return replace(
+            self,
+            name=f"{self.name}@{name}",
+            cores=mode.cores,
+            peak_flops={dtype: peak * speed for dtype, peak in self.peak_flops.items()},
+            caches=tuple(replace(cache, bandwidth=cache.bandwidth * speed) for cache in self.caches),
+            memory_bandwidth=mode.memory_bandwidth_all / mode.cores,
+            memory_bandwidth_all=mode.memory_bandwidth_all,
+            modes={name: mode},
+        )
