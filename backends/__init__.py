@@ -16,6 +16,7 @@ ENTRY_POINT_GROUP = "optc.backends"
 KERNEL_BACKENDS: dict[str, str | None] = {
     "tvm": "optc.backends.tvm.backend:TvmBackend",
     "c": "optc.backends.c.backend:CBackend",
+    "cuda": "optc.backends.cuda.backend:CudaBackend",
     "onnx": None,
 }
 """Where each built-in backend's class is; None: it makes no kernels, since onnxruntime runs the whole model."""
