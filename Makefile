@@ -5,7 +5,10 @@ EXTRAS ?= dev,torch,train
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test lint bench clean
+SECONDS_OF_FUZZING ?= 3600
+SURFACES := onnx_model ir_text artifact_folder
+
+.PHONY: demo test lint bench fuzz clean
 
 demo: $(VENV)/.demo ## compile, run and benchmark a real trained model
 	$(BIN)/optc compile samples/models/cifar10_resnet8.onnx --target cpu --dim batch=1 -o build/demo
@@ -20,6 +23,10 @@ lint: $(VENV)/.test ## style, types, and the direction of imports
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+fuzz: $(VENV)/.fuzz ## fuzz every way in for SECONDS_OF_FUZZING each; stops at the first fault and leaves its input in build/fuzz
+	for surface in $(SURFACES); do $(BIN)/python tests/fuzzing/campaign.py $$surface \
+	  --seconds $(SECONDS_OF_FUZZING) --corpus build/fuzz/$$surface || exit 1; done
 
 bench: $(VENV)/.bench ## measure everything on the model zoo and write benchmarks/RESULTS.md; leave the machine alone
 	test -f build/zoo/manifest.json || $(BIN)/python benchmarks/zoo.py --build --out build/zoo
@@ -40,6 +47,10 @@ $(VENV)/.demo: pyproject.toml constraints.txt | $(BIN)/python
 $(VENV)/.test: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) -e '.[$(EXTRAS)]'
 	touch $@ $(VENV)/.demo
+
+$(VENV)/.fuzz: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) -e '.[dev,fuzz]'
+	touch $@
 
 $(VENV)/.bench: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) -e '.[bench]'

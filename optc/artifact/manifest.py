@@ -99,7 +99,11 @@ def decode(content: bytes) -> Manifest:
         raise FormatFault(f"schema version {schema}, and this optc reads version {SCHEMA}")
     checksum = member(record, "checksum", str, "manifest")
     rest = {key: value for key, value in record.items() if key != "checksum"}
-    if checksum != _checksum(rest) or _dump(record) != content:
+    try:
+        unchanged = checksum == _checksum(rest) and _dump(record) == content
+    except UnicodeEncodeError as fault:
+        raise FormatFault(f"not valid Unicode: {fault}") from fault
+    if not unchanged:
         raise FormatFault("the checksum does not match: the file was changed")
     return _from_record(record)
 

@@ -7,9 +7,10 @@ from onnx import defs
 
 from optc.frontends.opset_upgrade import SourceNode
 from optc.ir.core import Operation
+from optc.ir.types import UNKNOWN_TYPE
 from optc.ops.onnx_defaults import OPSET, join_name
 from optc.ops.onnx_export import make_node
-from optc.ops.onnx_types import UNKNOWN_TYPE, type_to_proto
+from optc.ops.onnx_types import type_to_proto
 
 # Declared, and imported by its body all the same: the form that has native code is recognized again.
 TAKEN_APART = frozenset({"onnx.Attention"})

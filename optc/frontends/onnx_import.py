@@ -19,12 +19,12 @@ from optc.frontends.onnx_weights import WeightReader
 from optc.frontends.opset_upgrade import NewerOperation, SourceNode, changed_since, known_version, upgrade
 from optc.ir import dtypes
 from optc.ir.core import CONSTANT, UNKNOWN, Attribute, Graph, Location, Operation, Value
-from optc.ir.types import TensorType, ValueType
+from optc.ir.types import UNKNOWN_TYPE, TensorType, ValueType
 from optc.ops import runtime_operations
 from optc.ops.declaration import declared
 from optc.ops.inference import make_operation, tolerating_misfits
 from optc.ops.onnx_defaults import join_name, schema_of
-from optc.ops.onnx_types import UNKNOWN_TYPE, attribute_from_proto, type_from_proto
+from optc.ops.onnx_types import attribute_from_proto, type_from_proto
 from optc.ops.shapes import describe
 from optc.ops.signature import check_signature
 
@@ -163,15 +163,13 @@ class Importer:
         for name, value in zip(node.output, results, strict=False):
             if name:
                 frame.scope[name] = value
-                if value.type == UNKNOWN_TYPE or (isinstance(value.type, TensorType) and value.type.shape is None):
+                if value.type == UNKNOWN_TYPE:
                     self._adopt(value, declared_types.get(name))
 
     def _adopt(self, value: Value, proto: onnx.TypeProto | None) -> None:
         """Believe what the file says of a value whose type inference could not tell."""
         if proto is not None:
-            type = type_from_proto(proto, value.name)
-            if type != UNKNOWN_TYPE and not (isinstance(type, TensorType) and value.type == type.with_shape(None)):
-                value.type = type
+            value.type = type_from_proto(proto, value.name)
 
     def _operation(
         self,
@@ -187,8 +185,8 @@ class Importer:
         version = version or 1
         try:
             attributes, graphs = self._attributes(node, operands, frame)
-            if known_version(domain, node.op_type, version):
-                schema = defs.get_schema(node.op_type, version, domain)
+            schema = _schema(domain, node.op_type, version)
+            if schema is not None:
                 check_signature(schema, operands, len(node.output), attributes, graphs)
             names = [f"{frame.prefix}{name or f'{label}_output{i}'}" for i, name in enumerate(node.output)]
             if domain == "" and node.op_type == "Constant":
@@ -366,6 +364,16 @@ class Importer:
             if name and value.producer is not None and value not in operands:
                 value.name = frame.prefix + name
         return results
+
+
+def _schema(domain: str, op_type: str, version: int) -> defs.OpSchema | None:
+    """Of the version that the model imports; the newest one where it imports none that its domain has."""
+    if known_version(domain, op_type, version):
+        return defs.get_schema(op_type, version, domain)
+    try:
+        return schema_of(join_name(domain, op_type)) if domain else None
+    except KeyError:
+        return None
 
 
 def _describe_type(type: ValueType) -> str:

@@ -116,3 +116,6 @@ class OpaqueType:
 
 
 ValueType = TensorType | OpaqueType
+
+UNKNOWN_TYPE = OpaqueType("unknown")
+"""Of a value about which nothing is known before the run."""

@@ -12,7 +12,7 @@ from optc.ir.core import RETURN, Graph, Module, Operation, Value
 from optc.ir.dims import Dim
 from optc.ir.printer import ISOLATED, print_operation, print_type
 from optc.ir.source import caret_lines, near
-from optc.ir.types import OpaqueType, TensorType, ValueType
+from optc.ir.types import UNKNOWN_TYPE, OpaqueType, TensorType, ValueType
 
 BRANCH = "onnx.If"
 
@@ -41,6 +41,8 @@ def verify(module: Module) -> None:
 
 def compatible(recorded: ValueType, inferred: ValueType) -> str | None:
     """Why the recorded type contradicts the inferred one; None when it is equal, or one of them merely knows less."""
+    if inferred == UNKNOWN_TYPE:
+        return None
     if isinstance(recorded, OpaqueType) or isinstance(inferred, OpaqueType):
         both = isinstance(recorded, OpaqueType) and isinstance(inferred, OpaqueType)
         return None if both else f"it should be {inferred}"

@@ -8,11 +8,10 @@ import numpy as np
 
 from optc.ir.core import Graph, Operation
 from optc.ir.dims import Dim, Shape
-from optc.ir.types import TensorType, ValueType
+from optc.ir.types import UNKNOWN_TYPE, TensorType, ValueType
 from optc.ops.declaration import Kind, declaration_of, declare
 from optc.ops.evaluate import evaluate_graph
 from optc.ops.inference import infer_types, report_misfit, tolerating_misfits
-from optc.ops.onnx_types import UNKNOWN_TYPE
 from optc.ops.shapes import fresh, integer, integers, tensor
 from optc.ops.values import ints_of, value_of
 

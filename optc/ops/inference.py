@@ -8,10 +8,9 @@ from contextvars import ContextVar
 from dataclasses import replace
 
 from optc.ir.core import UNKNOWN, Attribute, Graph, Location, Module, Operation, Value
-from optc.ir.types import TensorType, ValueType
+from optc.ir.types import UNKNOWN_TYPE, TensorType, ValueType
 from optc.ops import onnx_defaults, runtime_operations
 from optc.ops.declaration import declaration_of
-from optc.ops.onnx_types import UNKNOWN_TYPE
 from optc.ops.values import remembered
 
 _misfits: ContextVar[list[str] | None] = ContextVar("misfits", default=None)
@@ -43,7 +42,10 @@ def report_misfit(reason: str) -> None:
 def _infer(operation: Operation) -> Sequence[ValueType]:
     declaration = declaration_of(operation.name)
     try:
-        return declaration.infer(operation)
+        types = declaration.infer(operation)
+        for type in types:
+            _check_extents(type)
+        return types
     except ValueError as error:
         if _misfits.get() is None:
             raise
@@ -57,6 +59,13 @@ def _infer(operation: Operation) -> Sequence[ValueType]:
     )
     stripped.graphs = operation.graphs
     return [type.with_shape(None) if isinstance(type, TensorType) else type for type in declaration.infer(stripped)]
+
+
+def _check_extents(type: ValueType) -> None:
+    """Raise ValueError where arithmetic on absurd operands gave a negative extent."""
+    for axis, extent in enumerate((type.shape or ()) if isinstance(type, TensorType) else ()):
+        if isinstance(extent, int) and extent < 0:
+            raise ValueError(f"dimension {axis} of the result would be {extent}")
 
 
 def _without_shape(value: Value) -> Value:

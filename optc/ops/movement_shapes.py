@@ -206,6 +206,8 @@ def slice_(operation: Operation) -> Types:
     if operation.operand(3) is not None:
         axes = ints_of(operation.operand(3))
     else:
+        if count is not None and count > len(data.shape):
+            raise ValueError(f"it slices {count} axes of {len(data.shape)}")
         axes = None if count is None else list(range(count))
     if axes is None:
         return _of_rank(operation, data.dtype, len(data.shape))

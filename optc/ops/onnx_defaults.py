@@ -12,8 +12,8 @@ from onnx import checker, defs, helper, shape_inference
 
 from optc.ir.core import Operation
 from optc.ir.dims import SymbolicDim, symbol
-from optc.ir.types import TensorType, ValueType
-from optc.ops.onnx_types import UNKNOWN_TYPE, array_to_proto, type_from_proto, type_to_proto
+from optc.ir.types import UNKNOWN_TYPE, TensorType, ValueType
+from optc.ops.onnx_types import array_to_proto, type_from_proto, type_to_proto
 from optc.ops.signature import check_signature
 
 if TYPE_CHECKING:

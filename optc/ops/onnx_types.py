@@ -13,9 +13,7 @@ from optc.ir import dtypes
 from optc.ir.core import Attribute
 from optc.ir.dims import Dim, SymbolicDim, parse_dim, symbol
 from optc.ir.dtypes import DType
-from optc.ir.types import OpaqueType, TensorType, ValueType
-
-UNKNOWN_TYPE = OpaqueType("unknown")
+from optc.ir.types import UNKNOWN_TYPE, OpaqueType, TensorType, ValueType
 
 _WRAPPERS = {"seq": "sequence_type", "optional": "optional_type"}
 

@@ -17,6 +17,7 @@ def _recurrent(states: int) -> Infer:
     def infer(operation: Operation) -> Sequence[ValueType]:
         data = tensor(operation, 0)
         shape = shape_of(operation, 0, 3)
+        shape_of(operation, 1, 3)
         recurrence = shape_of(operation, 2, 3)
         directions = 2 if text(operation, "direction", "forward") == "bidirectional" else 1
         hidden: Dim = integer(operation, "hidden_size")

@@ -11,9 +11,9 @@ import onnx
 from onnx import helper
 
 from optc.ir.core import Operation
-from optc.ir.types import TensorType, ValueType
+from optc.ir.types import UNKNOWN_TYPE, TensorType, ValueType
 from optc.ops.onnx_defaults import opset_imports, plain_node, rename_invented, split_name
-from optc.ops.onnx_types import UNKNOWN_TYPE, dim_from_text, type_from_proto, type_to_proto
+from optc.ops.onnx_types import dim_from_text, type_from_proto, type_to_proto
 from optc.ops.shapes import fresh
 
 if TYPE_CHECKING:

@@ -77,13 +77,19 @@ def normalize_axis(axis: int, rank: int, what: str = "axis") -> int:
     return axis + rank if axis < 0 else axis
 
 
+MAX_RANK = 64
+"""Of NumPy's arrays."""
+
+
 def fresh(operation: Operation, axis: int, result: int = 0) -> SymbolicDim:
     """The symbol of an extent that is known only at run time; the same place always gets the same symbol."""
     return symbol(f"{operation.results[result].name}_{axis}")
 
 
 def fresh_shape(operation: Operation, rank: int, result: int = 0) -> Shape:
-    """A shape of known rank and unknown extents."""
+    """A shape of known rank and unknown extents. Raises ValueError for more axes than arrays can have."""
+    if rank > MAX_RANK:
+        raise ValueError(f"the result would have {rank} axes, and arrays have at most {MAX_RANK}")
     return tuple(fresh(operation, axis, result) for axis in range(rank))
 
 
