@@ -35,6 +35,7 @@ class KernelPrediction:
         bytes: read from and written to memory.
         joules: None where the target states no energy figures.
         basis: what the figure rests on.
+        nodes: of the source model that it comes from.
     """
 
     name: str
@@ -46,6 +47,7 @@ class KernelPrediction:
     bytes: int
     joules: float | None
     basis: str
+    nodes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -112,13 +114,16 @@ class ModelPrediction:
         }
 
 
-def predict_model(module: Module, target_name: str, cost_model: str = "auto") -> ModelPrediction:
-    """Plan a module for a target (in place) and price its kernels on one thread.
+def predict_model(
+    module: Module, target_name: str, cost_model: str = "auto", threads: int | None = 1
+) -> ModelPrediction:
+    """Plan a module for a target (in place) and price its kernels.
 
     Args:
         module: with static shapes.
         target_name: as `optc targets` lists it, or the path of a target file; it need not be one that code is made for.
         cost_model: as for `optc.compile`.
+        threads: of a run; None for all cores of the target.
 
     Raises:
         UsageError: the target is unknown.
@@ -127,7 +132,7 @@ def predict_model(module: Module, target_name: str, cost_model: str = "auto") ->
     require_static_inputs(module)
     target = targets.load(target_name)
     backend = kernel_backend(target.backends[0]) if target.backends else None
-    options = CompileOptions(target=target_name, threads=1, cost_model=cost_model, passes=PIPELINE)
+    options = CompileOptions(target=target_name, threads=threads, cost_model=cost_model, passes=PIPELINE)
     context = plan(module, backend, target, options)
     if context.cost_model is None:
         raise InternalError("the passes have no cost model")
@@ -145,6 +150,7 @@ def predict_model(module: Module, target_name: str, cost_model: str = "auto") ->
             bytes=estimate.bytes,
             joules=estimate.joules,
             basis=estimate.basis,
+            nodes=_sources(operation),
         )
         for operation, estimate in zip(operations, estimates, strict=True)
     )
@@ -160,3 +166,9 @@ def _candidate(operation: Operation) -> Candidate:
 def _names(operation: Operation) -> tuple[str, ...]:
     inside = next(iter(operation.graphs.values())) if operation.name == FUSED else [operation]
     return tuple(each.name for each in inside if each.name != CONSTANT)
+
+
+def _sources(operation: Operation) -> tuple[str, ...]:
+    inside = next(iter(operation.graphs.values())) if operation.name == FUSED else [operation]
+    nodes = (node for each in (operation, *inside) for node in each.location.nodes)
+    return tuple(dict.fromkeys(nodes))
