@@ -19,6 +19,7 @@ COMMANDS: dict[str, str] = {
     "decompress": "Make the ONNX file of a compressed model again.",
     "tune": "Measure schedules on this machine; export and import them.",
     "run": "Run an artifact on given or random inputs.",
+    "serve": "Compute the server's part of a split model for devices.",
     "bench": "Measure the latency of an artifact.",
     "profile": "Show the time and efficiency of each step of an artifact.",
     "verify": "Compare an artifact's outputs with those of the source model.",

@@ -14,6 +14,7 @@ _STATISTICS = struct.Struct(">HHII")
 _READY = struct.Struct(">IIHHH")
 _MILLISECONDS = struct.Struct(">I")
 MAX_TEXT = 1024
+MAX_MESSAGE_HEAD = 64  # bytes of a request or a reply before and between its tensors
 _U16, _U32 = 0xFFFF, 0xFFFFFFFF
 
 

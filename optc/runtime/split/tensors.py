@@ -51,6 +51,11 @@ def numpy_dtype(name: str) -> np.dtype:
     return _BY_NUMPY[name].numpy
 
 
+def tensor_head_bytes(rank: int) -> int:
+    """Bytes that a list spends on a tensor beside the coded ones."""
+    return _HEAD.size + 4 * rank + _NUMBER.size
+
+
 def pack_tensors(tensors: Sequence[CodedTensor]) -> list[Buffer]:
     """The list as pieces of a payload; coded bytes are not copied.
 

@@ -1,0 +1,109 @@
+"""What the device knows of the link, the server and itself: the state that a choice between ways rests on."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass, replace
+
+from optc.runtime.split.messages import Statistics
+
+# How much of an estimate each new sample replaces.
+_RATE, _TIME = 0.3, 0.2
+# RTT is the least of so many recent pings: whatever else a ping waits for is no property of the link.
+_PINGS = 8
+
+
+@dataclass(frozen=True)
+class Observation:
+    """Estimates from what was measured last; None where nothing was yet.
+
+    Attributes:
+        connected: whether a request could be sent now.
+        bytes_per_second: of the link, mostly upwards.
+        rtt_seconds: of the link without a load.
+        queued: requests that waited at the server.
+        server_wait_seconds: how long requests wait there.
+        server_seconds: how long it computes a request, of whichever way was used last.
+        device_factor: how many times longer the device computes than predicted.
+        age_seconds: since the last measurement of the link.
+    """
+
+    connected: bool = False
+    bytes_per_second: float | None = None
+    rtt_seconds: float | None = None
+    queued: int | None = None
+    server_wait_seconds: float | None = None
+    server_seconds: float | None = None
+    device_factor: float | None = None
+    age_seconds: float | None = None
+
+
+class Observer:
+    """Makes estimates of measurements; called from any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._now = Observation()
+        self._pings: list[float] = []
+        self._measured: float | None = None
+
+    @property
+    def observation(self) -> Observation:
+        """The estimates now."""
+        with self._lock:
+            age = None if self._measured is None else time.monotonic() - self._measured
+            return replace(self._now, age_seconds=age)
+
+    def connection(self, connected: bool) -> None:
+        """The link went up or down; a new connection may take another path, so pings count anew."""
+        with self._lock:
+            if connected and not self._now.connected:
+                self._pings.clear()
+            self._now = replace(self._now, connected=connected)
+
+    def ping(self, seconds: float) -> None:
+        """A ping without a payload came back."""
+        with self._lock:
+            self._pings = [*self._pings[1 - _PINGS :], seconds]
+            self._now = replace(self._now, rtt_seconds=min(self._pings))
+
+    def transfer(self, size: int, seconds: float) -> None:
+        """So many bytes took so long, whatever the server did meanwhile taken off, the RTT included.
+
+        A transfer that took hardly longer than the RTT says nothing about the rate and is left out.
+        """
+        with self._lock:
+            rtt = self._now.rtt_seconds or 0.0
+            moving = seconds - rtt
+            if moving <= 0.1 * rtt or moving <= 0.0:
+                return
+            rate = size / moving
+            before = self._now.bytes_per_second
+            # The harmonic mean: the time of a transfer is what is estimated, and it goes with 1 / rate.
+            mean = rate if before is None else 1 / ((1 - _RATE) / before + _RATE / rate)
+            self._now = replace(self._now, bytes_per_second=mean)
+            self._measured = time.monotonic()
+
+    def reply(self, statistics: Statistics) -> None:
+        """A reply, or that the server is busy, came with these figures."""
+        with self._lock:
+            now = self._now
+            self._now = replace(
+                now,
+                queued=statistics.queued,
+                server_wait_seconds=_mean(now.server_wait_seconds, statistics.waited_us / 1e6),
+                server_seconds=_mean(now.server_seconds, statistics.service_us / 1e6),
+            )
+
+    def device(self, seconds: float, predicted: float) -> None:
+        """The device computed for `seconds`, and `predicted` seconds were predicted."""
+        if predicted <= 0:
+            return
+        with self._lock:
+            factor = _mean(self._now.device_factor, seconds / predicted)
+            self._now = replace(self._now, device_factor=factor)
+
+
+def _mean(before: float | None, sample: float) -> float:
+    return sample if before is None else before + _TIME * (sample - before)
