@@ -43,6 +43,7 @@ class Printer:
     Attributes:
         lines: what was printed so far, indented.
         used: the buffers that it reads or writes.
+        loads: each buffer that was read, and where.
     """
 
     def __init__(self, depth: int = 1) -> None:
@@ -50,6 +51,7 @@ class Printer:
 
         self.lines: list[str] = []
         self.used: dict[Any, None] = {}
+        self.loads: list[tuple[Any, Any]] = []
         self._depth = depth
         self._names: dict[Any, str] = {}
         self._buffers: dict[Any, str] = {}
@@ -148,6 +150,7 @@ class Printer:
     def _load(self, value: Any) -> str:
         source = value.source
         place = self.simplified(flat_index(source.shape, value.indices))
+        self.loads.append((source, place))
         return f"{self._array(source)}[{self.expression(place)}]"
 
     def _array(self, buffer: Any) -> str:

@@ -13,3 +13,4 @@
 
 #include "optc_types.cuh"
 #include "optc_reduce.cuh"
+#include "optc_tile.cuh"
