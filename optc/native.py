@@ -31,13 +31,14 @@ def library(package: str, source: str, *flags: str) -> ctypes.CDLL:
     words = [*(flags or ("-O2",)), "-shared", "-fPIC"]
     compiler = find_compiler()
     key = repr((text, compiler.command, compiler.version, words))
-    built = cache.get(KIND, key)
+
+    def build() -> bytes:
+        with tempfile.TemporaryDirectory(prefix="optc-native-") as folder:
+            (Path(folder) / source).write_bytes(text)
+            compiler.run([*words, source, "-o", "native.so"], Path(folder))
+            return (Path(folder) / "native.so").read_bytes()
+
     with tempfile.TemporaryDirectory(prefix="optc-native-") as folder:
         made = Path(folder) / "native.so"
-        if built is None:
-            (Path(folder) / source).write_bytes(text)
-            compiler.run([*words, source, "-o", made.name], Path(folder))
-            cache.put(KIND, key, made.read_bytes())
-        else:
-            made.write_bytes(built)
+        made.write_bytes(cache.made(KIND, key, build))
         return ctypes.CDLL(os.fspath(made))

@@ -10,7 +10,13 @@ import traceback
 from collections.abc import Callable
 
 
-def killed_and_resumed(work: Callable[[], object], kills: int, longest: float, seed: int = 0) -> int:
+def killed_and_resumed(
+    work: Callable[[], object],
+    kills: int,
+    longest: float,
+    seed: int = 0,
+    check: Callable[[], object] = lambda: None,
+) -> int:
     """Run `work` in forked processes, kill as many as `kills` of them at random moments, then let one finish.
 
     Args:
@@ -19,6 +25,7 @@ def killed_and_resumed(work: Callable[[], object], kills: int, longest: float, s
         longest: seconds after which the last of them is killed at the latest; the first ones sooner, so that some
             are killed on a machine that has become faster meanwhile.
         seed: of the moments.
+        check: called after each kill, with what must hold then.
 
     Returns:
         How many were killed before they ended.
@@ -30,6 +37,7 @@ def killed_and_resumed(work: Callable[[], object], kills: int, longest: float, s
         time.sleep(generator.uniform(0.02, longest * (number + 1) / kills))
         os.kill(process, signal.SIGKILL)
         killed += os.WIFSIGNALED(os.waitpid(process, 0)[1])
+        check()
     assert os.waitpid(_forked(work), 0)[1] == 0, "the last run failed"
     return killed
 

@@ -23,11 +23,10 @@ def accepting_templates(workload: str, group: Group, target: Target) -> tuple[Te
     Returns:
         the templates that compete for the group, or the reason why there is none.
     """
-    entry = cache.get(KIND, workload)
-    if entry is not None:
-        known: list[str] | str = json.loads(entry)
-        return known if isinstance(known, str) else tuple(Template.registry[name] for name in known)
-    found = templates_for(group, target)
-    kept = found if isinstance(found, str) else [template.name for template in found]
-    cache.put(KIND, workload, json.dumps(kept).encode())
-    return found
+
+    def find() -> bytes:
+        found = templates_for(group, target)
+        return json.dumps(found if isinstance(found, str) else [template.name for template in found]).encode()
+
+    known: list[str] | str = json.loads(cache.made(KIND, workload, find))
+    return known if isinstance(known, str) else tuple(Template.registry[name] for name in known)

@@ -10,7 +10,7 @@ from optc.backends.interface import Kernel, Progress, Selection, silent
 from optc.backends.tvm import capability, kernel_cache
 from optc.backends.tvm import templates as _templates  # noqa: F401  (registers the templates)
 from optc.backends.tvm.acceptance import accepting_templates
-from optc.backends.tvm.compilation import Job, compile_jobs
+from optc.backends.tvm.compilation import Job, compiled
 from optc.backends.tvm.group import Group
 from optc.backends.tvm.tuning import choose
 from optc.backends.tvm.tuning.decision import Decision, selection_of
@@ -101,19 +101,13 @@ def compile_workloads(
     symbols = {
         workload.key: kernel_key(workload.key, choice) for workload, choice in zip(workloads, choices, strict=True)
     }
-    entries = {key: kernel_cache.find(symbol) for key, symbol in symbols.items()}
-    jobs = [
-        Job(symbol_name(symbols[workload.key]), workload.group, choice.template.name, choice.schedule)
-        for workload, choice in zip(workloads, choices, strict=True)
-        if entries[workload.key] is None
-    ]
-    missing = [workload.key for workload in workloads if entries[workload.key] is None]
-    for done, (key, entry) in enumerate(zip(missing, compile_jobs(jobs, target), strict=True)):
-        progress("compiling kernels", done + 1, len(missing))
-        kernel_cache.store(symbols[key], entry)
-        entries[key] = entry
+    jobs = {}
+    for workload, choice in zip(workloads, choices, strict=True):
+        key = symbols[workload.key]
+        jobs[key] = Job(symbol_name(key), workload.group, choice.template.name, choice.schedule)
+    entries = compiled(jobs, target, progress)
     return [
-        kernel_cache.decode(entries[workload.key] or b"", symbol_name(symbols[workload.key]), selection_of(decision))
+        kernel_cache.decode(entries[symbols[workload.key]], symbol_name(symbols[workload.key]), selection_of(decision))
         for workload, decision in zip(workloads, decisions, strict=True)
     ]
 

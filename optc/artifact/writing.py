@@ -8,7 +8,6 @@ import errno
 import hashlib
 import json
 import os
-import secrets
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from typing import Any
 
 from optc.artifact import manifest as manifest_format
 from optc.artifact.host import HostRequirements
+from optc.artifact.leftovers import RETIRED, held_folder, let_go, sweep
 from optc.artifact.manifest import MANIFEST, FileEntry, Manifest
 from optc.artifact.program_json import program_to_json
 from optc.errors import InternalError, OptcError
@@ -120,15 +120,20 @@ def stage(folder: str | Path) -> Iterator[Staging]:
     """
     destination = Path(os.path.realpath(folder))
     created: list[Path] = []
-    temporary = destination.parent / f".{destination.name}.{secrets.token_hex(4)}.partial"
+    temporary: Path | None = None
+    handle: int | None = None
     try:
         with _disk_errors(destination):
+            sweep(destination)
             _check_replaceable(destination)
             _make_parents(destination.parent, created)
-            temporary.mkdir()
+            temporary, handle = held_folder(destination)
         yield Staging(temporary, destination)
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
+        if handle is not None:
+            let_go(handle)
         for parent in reversed(created):
             with contextlib.suppress(OSError):
                 parent.rmdir()
@@ -231,7 +236,7 @@ def _move_into_place(source: Path, destination: Path) -> None:
         return
     if _exchange(source, destination):
         return  # the old folder now bears the temporary name, and goes with it
-    retired = source.with_suffix(".old")
+    retired = source.with_suffix(RETIRED)
     os.rename(destination, retired)
     try:
         os.rename(source, destination)

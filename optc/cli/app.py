@@ -29,6 +29,7 @@ COMMANDS: dict[str, str] = {
     "passes": "List the passes and their options.",
     "costmodel": "Train, judge, list and use learned predictors of latency.",
     "targets": "List the targets, and measure this machine.",
+    "cache": "Show and trim what is kept between compiles.",
     "doctor": "Show what optc finds on this machine.",
 }
 

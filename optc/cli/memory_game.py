@@ -158,8 +158,8 @@ def stream_command(
     from optc.cli.modules import read_module
     from optc.driver.compile import require_static_inputs
     from optc.driver.mapping import streaming_problem
-    from optc.driver.options import parse_size
     from optc.passes.memory.streaming import plan_streaming
+    from optc.sizes import parse_size
 
     budget, rate = parse_size(memory), parse_size(storage)
     if not rate or budget is None:

@@ -76,6 +76,14 @@ class MeasuredCostModel:
         return made
 
     def _measure(self, groups: dict[str, Group]) -> None:
+        missing = self._unknown(groups)
+        if not missing:
+            return
+        with cache.measuring():
+            self._build_and_time(self._unknown(missing))  # another process may have measured the same
+
+    def _unknown(self, groups: dict[str, Group]) -> dict[str, Group]:
+        """Those that no process has measured yet; the times of the others are taken over."""
         missing = {}
         for key, group in groups.items():
             entry = cache.get(KIND, f"{key}/{self.points}")
@@ -83,6 +91,9 @@ class MeasuredCostModel:
                 missing[key] = group
             else:
                 self._seconds[key] = json.loads(entry)
+        return missing
+
+    def _build_and_time(self, missing: dict[str, Group]) -> None:
         if not missing:
             return
         load_tvm()

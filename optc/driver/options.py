@@ -10,11 +10,13 @@ from typing import Any
 
 from optc.backends.interface import Progress, silent
 from optc.errors import UsageError
+from optc.sizes import parse_size
+
+__all__ = ["AUTOMATIC_BUDGET", "CompileOptions", "check_threads", "parse_budget", "parse_size"]
 
 AUTOMATIC_BUDGET = 10.0
 """Seconds that `tune="auto"` may spend on measuring schedules."""
 
-_SIZES = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 _UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -56,20 +58,6 @@ def parse_budget(tune: str | float | int) -> float | None:
     if match is None:
         raise UsageError(f"'{tune}' is no tuning budget", hint="give seconds (30s, 5m), 0 for none, or auto")
     return float(match[1]) * _UNITS[match[2]]
-
-
-def parse_size(size: str | int | None) -> int | None:
-    """Bytes from a number or text such as `256K`, `1.5M` or `2G` (powers of 1024); None stays None.
-
-    Raises:
-        UsageError: anything else.
-    """
-    if size is None:
-        return None
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmg]?)(?:i?b)?", str(size).strip().lower())
-    if match is None:
-        raise UsageError(f"'{size}' is no size", hint="give bytes (262144), or 256K, 1.5M, 2G")
-    return int(float(match[1]) * _SIZES[match[2]])
 
 
 def check_threads(threads: int | None) -> int | None:

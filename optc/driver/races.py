@@ -50,13 +50,30 @@ class Races:
         if budget <= 0 or not hasattr(os, "fork") or dict(self.target.llvm) != dict(load("cpu").llvm):
             return None
         keys = [self._key(pair) for pair in pairs]
-        known = [cache.get(KIND, key) for key in keys]
-        times: list[Times | None] = [None if entry is None else tuple(json.loads(entry)) for entry in known]
-        missing = [number for number, entry in enumerate(known) if entry is None]
-        for number, seconds in self._run([pairs[each] for each in missing], budget):
-            times[missing[number]] = seconds
-            cache.put(KIND, keys[missing[number]], json.dumps(seconds).encode())
+        times, missing = self._known(keys)
+        if not missing:
+            return times
+        with cache.measuring(lambda: self.options.progress("waiting for another process that measures", 0, 1)):
+            times, missing = self._known(keys)  # it may have measured the same
+            left = set(missing)
+            for number, seconds in self._run([pairs[each] for each in missing], budget):
+                times[missing[number]] = seconds
+                left.discard(missing[number])
+                cache.put(KIND, keys[missing[number]], json.dumps(seconds).encode())
+            for each in left:
+                cache.put(KIND, keys[each], json.dumps(None).encode())
         return times
+
+    def _known(self, keys: Sequence[str]) -> tuple[list[Times | None], list[int]]:
+        """The kept times, and the numbers of those to be measured.
+
+        A race that an automatic budget did not reach is not run by the next compile either, which decides alike then.
+        """
+        found = [cache.get(KIND, key) for key in keys]
+        kept = [None if entry is None else json.loads(entry) for entry in found]
+        again = self.options.budget is not None
+        missing = [n for n, entry in enumerate(found) if entry is None or (kept[n] is None and again)]
+        return [None if each is None else (each[0], each[1]) for each in kept], missing
 
     @property
     def _threads(self) -> int:

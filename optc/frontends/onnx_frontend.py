@@ -47,7 +47,7 @@ def load(
         "producer": " ".join(filter(None, (model.proto.producer_name, model.proto.producer_version))),
     }
     if isinstance(source, (str, Path)):
-        metadata["source"] = str(source)
+        metadata["source"] = Path(source).name  # where the file lies says nothing about the model
     name = Path(source).stem if isinstance(source, (str, Path)) else model.proto.graph.name or "model"
     return Module(graph, name, metadata)
 

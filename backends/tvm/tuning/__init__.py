@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 
+from optc import cache
 from optc.backends.interface import Progress
 from optc.backends.tvm.codegen import load_tvm
 from optc.backends.tvm.tuning import database
@@ -58,17 +59,30 @@ def choose(
     """
     if budget <= 0 or not is_host(target) or not hasattr(os, "fork"):
         return [_Measurement(each, target, schedules).decision() for each in workloads]
-    decisions = [database.find(each, target) for each in workloads]
-    missing = [n for n, known in enumerate(decisions) if known is None or (remeasure and not known.settled)]
-    if missing:
+    decisions, missing = _known(workloads, target, remeasure)
+    if not missing:
+        return [decision for decision in decisions if decision is not None]
+    with cache.measuring(lambda: progress("waiting for another process that measures", 0, 1)):
+        decisions, missing = _known(workloads, target, remeasure)  # it may have measured the same
         measurements = [_Measurement(workloads[n], target, schedules, decisions[n]) for n in missing]
         others = [(workloads[n], known) for n, known in enumerate(decisions) if known is not None and n not in missing]
         seconds = sum(workload.calls * known.chosen.seconds for workload, known in others)
-        _measure(measurements, target, budget, progress, seconds)
+
+        def keep(measurement: _Measurement) -> None:
+            database.store(database.record_of(measurement.workload, target, measurement.decision()))
+
+        _measure(measurements, target, budget, progress, seconds, keep)
         for n, measurement in zip(missing, measurements, strict=True):
-            decisions[n] = decision = measurement.decision()
-            database.store(database.record_of(workloads[n], target, decision))
+            decisions[n] = measurement.decision()
+            keep(measurement)
     return [decision for decision in decisions if decision is not None]
+
+
+def _known(workloads: Sequence[Workload], target: Target, remeasure: bool) -> tuple[list[Decision | None], list[int]]:
+    """What the database says of each workload, and the numbers of those that are to be measured."""
+    decisions = [database.find(each, target) for each in workloads]
+    missing = [n for n, known in enumerate(decisions) if known is None or (remeasure and not known.settled)]
+    return decisions, missing
 
 
 def is_host(target: Target) -> bool:
@@ -125,7 +139,12 @@ class _Measurement:
 
 
 def _measure(
-    measurements: Sequence[_Measurement], target: Target, budget: float, progress: Progress, known: float
+    measurements: Sequence[_Measurement],
+    target: Target,
+    budget: float,
+    progress: Progress,
+    known: float,
+    keep: Callable[[_Measurement], None],
 ) -> None:
     """Measure until the budget is over, the candidates of a workload together; where that fails, each by itself.
 
@@ -135,6 +154,7 @@ def _measure(
         budget: seconds.
         progress: shown to the user, with the model's time on one core.
         known: seconds that the other workloads take.
+        keep: called when all candidates of a workload are known, so that nothing is lost when this process is killed.
     """
     order = sorted((each for each in measurements if len(each.rated) > 1), key=lambda each: -each.predicted_seconds)
     if not order:
@@ -150,6 +170,7 @@ def _measure(
         else:
             for candidate, each in enumerate(seconds):
                 order[number].note(candidate, each)
+            keep(order[number])
         before = known + sum(each.predicted_seconds for each in measurements)
         now = known + sum(each.seconds for each in measurements)
         progress("measuring schedules", done, len(order), f"{before * 1e3:.4g} → {now * 1e3:.4g} ms on one core")
@@ -163,3 +184,5 @@ def _measure(
     for number, seconds in run_isolated(singles(), processes, CANDIDATE_SECONDS, math.inf):
         each, candidate = single[number]
         each.note(candidate, None if seconds is None else seconds[0])
+        if all(rated.tried for rated in each.rated):
+            keep(each)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import faulthandler
 import multiprocessing
+import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any
+
+from optc.processes import die_with_parent
 
 Task = Callable[[], Any]
 
@@ -42,7 +45,7 @@ def run_isolated(
                 break
             number, task = following
             receiver, sender = context.Pipe(duplex=False)
-            process = context.Process(target=_report, args=(task, sender), daemon=True)
+            process = context.Process(target=_report, args=(task, sender, os.getpid()), daemon=True)
             process.start()
             sender.close()
             running[receiver] = _Running(number, process, time.monotonic() + limit)
@@ -66,7 +69,8 @@ def run_isolated(
             yield finished.number, result
 
 
-def _report(task: Task, sender: Connection) -> None:
+def _report(task: Task, sender: Connection, parent: int) -> None:
+    die_with_parent(parent)
     faulthandler.disable()  # a crash is an answer here, not a fault to show
     try:
         sender.send(task())

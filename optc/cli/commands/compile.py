@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import time
 from pathlib import Path
@@ -83,7 +84,7 @@ def command(
             backend=backend,
             verify_each=verify_each,
             dump_ir=dump_ir,
-            command=_typed(),
+            command=typed(),
             progress=progress,
             quantization=quantization,
         )
@@ -100,9 +101,34 @@ def command(
         raise SystemExit(error.exit_code)
 
 
-def _typed() -> str:
-    """The command line, as it goes into the manifest."""
-    return shlex.join(["optc", *click.get_current_context().find_root().obj])
+_SILENT = frozenset({"output", "as_json", "verbose", "dump_ir"})
+"""Options that say nothing of what is in the artifact."""
+
+
+def typed() -> str:
+    """The command line as it goes into the manifest: the same wherever the files lie and the artifact goes."""
+    context = click.get_current_context()
+    words = list(context.find_root().obj)
+    values, _, order = context.command.make_parser(context).parse_args(words[words.index("compile") + 1 :])
+    given = {name: list(value) if isinstance(value, list | tuple) else [value] for name, value in values.items()}
+    arguments, options = [], []
+    for parameter in order:
+        value = given[parameter.name or ""].pop(0)
+        if isinstance(parameter, click.Argument):
+            arguments.append(_without_folder(value))
+        elif parameter.name not in _SILENT:
+            options += _option_words(parameter, value)
+    return shlex.join(["optc", "compile", *arguments, *options])
+
+
+def _option_words(option: click.Parameter, value: Any) -> list[str]:
+    if isinstance(value, bool):
+        return [option.opts[0] if value else option.secondary_opts[0]]
+    return [option.opts[0], _without_folder(str(value))]
+
+
+def _without_folder(word: str) -> str:
+    return Path(word).name if os.sep in word and os.path.exists(word) else word
 
 
 def _measure(artifact: Any) -> float | None:

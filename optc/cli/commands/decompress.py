@@ -20,7 +20,7 @@ from optc.errors import OptcError
 def command(file: Path, output: Path | None, limit: str, as_json: bool) -> None:
     """Write the ONNX model in FILE (.optcz); nothing is written where a checksum does not match."""
     from optc.driver.compression.archive import unpack
-    from optc.driver.options import parse_size
+    from optc.sizes import parse_size
 
     try:
         content = file.read_bytes()

@@ -130,9 +130,7 @@ def play(problem: Problem, choices: tuple[int, ...] | None = None) -> Played:
     return Played(tuple(made.tolist()), listed, seconds.value)
 
 
-def search(
-    problem: Problem, weights: Weights | None, settings: Settings, *, sampling: bool = False
-) -> Searched:
+def search(problem: Problem, weights: Weights | None, settings: Settings, *, sampling: bool = False) -> Searched:
     """Search a game with a network, or without one; the same arguments give the same result."""
     structure = _Structure(problem)
     net = None
@@ -230,13 +228,14 @@ def _library() -> ctypes.CDLL:
     source = b"\n".join(folder.joinpath(name).read_bytes() for name in _SOURCES)
     compiler = find_compiler()
     key = repr((source, compiler.command, compiler.version, _FLAGS))
-    built = cache.get("planner", key)
+
+    def build() -> bytes:
+        with tempfile.TemporaryDirectory(prefix="optc-game-") as scratch:
+            (Path(scratch) / "game.c").write_bytes(source)
+            compiler.run([*_FLAGS, "game.c", "-o", "game.so", "-lm"], Path(scratch))
+            return (Path(scratch) / "game.so").read_bytes()
+
     with tempfile.TemporaryDirectory(prefix="optc-game-") as scratch:
         library = Path(scratch) / "game.so"
-        if built is None:
-            (Path(scratch) / "game.c").write_bytes(source)
-            compiler.run([*_FLAGS, "game.c", "-o", library.name, "-lm"], Path(scratch))
-            cache.put("planner", key, library.read_bytes())
-        else:
-            library.write_bytes(built)
+        library.write_bytes(cache.made("planner", key, build))
         return ctypes.CDLL(os.fspath(library))
