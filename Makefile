@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 SECONDS_OF_FUZZING ?= 3600
-SURFACES := onnx_model ir_text artifact_folder
+SURFACES := onnx_model ir_text artifact_folder split_frames
 
 .PHONY: demo test lint bench fuzz clean
 

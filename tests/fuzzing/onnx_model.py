@@ -91,8 +91,11 @@ def mutate(data: bytes, choices: random.Random) -> bytes:
         proto = onnx.load_from_string(data)
     except Exception:
         return data
-    for _ in range(choices.randint(1, 3)):
-        choices.choice(_CHANGES)(proto, choices)
+    try:
+        for _ in range(choices.randint(1, 3)):
+            choices.choice(_CHANGES)(proto, choices)
+    except UnicodeDecodeError:
+        return data
     return proto.SerializeToString()
 
 
