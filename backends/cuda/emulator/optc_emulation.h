@@ -17,6 +17,7 @@
 #define OPTC_SHARED static
 #define OPTC_DYNAMIC_SHARED(name) unsigned char* const name = optc_emulation::dynamic_shared()
 #define OPTC_UNROLL
+#define OPTC_UNROLL_BY(count)
 #define __launch_bounds__(...)
 
 struct optc_dim3 {

@@ -9,8 +9,10 @@
 #define OPTC_SHARED __shared__
 #define OPTC_DYNAMIC_SHARED(name) extern __shared__ __align__(16) unsigned char name[]
 #define OPTC_UNROLL _Pragma("unroll")
+#define OPTC_UNROLL_BY(count) _Pragma("unroll " #count)
 #endif
 
 #include "optc_types.cuh"
 #include "optc_reduce.cuh"
 #include "optc_tile.cuh"
+#include "optc_attention.cuh"
