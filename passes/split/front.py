@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from optc.passes.split.limited import cheapest_within
+from optc.passes.split.limited import Solver, solver
 from optc.passes.split.problem import (
     BYTES,
     ENERGY,
@@ -92,8 +92,9 @@ def over_bandwidths(
         slowed = link.with_rates(uplink=link.uplink / inverse, downlink=link.downlink / inverse)
         return replace(conditions, links=(slowed, *conditions.links[1:]))
 
+    solve = solver(problem, conditions, memory)
     return lower_envelope(
-        lambda inverse: cheapest_within(problem, at(inverse), goal, memory),
+        lambda inverse: solve(at(inverse), goal),
         lambda placement, inverse: evaluate(problem, placement, at(inverse)).under(goal),
         1.0 / faster,
         1.0 / slower,
@@ -108,16 +109,17 @@ def pareto_front(
     Found are all that are best for some weighing of two of the three; those that no weighing makes best are not.
     """
     found: dict[Placement, Cost] = {}
+    solve = solver(problem, conditions, memory)
 
     def mixed(one: Goal, other: Goal) -> list[Placement]:
-        scales = [_spread(problem, conditions, each, memory, found) for each in (one, other)]
+        scales = [_spread(problem, conditions, each, solve, found) for each in (one, other)]
 
         def goal(share: float) -> Goal:
             first, second = (1.0 - share) / scales[0], share / scales[1]
             return Goal(*(first * a + second * b for a, b in zip(_weights(one), _weights(other), strict=True)))
 
         return lower_envelope(
-            lambda share: cheapest_within(problem, conditions, goal(share), memory),
+            lambda share: solve(conditions, goal(share)),
             lambda placement, share: evaluate(problem, placement, conditions).under(goal(share)),
             1e-6,
             1.0 - 1e-6,
@@ -146,11 +148,11 @@ def _spread(
     problem: SplitProblem,
     conditions: Conditions,
     goal: Goal,
-    memory: int | None,
+    solve: Solver,
     found: dict[Placement, Cost],
 ) -> float:
     """The size of a goal, to weigh it against others: what its own best placement costs, or all tasks on the device."""
-    best = cheapest_within(problem, conditions, goal, memory)
+    best = solve(conditions, goal)
     found.setdefault(best, evaluate(problem, best, conditions))
     nearest = evaluate(problem, (0,) * len(problem.tasks), conditions).under(goal)
     return max(found[best].under(goal), nearest) or 1.0

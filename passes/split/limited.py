@@ -5,27 +5,48 @@ Without those rows the program's matrix is totally unimodular, so that the solve
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 
 from optc.errors import InternalError, LimitError
+from optc.passes.split.condense import condense
 from optc.passes.split.cut import cheapest, fixed_cost, returned_cost, sent_cost, task_cost
 from optc.passes.split.problem import Conditions, Goal, Placement, SplitProblem, device_memory, live_rows
 
 _SECONDS = 60.0
 
 
-def cheapest_within(problem: SplitProblem, conditions: Conditions, goal: Goal, memory: int | None) -> Placement:
-    """The placement that costs least among those whose device tasks need at most `memory` bytes; None: any.
+Solver = Callable[[Conditions, Goal], Placement]
 
-    Raises:
-        LimitError: the device has not even the memory for what must run there.
+
+def solver(problem: SplitProblem, conditions: Conditions, memory: int | None = None) -> Solver:
+    """What finds the cheapest placements for many links and goals.
+
+    Args:
+        problem: to be cut.
+        conditions: the loads and the idle power that all conditions it is asked for share.
+        memory: bytes that the device has; None: enough.
+
+    Returns:
+        a function from conditions and a goal to the placement that costs least among those that fit. It raises
+        LimitError when the device has not even the memory for what must run there.
     """
-    free = cheapest(problem, conditions, goal)
-    if memory is None or device_memory(problem, free) <= memory:
-        return free
-    return _solve(problem, conditions, goal, memory)
+    small = condense(problem, conditions)
+
+    def solve(now: Conditions, goal: Goal) -> Placement:
+        free = small.expand(cheapest(small.problem, now, goal))
+        if memory is None or device_memory(problem, free) <= memory:
+            return free
+        return _solve(problem, now, goal, memory)
+
+    return solve
+
+
+def cheapest_within(problem: SplitProblem, conditions: Conditions, goal: Goal, memory: int | None) -> Placement:
+    """One answer of `solver`."""
+    return solver(problem, conditions, memory)(conditions, goal)
 
 
 class _Program:
@@ -95,7 +116,7 @@ def _solve(problem: SplitProblem, conditions: Conditions, goal: Goal, memory: in
                 if not transfer.movable:
                     program.at_least({far[reader][hop]: -1.0, start: 1.0}, 0.0)
             if readers and transfer.movable:
-                sent = program.variable(sent_cost(transfer.bytes, hop, conditions, goal))
+                sent = program.variable(sent_cost(transfer, hop, conditions, goal))
                 for reader in readers:
                     program.at_least({sent: 1.0, far[reader][hop]: -1.0, start: 1.0}, 0.0)
     _limit_memory(program, problem, far, memory)

@@ -44,6 +44,7 @@ class Transfer:
         returned_bytes: when it returns.
         movable: False for what must stay on the tier that it is made on: private data, and what has no fixed size.
         stored: bytes while it waits in the device's memory.
+        coding: seconds that the device takes to encode it, when it is sent from there.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Transfer:
     returned_bytes: int = 0
     movable: bool = True
     stored: int = 0
+    coding: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -130,7 +132,6 @@ class Cost:
         bytes: over the first link, both ways.
         computing: seconds on each tier.
         linking: seconds on the links, distance included.
-        device_bytes: weights and the most intermediate values at once, on the device.
     """
 
     seconds: float
@@ -138,7 +139,6 @@ class Cost:
     bytes: int
     computing: tuple[float, ...] = field(default=(), compare=False)
     linking: float = field(default=0.0, compare=False)
-    device_bytes: int = field(default=0, compare=False)
 
     def under(self, goal: Goal) -> float:
         """The weighted sum."""
@@ -164,7 +164,9 @@ def evaluate(problem: SplitProblem, placement: Sequence[int], conditions: Condit
             linking += spent
             joules += idle * spent
             if hop == 0:
-                joules += links[hop].up_joules(transfer.bytes)
+                coding = transfer.coding * conditions.factor(0)
+                computing[0] += coding
+                joules += links[hop].up_joules(transfer.bytes) + idle * coding
                 moved += transfer.bytes
         if transfer.wanted:
             for hop in range(start):
@@ -180,7 +182,7 @@ def evaluate(problem: SplitProblem, placement: Sequence[int], conditions: Condit
         queued += conditions.wait(hop + 1)
         joules += idle * (links[hop].rtt + conditions.wait(hop + 1))
     seconds = sum(computing) + linking + queued
-    return Cost(seconds, joules, moved, tuple(computing), linking, device_memory(problem, placement))
+    return Cost(seconds, joules, moved, tuple(computing), linking)
 
 
 def device_memory(problem: SplitProblem, placement: Sequence[int]) -> int:

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from optc.errors import LimitError
+from optc.passes.split.condense import condense
 from optc.passes.split.cut import cheapest
 from optc.passes.split.front import over_bandwidths, pareto_front
 from optc.passes.split.limited import cheapest_within
@@ -54,6 +55,7 @@ def problems(draw: st.DrawFn, tiers: int = 2, most: int = 7) -> SplitProblem:
                 returned_bytes=draw(st.integers(min_value=1, max_value=5000)) if wanted else 0,
                 movable=draw(st.integers(min_value=0, max_value=5)) > 0,
                 stored=draw(numbers),
+                coding=draw(numbers) / 1e3,
             )
         )
     weights = [
@@ -101,6 +103,28 @@ def test_two_tiers(problem: SplitProblem, world: Conditions, goal: Goal) -> None
     assert is_allowed(problem, found)
     best = min(evaluate(problem, each, world).under(goal) for each in placements(problem))
     assert close(evaluate(problem, found, world).under(goal), best)
+
+
+@given(problems(), worlds(), goals)
+@settings(max_examples=150, derandomize=True, deadline=None)
+def test_what_is_condensed_has_the_same_minimum(problem: SplitProblem, world: Conditions, goal: Goal) -> None:
+    small = condense(problem, world)
+    found = small.expand(cheapest(small.problem, world, goal))
+    assert is_allowed(problem, found)
+    best = min(evaluate(problem, each, world).under(goal) for each in placements(problem))
+    assert close(evaluate(problem, found, world).under(goal), best)
+
+
+def test_a_chain_keeps_what_shrinks() -> None:
+    sizes = [100, 400, 400, 80, 300, 20]
+    tasks = tuple(Task(f"t{i}", (0.01, 0.001), 0.1) for i in range(6))
+    transfers = [Transfer("in", None, (0,), 100)]
+    transfers += [Transfer(f"v{i}", i, (i + 1,), sizes[i]) for i in range(5)]
+    transfers += [Transfer("v5", 5, (), 20, wanted=True, returned_bytes=20)]
+    small = condense(SplitProblem(2, tasks, tuple(transfers)), Conditions((Link("l"),)))
+    # Cuts behind v3 (80 bytes) and at the output are worth it; those behind values that are larger than earlier ones
+    # are not.
+    assert small.group == (0, 0, 0, 0, 1, 1)
 
 
 @given(problems(tiers=3, most=5), worlds(hops=2), goals)
