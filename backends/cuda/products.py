@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from optc.backends.cuda.packing import TILES_WITH_SUMS
 from optc.backends.cuda.sides import Name, Read
 from optc.backends.tvm import loops
 from optc.backends.tvm.fused import FusedContraction
@@ -19,6 +20,8 @@ from optc.backends.tvm.packing import Packing, Step
 from optc.backends.tvm.templates.gemm import broadcast_indices
 from optc.backends.tvm.templates.window import axes_of
 from optc.ir.core import Operation, Value
+
+_SPAN = 16  # the most neighbours that one load takes: 16 bytes
 
 
 @dataclass(frozen=True)
@@ -43,18 +46,30 @@ class Constant:
     index: int
     order: Callable[[int], tuple[Step, ...]]
 
-    def packing(self, width: int, depth: int, *, inner_k: bool) -> Packing:
-        """Tiles of `width` by `depth`, each in one piece, as [tile][batch][tile along k]."""
+    def packing(self, width: int, depth: int, *, inner_k: bool, summed: bool = False) -> Packing:
+        """Tiles of `width` by `depth`, each in one piece, as [tile][batch][tile along k]; `summed`: see `packing`."""
+        if summed:
+            assert inner_k
+            return Packing((*self.order(depth), (TILES_WITH_SUMS, (depth, width))))
         last = (3, 0, 1, 4, 2) if inner_k else (3, 0, 1, 2, 4)
         return Packing((*self.order(depth), ("block", (1, depth)), ("block", (3, width)), ("transpose", last)))
 
 
 @dataclass(frozen=True)
 class Side:
-    """One operand: packed, or read element by element in code for tiles of a given depth along k."""
+    """One operand.
 
+    Attributes:
+        value: what it is.
+        zero: its zero point; None where that is 0.
+        constant: how it is packed, when it is constant and has no zero point.
+        read: for tiles of a given depth along k, and whether integers stay bytes or become 32 bits less the zero point.
+    """
+
+    value: Value
+    zero: Value | None
     constant: Constant | None
-    read: Callable[[FusedContraction, int], Read]
+    read: Callable[[FusedContraction, int, bool], Read]
 
 
 @dataclass(frozen=True)
@@ -101,7 +116,7 @@ def _conv(group: Group, conv: Operation) -> Product | str:
         return "too few channels in a group"
     images, pixels = result.shape[0], math.prod(result.shape[2:])
     integer = conv.name == "onnx.ConvInteger"
-    data_zero, weight_zero = (conv.operand(2), conv.operand(3)) if integer else (None, None)
+    data_zero, weight_zero = map(_zero, (conv.operand(2), conv.operand(3)) if integer else (None, None))
 
     def flat(depth: int) -> bool:
         """Whether taps and channels are counted as one: where single taps would be filled up by much."""
@@ -129,17 +144,18 @@ def _conv(group: Group, conv: Operation) -> Product | str:
             names.append(Name("c", f"tile % {-(-inner // depth)} * {depth} + kk", inner))
         return names
 
-    def channels(fused: FusedContraction, depth: int) -> Read:
+    def channels(fused: FusedContraction, depth: int, bytes: bool) -> Read:
         names = [Name("g", "z", groups), Name("r", "w", out)]
 
         def element(v: Any) -> Any:
             taps_at = [v[f"t{axis}"] for axis in range(len(axes))]
-            return _less(fused, weight, (v["g"] * out + v["r"], v["c"], *taps_at), weight_zero, (v["g"] * out + v["r"],))
+            channel = v["g"] * out + v["r"]
+            return _less(fused, weight, (channel, v["c"], *taps_at), weight_zero, (channel,), bytes)
 
         guards = ["k < " + str(inner * taps)] if flat(depth) else [f"c < {inner}"]
-        return Read(out, names, steps(depth), guards, element)
+        return Read(out, names, steps(depth), guards, element, runs=not flat(depth))
 
-    def pixels_read(fused: FusedContraction, depth: int) -> Read:
+    def pixels_read(fused: FusedContraction, depth: int, bytes: bool) -> Read:
         names = [Name("g", "z", groups), Name("n", f"w / {pixels}", images)]
         moved, guards = [], ["k < " + str(inner * taps)] if flat(depth) else [f"c < {inner}"]
         for number, axis in enumerate(axes):
@@ -158,12 +174,12 @@ def _conv(group: Group, conv: Operation) -> Product | str:
 
         def element(v: Any) -> Any:
             place = [v[f"i{axis}"] for axis in range(len(axes))]
-            return _less(fused, data, (v["n"], v["g"] * inner + v["c"], *place), data_zero, ())
+            return _less(fused, data, (v["n"], v["g"] * inner + v["c"], *place), data_zero, (), bytes)
 
         point = taps == 1 and all(a.stride == 1 and a.before == 0 and a.out == a.data for a in axes)
-        span = math.gcd(pixels, 4) if point else 1
+        span = math.gcd(pixels, _SPAN) if point else 1
         if point:  # the spatial axes are one
-            names = names[:2] + [Name("p", f"w % {pixels}" if images > 1 else "w", pixels)]
+            names = [*names[:2], Name("p", f"w % {pixels}" if images > 1 else "w", pixels)]
             moved = []
             wide = element
 
@@ -173,9 +189,11 @@ def _conv(group: Group, conv: Operation) -> Product | str:
                     places[f"i{axis}"], rest = rest % axes[axis].data, rest // axes[axis].data
                 return wide({**v, **places, "i0": rest})
 
-        taps_first = [*(each for each in steps(depth) if each.name != "c"), *moved]
-        return Read(images * pixels, names, [*taps_first, *(e for e in steps(depth) if e.name == "c")]
-                    if not flat(depth) else [*steps(depth), *moved], guards, element, span)  # fmt: skip
+        along = steps(depth)
+        # The last name is the one that runs along k.
+        ordered = [*along, *moved] if flat(depth) else [*along[:-1], *moved, along[-1]]
+        fill, runs = _fill(fused, data_zero, bytes), not flat(depth)
+        return Read(images * pixels, names, ordered, guards, element, span, math.gcd(inner, _SPAN), fill, runs)
 
     def order(depth: int) -> tuple[Step, ...]:
         if flat(depth):
@@ -196,21 +214,34 @@ def _conv(group: Group, conv: Operation) -> Product | str:
         return total if bias is None else total + bias(place[1]).astype(str(total.ty))
 
     packed = _constant(group, weight) and weight_zero is None
-    rows = Side(Constant(weight.index, order) if packed else None, channels)
+    rows = Side(weight, weight_zero, Constant(weight.index, order) if packed else None, channels)
     macs = math.prod(result.shape) * inner * taps
-    return Product(extents, rows, Side(None, pixels_read), indices, finish, macs)
+    return Product(extents, rows, Side(data, data_zero, None, pixels_read), indices, finish, macs)
 
 
-def _less(fused: FusedContraction, value: Value, place: Any, zero: Value | None, zero_place: Any) -> Any:
-    """An element less its zero point, where it has one; integers as 32 bits."""
+def _less(
+    fused: FusedContraction, value: Value, place: Any, zero: Value | None, zero_place: Any, bytes: bool
+) -> Any:
+    """An element less its zero point, where it has one; integers as 32 bits, or with `bytes` as they are."""
     element = fused.tensor(value)(*place)
-    if value.dtype.is_float:
+    if value.dtype.is_float or bytes:
         return element
     element = element.astype("int32")
     if zero is None:
         return element
     single = all(extent == 1 for extent in zero.shape)
     return element - fused.tensor(zero)(*((0,) * len(zero.shape) if single else zero_place)).astype("int32")
+
+
+def _fill(fused: FusedContraction, zero: Value | None, bytes: bool) -> Any:
+    """What stands for elements that are not there: the byte whose products are taken back, or 0."""
+    return fused.tensor(zero)(*(0,) * len(zero.shape)) if bytes and zero is not None else None
+
+
+def _zero(value: Value | None) -> Value | None:
+    """A zero point, unless it is absent or known to be 0."""
+    known = None if value is None else value.constant
+    return None if known is not None and not known.any() else value
 
 
 def _matmul(group: Group, product: Operation) -> Product | str:
@@ -221,7 +252,7 @@ def _matmul(group: Group, product: Operation) -> Product | str:
         return "an operand is a vector"
     across, turned = (bool(product.attributes.get(name, 0)) for name in ("transA", "transB"))
     integer = product.name == "onnx.MatMulInteger"
-    zeros = (product.operand(2), product.operand(3)) if integer else (None, None)
+    zeros = tuple(map(_zero, (product.operand(2), product.operand(3)) if integer else (None, None)))
     depth_extent = left.shape[-2 if across else -1]
     lead = result.shape[:-2]
     rows, columns = result.shape[-2:]
@@ -253,27 +284,26 @@ def _matmul(group: Group, product: Operation) -> Product | str:
             row = row // extent
         return [row, *leading[:-1]], leading[-1]
 
-    def row_read(fused: FusedContraction, depth: int) -> Read:
+    def row_read(fused: FusedContraction, depth: int, bytes: bool) -> Read:
         def element(v: Any) -> Any:
             leading, row = split_row(v["r"])
             leading = leading or [v[f"b{axis}"] for axis in range(len(lead))]
             tail = (v["k"], row) if across else (row, v["k"])
-            return _less(fused, left, operand(left, leading, tail), zeros[0], (row,))
+            return _less(fused, left, operand(left, leading, tail), zeros[0], (row,), bytes)
 
         names = [*batch_names(), Name("r", "w", rows)]
-        span = math.gcd(depth_extent, 4)
         return Read(rows, names, _k(depth, depth_extent), [f"k < {depth_extent}"], element,
-                    math.gcd(rows, 4), span)  # fmt: skip
+                    math.gcd(rows, _SPAN), math.gcd(depth_extent, _SPAN), _fill(fused, zeros[0], bytes))  # fmt: skip
 
-    def column_read(fused: FusedContraction, depth: int) -> Read:
+    def column_read(fused: FusedContraction, depth: int, bytes: bool) -> Read:
         def element(v: Any) -> Any:
             tail = (v["c"], v["k"]) if turned else (v["k"], v["c"])
             leading = [v[f"b{axis}"] for axis in range(len(lead))]
-            return _less(fused, right, operand(right, leading, tail), zeros[1], (v["c"],))
+            return _less(fused, right, operand(right, leading, tail), zeros[1], (v["c"],), bytes)
 
         names = [*batch_names(), Name("c", "w", columns)]
         return Read(columns, names, _k(depth, depth_extent), [f"k < {depth_extent}"], element,
-                    math.gcd(columns, 4), math.gcd(depth_extent, 4))  # fmt: skip
+                    math.gcd(columns, _SPAN), math.gcd(depth_extent, _SPAN), _fill(fused, zeros[1], bytes))  # fmt: skip
 
     def indices(z: Any, r: Any, c: Any) -> tuple[Any, ...]:
         if joined:
@@ -305,7 +335,8 @@ def _matmul(group: Group, product: Operation) -> Product | str:
         return Extents(batch, rows, columns, -(-depth_extent // depth))
 
     macs = math.prod(result.shape) * depth_extent
-    return Product(extents, Side(None, row_read), Side(constant, column_read), indices, finish, macs)
+    sides = Side(left, zeros[0], None, row_read), Side(right, zeros[1], constant, column_read)
+    return Product(extents, *sides, indices, finish, macs)
 
 
 def _k(depth: int, extent: int) -> list[Name]:

@@ -9,6 +9,7 @@ from typing import Any
 from optc.backends.cuda.printing import Printer, c_type
 from optc.backends.tvm.lowering import scoped
 
+Loads = Sequence[tuple[Any, Any]]
 ALONG, DEEP, PANELS = "kAlong", "kDeep", "kPanels"
 
 
@@ -29,10 +30,12 @@ class Read:
         extent: rows or columns.
         place: what follows from the batch `z` and the row or column `w`, in this order.
         steps: what follows from `tile` and `kk`, the place along k, and from `at`, the place.
-        guards: C conditions under which there is an element; elsewhere it is zero.
+        guards: C conditions under which there is an element.
         element: of the names of `place` and `steps`, as variables.
         span: neighbours along the rows or columns that are neighbours in memory wherever one is a multiple of it.
         deep_span: the same along k.
+        fill: what stands elsewhere; None for zero.
+        runs: whether the last of `steps` runs along k as `kk` does.
     """
 
     extent: int
@@ -42,6 +45,8 @@ class Read:
     element: Callable[[Mapping[str, Any]], Any]
     span: int = 1
     deep_span: int = 1
+    fill: Any = None
+    runs: bool = True
 
 
 @dataclass
@@ -78,22 +83,27 @@ def read_side(
     variables = {each.name: printer.index(each.name, each.extent) for each in (*read.place, *read.steps)}
     made = scoped(lambda: read.element(variables))
     text = printer.expression(made)
-    order = _order(printer, read, variables)
+    body, printer.lines = printer.lines, []
+    loads = list(printer.loads)
+    fill = f"({c_type(element)})0" if read.fill is None else printer.expression(scoped(lambda: read.fill))
+    before = printer.lines
+    order = _order(loads, read, variables)
     span = min(most_vector, read.span if order == ALONG else read.deep_span, depth if order == DEEP else most_vector)
-    plain = not printer.lines and len(printer.loads) == 1 and str(made.ty) == str(printer.loads[0][0].dtype) == element
-    vector = span if plain and _steps(printer, read, variables, order) == 1 else 1
+    plain = not body and len(loads) == 1 and str(made.ty) == str(loads[0][0].dtype) == element
+    vector = span if plain and _steps(loads, read, variables, order) == 1 else 1
     if vector > 1:
-        source, place = printer.loads[0]
+        source, place = loads[0]
         address = f"{buffers[source]} + {printer.expression(place)}"
         value = [f"      result = *reinterpret_cast<const optc_pack<{c_type(element)}, {vector}>*>({address});"]
     else:
-        value = [*printer.lines, f"      result.v[0] = ({c_type(element)})({text});"]
+        value = [*body, f"      result.v[0] = ({c_type(element)})({text});"]
     used = [buffer for buffer in buffers if buffer in printer.used]
     kind = f"optc_pack<{c_type(element)}, {vector}>"
     reaches = f"w < {read.extent}"
     lines = [
         f"struct {name} {{",
         *members(used, buffers),
+        f"  using Element = {c_type(element)};",
         f"  static constexpr int kOrder = {order}, kVector = {vector};",
         "  struct Place {",
         *(f"    int {each.name};" for each in read.place),
@@ -110,7 +120,8 @@ def read_side(
         f"    if ({' && '.join(['at.live', *read.guards])}) {{",
         *value,
         "    } else {",
-        f"      for (int i = 0; i < {vector}; ++i) result.v[i] = {c_type(element)}(0);",
+        *before,
+        f"      for (int i = 0; i < {vector}; ++i) result.v[i] = {fill};",
         "    }",
         "    return result;",
         "  }",
@@ -148,6 +159,7 @@ def panel_side(name: str, buffer: Any, text: str, element: str, *, batch: int, t
     lines = [
         f"struct {name} {{",
         *members([buffer], {buffer: text}),
+        f"  using Element = {kind};",
         f"  static constexpr int kOrder = kPanels, kVector = {vector};",
         "  struct Place {};",
         f"  OPTC_DEVICE optc_pack<{kind}, {vector}> panel(int z, int w_tile, int tile, int piece) const {{",
@@ -172,19 +184,19 @@ def _bytes(dtype: str) -> int:
     return int("".join(filter(str.isdigit, dtype))) // 8
 
 
-def _order(printer: Printer, read: Read, variables: Mapping[str, Any]) -> str:
+def _order(loads: Loads, read: Read, variables: Mapping[str, Any]) -> str:
     """Along which index most of what is read is contiguous."""
-    return DEEP if _steps(printer, read, variables, DEEP) == 1 != _steps(printer, read, variables, ALONG) else ALONG
+    return DEEP if _steps(loads, read, variables, DEEP) == 1 != _steps(loads, read, variables, ALONG) else ALONG
 
 
-def _steps(printer: Printer, read: Read, variables: Mapping[str, Any], order: str) -> int | None:
+def _steps(loads: Loads, read: Read, variables: Mapping[str, Any], order: str) -> int | None:
     """The step in memory between neighbours, of the largest operand that is read; None where it is not constant."""
     from tvm import sym, tirx
 
     names = read.steps if order == DEEP else read.place
-    if not printer.loads or not names:
+    if not loads or not names or (order == DEEP and not read.runs):
         return None
-    source, place = max(printer.loads, key=lambda load: _size(load[0]))
+    _, place = max(loads, key=lambda load: _size(load[0]))
     found = list(sym.detect_linear_equation(place, [variables[names[-1].name]]))
     return int(found[0]) if found and isinstance(found[0], tirx.IntImm) else None
 

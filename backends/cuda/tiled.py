@@ -32,7 +32,8 @@ class Tiling:
         parts: blocks that share the sum of one tile, each of which leaves its part in scratch memory.
         threads: of a block.
         math: the C++ type that multiplies tiles.
-        element: TIR's type of what it multiplies.
+        row_element: TIR's type of the rows that it multiplies.
+        column_element: likewise of the columns.
         inner_k: whether it wants k innermost in shared memory.
     """
 
@@ -42,8 +43,14 @@ class Tiling:
     parts: int
     threads: int
     math: str
-    element: str
+    row_element: str
+    column_element: str
     inner_k: bool
+
+    @property
+    def bytes(self) -> bool:
+        """Whether integers are multiplied as bytes: what the zero point of one side adds is taken from the sums."""
+        return self.row_element.endswith("int8")
 
 
 class TiledProduct:
@@ -54,15 +61,19 @@ class TiledProduct:
         self.extents: Extents = product.extents(tiling.depth)
         self.packings: dict[int, Packing] = {}
         shapes: dict[int, Sequence[int]] = {}
-        for side, width, extent in (
-            (product.rows, tiling.rows, self.extents.rows),
-            (product.columns, tiling.columns, self.extents.columns),
+        self.packed: dict[int, int] = {}  # where the sums of a packed input begin
+        for side, other, width, extent in (
+            (product.rows, product.columns, tiling.rows, self.extents.rows),
+            (product.columns, product.rows, tiling.columns, self.extents.columns),
         ):
             if side.constant is not None:
-                packing = side.constant.packing(width, tiling.depth, inner_k=tiling.inner_k)
-                size = self.extents.batch * self.extents.steps * tiling.depth * -(-extent // width) * width
+                summed = tiling.bytes and other.zero is not None
+                packing = side.constant.packing(width, tiling.depth, inner_k=tiling.inner_k, summed=summed)
+                wide = self.extents.batch * -(-extent // width) * width
+                size = wide * self.extents.steps * tiling.depth
                 self.packings[side.constant.index] = packing
-                shapes[side.constant.index] = (size,)
+                self.packed[side.constant.index] = size
+                shapes[side.constant.index] = (size + 4 * wide if summed else size,)
         self.fused = FusedContraction(group, shapes)
         assert group.anchor is not None
         self.result = group.anchor.results[0]
@@ -81,28 +92,29 @@ class TiledProduct:
 
     def definition(self) -> Definition:
         """The code and how it is launched."""
-        rows = self._side("rows", self.product.rows, self.tiling.rows)
-        columns = self._side("columns", self.product.columns, self.tiling.columns)
+        tiling = self.tiling
+        rows = self._side("rows", self.product.rows, tiling.rows, tiling.row_element)
+        columns = self._side("columns", self.product.columns, tiling.columns, tiling.column_element)
         problem, used = self._problem()
         function, launch = self._function(rows, columns, used)
         texts, launches = [rows.text, columns.text, problem, function], [launch]
-        if self.tiling.parts > 1:
+        if tiling.parts > 1:
             text, launch = self._sum_of_parts()
             texts.append(text)
             launches.append(launch)
         return Definition("\n".join(texts), tuple(launches), self.packings, tuple(self.scratch))
 
-    def _side(self, name: str, side: Side, width: int) -> SideText:
+    def _side(self, name: str, side: Side, width: int, element: str) -> SideText:
         tiling = self.tiling
         if side.constant is not None:
             buffer = self.fused.inputs[side.constant.index]
             return panel_side(
-                f"{self.symbol}_{name}", buffer, self.names[buffer], tiling.element,
+                f"{self.symbol}_{name}", buffer, self.names[buffer], element,
                 batch=self.extents.batch, tiles=self.extents.steps, size=tiling.depth * width,
             )  # fmt: skip
         inputs = {buffer: self.names[buffer] for buffer in self.fused.inputs}
-        read = side.read(self.fused, tiling.depth)
-        return read_side(f"{self.symbol}_{name}", read, inputs, tiling.element, tiling.depth, _widest(tiling.element))
+        read = side.read(self.fused, tiling.depth, tiling.bytes)
+        return read_side(f"{self.symbol}_{name}", read, inputs, element, tiling.depth, 16 // _bytes(element))
 
     def _problem(self) -> tuple[str, list[Any]]:
         """The struct that says what follows from a sum, and the parameters that it needs."""
@@ -119,7 +131,6 @@ class TiledProduct:
             f"struct {self.symbol}_problem {{",
             f"  using Row = {self.symbol}_rows;",
             f"  using Column = {self.symbol}_columns;",
-            f"  using Element = {c_type(self.tiling.element)};",
             f"  using Accumulator = {c_type(self.accumulator)};",
             f"  using Math = {self.tiling.math};",
             f"  static constexpr int kRows = {extents.rows}, kColumns = {extents.columns}, kTiles = {extents.steps};",
@@ -142,12 +153,30 @@ class TiledProduct:
         z = printer.index("z", extents.batch) if extents.batch > 1 else tirx.const(0, "int32")
         r, c = printer.index("r", extents.rows), printer.index("c", extents.columns)
         place = tuple(map(printer.simplified, self.product.indices(z, r, c)))
-        total = printer.value("sum", self.accumulator)
+        total = printer.value(self._corrected(printer), self.accumulator)
         value = self.product.finish(self.fused, total, place)
         if str(value.ty) != self.result.dtype.numpy_name:
             value = value.astype(self.result.dtype.numpy_name)
         name = printer.define(value, "v")
         printer.statement(self.fused.finish(printer.value(name, self.result.dtype.numpy_name), place))
+
+    def _corrected(self, printer: Printer) -> str:
+        """The sum, less what the zero point of one side adds to it: that many times the sum of the other side."""
+        for side, other, name, extent, width in (
+            (self.product.rows, self.product.columns, "c", self.extents.columns, self.tiling.columns),
+            (self.product.columns, self.product.rows, "r", self.extents.rows, self.tiling.rows),
+        ):
+            if not self.tiling.bytes or side.zero is None:
+                continue
+            assert other.constant is not None
+            buffer = self.fused.inputs[other.constant.index]
+            printer.used[buffer] = None
+            zero = printer.expression(self.fused.tensor(side.zero)(*(0,) * len(side.zero.shape)))
+            sums = f"reinterpret_cast<const int*>({self.names[buffer]} + {self.packed[other.constant.index]})"
+            place = f"z * {-(-extent // width) * width} + {name}"
+            printer.line(f"const int corrected = sum - (int)({zero}) * {sums}[{place}];")
+            return "corrected"
+        return "sum"
 
     def _function(self, rows: SideText, columns: SideText, used: Sequence[Any]) -> tuple[str, Launch]:
         tiling, extents = self.tiling, self.extents
@@ -192,14 +221,13 @@ def _data_type(group: Group) -> str:
     return group.anchor.operands[0].dtype.numpy_name
 
 
-def _widest(element: str) -> int:
-    """Elements of the widest load: 16 bytes."""
-    return 128 // int("".join(filter(str.isdigit, element)))
+def _bytes(element: str) -> int:
+    return int("".join(filter(str.isdigit, element))) // 8
 
 
 def shared_bytes(tiling: Tiling) -> int:
     """Static shared memory of a block: both halves of both sides."""
-    size = int("".join(filter(str.isdigit, tiling.element))) // 8
+    size = _bytes(tiling.row_element)
     pad = 16 // size
     if tiling.inner_k:
         return 2 * size * (tiling.depth + pad) * (tiling.rows + tiling.columns)

@@ -40,7 +40,8 @@ extern thread_local optc_dim3 block_index, block_size, grid_size;
 unsigned char* dynamic_shared();
 void block_barrier();
 void warp_barrier(unsigned mask);
-// A place of 16 bytes for each lane of this thread's warp.
+constexpr int kSlot = 32;
+// A place of kSlot bytes for each lane of this thread's warp.
 unsigned char* exchange();
 void fail(const char* what);
 
@@ -52,11 +53,11 @@ inline int lane() { return current->number % kWarp; }
 // Every lane of the mask gives `value`; returns that of `source`.
 template <class T>
 T shuffle(unsigned mask, T value, int source) {
-  static_assert(sizeof(T) <= 16, "too wide");
-  std::memcpy(exchange() + 16 * lane(), &value, sizeof(T));
+  static_assert(sizeof(T) <= kSlot, "too wide");
+  std::memcpy(exchange() + kSlot * lane(), &value, sizeof(T));
   warp_barrier(mask);
   T result;
-  std::memcpy(&result, exchange() + 16 * source, sizeof(T));
+  std::memcpy(&result, exchange() + kSlot * source, sizeof(T));
   warp_barrier(mask);
   return result;
 }

@@ -193,7 +193,7 @@ void warp_barrier(unsigned mask) {
   wait_as(State::kWarp);
 }
 
-unsigned char* exchange() { return machine->warp_slots.data() + current->number / kWarp * kWarp * 16; }
+unsigned char* exchange() { return machine->warp_slots.data() + current->number / kWarp * kWarp * kSlot; }
 
 void fail(const char* what) {
   if (!machine->failed) {
@@ -208,7 +208,7 @@ int run(const unsigned grid[3], const unsigned block[3], std::size_t shared, voi
   machine = &local;
   const std::size_t count = std::size_t(block[0]) * block[1] * block[2];
   local.fibers.resize(count);
-  local.warp_slots.resize((count + kWarp - 1) / kWarp * kWarp * 16);
+  local.warp_slots.resize((count + kWarp - 1) / kWarp * kWarp * kSlot);
   local.shared.resize(shared);
   local.body = body;
   local.argument = argument;

@@ -15,4 +15,5 @@
 #include "optc_types.cuh"
 #include "optc_reduce.cuh"
 #include "optc_tile.cuh"
+#include "optc_mma.cuh"
 #include "optc_attention.cuh"

@@ -4,11 +4,12 @@
 // are multiplied out of shared memory, of which there are two halves: one barrier a step.
 //
 // A Problem has
-//   using Element, Accumulator;  Row row;  Column column;
+//   using Accumulator;  Row row;  Column column;
 //   static constexpr int kRows, kColumns, kTiles;           // extents; steps over k
 //   using Math;                                             // optc_simt<...> or optc_mma<...>
 //   void finish(int z, int r, int c, Accumulator sum) const // stores what follows from one element
 // and a Side (Row, Column)
+//   using Element;
 //   static constexpr int kOrder;   // which index is contiguous where it is read
 //   static constexpr int kVector;  // elements of one read
 //   struct Place; Place place(int z, int w) const;
@@ -26,14 +27,17 @@ struct alignas(sizeof(T) * n) optc_pack {
 };
 
 // Reads the tiles of one side; `inner_k`: shared memory has k innermost.
-template <class Side, class Element, int width, int depth, int threads, bool inner_k>
+template <class Side, int width, int depth, int threads, bool inner_k>
 struct optc_loader {
-  static constexpr int kVector = Side::kVector;
+  using Element = typename Side::Element;
+  // Single elements that lie across are gathered along k until they fill a word of shared memory.
+  static constexpr bool kGathers = inner_k && Side::kOrder == kAlong && Side::kVector == 1 && sizeof(Element) < 4;
+  static constexpr int kVector = kGathers ? 4 / (int)sizeof(Element) : Side::kVector;
   static constexpr int kPieces = width * depth / kVector;
   static constexpr int kCount = (kPieces + threads - 1) / threads;
   static constexpr bool kWhole = kPieces % threads == 0;
   static constexpr bool kFast = Side::kOrder == kPanels ? inner_k : Side::kOrder == kDeep;  // k runs fastest
-  static constexpr int kRun = (kFast ? depth : width) / kVector;
+  static constexpr int kRun = kGathers ? width : (kFast ? depth : width) / kVector;
   static constexpr bool kOnePlace = !kFast && threads % kRun == 0;
   static constexpr int kPlaces = Side::kOrder == kPanels ? 1 : kOnePlace ? 1 : kCount;
   // Rows of shared memory are a few words longer: columns of it lie in different banks.
@@ -45,8 +49,8 @@ struct optc_loader {
   typename Side::Place places[kPlaces];
   optc_pack<Element, kVector> held[kCount];
 
-  static OPTC_DEVICE int w_of(int piece) { return kFast ? piece / kRun : piece % kRun * kVector; }
-  static OPTC_DEVICE int k_of(int piece) { return kFast ? piece % kRun * kVector : piece / kRun; }
+  static OPTC_DEVICE int w_of(int piece) { return kFast ? piece / kRun : piece % kRun * (kGathers ? 1 : kVector); }
+  static OPTC_DEVICE int k_of(int piece) { return kFast ? piece % kRun * kVector : piece / kRun * (kGathers ? kVector : 1); }
 
   OPTC_DEVICE optc_loader(const Side& side, int z, int w_tile) : side(side), z(z), w_tile(w_tile) {
     if constexpr (Side::kOrder != kPanels) {
@@ -62,6 +66,10 @@ struct optc_loader {
       if (!kWhole && piece >= kPieces) continue;
       if constexpr (Side::kOrder == kPanels) {
         held[j] = side.panel(z, w_tile, tile, piece);
+      } else if constexpr (kGathers) {
+        OPTC_UNROLL
+        for (int i = 0; i < kVector; ++i)
+          held[j].v[i] = side.read(places[kOnePlace ? 0 : j], tile, k_of(piece) + i).v[0];
       } else {
         held[j] = side.read(places[kOnePlace ? 0 : j], tile, k_of(piece));
       }
@@ -74,7 +82,7 @@ struct optc_loader {
       const int piece = threadIdx.x + j * threads;
       if (!kWhole && piece >= kPieces) continue;
       const int w = w_of(piece), k = k_of(piece);
-      if constexpr (kFast == inner_k) {
+      if constexpr (kGathers || kFast == inner_k) {
         *reinterpret_cast<optc_pack<Element, kVector>*>(shared + (inner_k ? w * kPitch + k : k * kPitch + w)) = held[j];
       } else {
         OPTC_UNROLL
@@ -107,20 +115,20 @@ struct optc_simt {
         for (int j = 0; j < tile_columns; ++j) v[i][j] = Accumulator(0);
     }
 
-    template <int row_pitch, int column_pitch, class Element>
-    OPTC_DEVICE void multiply(const Element* row, const Element* column) {
+    template <int row_pitch, int column_pitch, class Row, class Column>
+    OPTC_DEVICE void multiply(const Row* row, const Column* column) {
       const int down = threadIdx.x / kAcross, across = threadIdx.x % kAcross;
       OPTC_UNROLL
       for (int k = 0; k < depth; ++k) {
-        optc_pack<Element, kRowRun> r[tile_rows / kRowRun];
-        optc_pack<Element, kColumnRun> c[tile_columns / kColumnRun];
+        optc_pack<Row, kRowRun> r[tile_rows / kRowRun];
+        optc_pack<Column, kColumnRun> c[tile_columns / kColumnRun];
         OPTC_UNROLL
         for (int i = 0; i < tile_rows / kRowRun; ++i)
-          r[i] = *reinterpret_cast<const optc_pack<Element, kRowRun>*>(row + k * row_pitch +
+          r[i] = *reinterpret_cast<const optc_pack<Row, kRowRun>*>(row + k * row_pitch +
                                                                        (i * kDown + down) * kRowRun);
         OPTC_UNROLL
         for (int j = 0; j < tile_columns / kColumnRun; ++j)
-          c[j] = *reinterpret_cast<const optc_pack<Element, kColumnRun>*>(column + k * column_pitch +
+          c[j] = *reinterpret_cast<const optc_pack<Column, kColumnRun>*>(column + k * column_pitch +
                                                                           (j * kAcross + across) * kColumnRun);
         OPTC_UNROLL
         for (int i = 0; i < tile_rows; ++i)
@@ -146,13 +154,12 @@ struct optc_simt {
 template <class Problem>
 OPTC_DEVICE void optc_tile(const Problem& problem) {
   using Math = typename Problem::Math;
-  using Element = typename Problem::Element;
   using Accumulator = typename Problem::Accumulator;
-  using RowLoader = optc_loader<typename Problem::Row, Element, Math::kRows, Math::kDepth, Math::kThreads, Math::kInner>;
+  using RowLoader = optc_loader<typename Problem::Row, Math::kRows, Math::kDepth, Math::kThreads, Math::kInner>;
   using ColumnLoader =
-      optc_loader<typename Problem::Column, Element, Math::kColumns, Math::kDepth, Math::kThreads, Math::kInner>;
-  OPTC_SHARED __attribute__((aligned(16))) Element shared_rows[2][RowLoader::kSize];
-  OPTC_SHARED __attribute__((aligned(16))) Element shared_columns[2][ColumnLoader::kSize];
+      optc_loader<typename Problem::Column, Math::kColumns, Math::kDepth, Math::kThreads, Math::kInner>;
+  OPTC_SHARED __attribute__((aligned(16))) typename RowLoader::Element shared_rows[2][RowLoader::kSize];
+  OPTC_SHARED __attribute__((aligned(16))) typename ColumnLoader::Element shared_columns[2][ColumnLoader::kSize];
   constexpr int kColumnTiles = (Problem::kColumns + Math::kColumns - 1) / Math::kColumns;
   const int z = blockIdx.z;
   const int r_tile = blockIdx.x / kColumnTiles, c_tile = blockIdx.x % kColumnTiles;

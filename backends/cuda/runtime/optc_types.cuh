@@ -70,6 +70,8 @@ struct optc_half {
   OPTC_DEVICE explicit optc_half(int value) : bits(optc_float_to_half((float)value)) {}
   OPTC_DEVICE explicit optc_half(long long value) : bits(optc_float_to_half((float)value)) {}
   OPTC_DEVICE explicit optc_half(unsigned value) : bits(optc_float_to_half((float)value)) {}
+  OPTC_DEVICE explicit optc_half(unsigned char value) : bits(optc_float_to_half((float)value)) {}
+  OPTC_DEVICE explicit optc_half(signed char value) : bits(optc_float_to_half((float)value)) {}
   OPTC_DEVICE explicit optc_half(bool value) : bits(optc_float_to_half(value ? 1.0f : 0.0f)) {}
   OPTC_DEVICE explicit operator float() const { return optc_half_to_float(bits); }
   OPTC_DEVICE explicit operator double() const { return optc_half_to_float(bits); }

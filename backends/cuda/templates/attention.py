@@ -85,7 +85,7 @@ class Attention(CudaTemplate):
 
 def _columns(extents: Extents, lanes: int) -> int:
     """Columns of the values that one thread sums."""
-    return -(-(-(-extents.width // lanes)) // 4) * 4
+    return (extents.width + 4 * lanes - 1) // (4 * lanes) * 4
 
 
 def _shared_bytes(extents: Extents, rows: int, lanes: int, keys: int) -> int:

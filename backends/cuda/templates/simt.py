@@ -23,7 +23,8 @@ _TILES = (
     (64, 32, 4, 4), (32, 32, 4, 2), (16, 128, 4, 4), (16, 64, 4, 2), (16, 32, 2, 2), (8, 128, 2, 4), (8, 64, 1, 4),
     (128, 16, 4, 4), (64, 16, 4, 2), (128, 32, 8, 4),
 )  # fmt: skip
-_PARTS = (1, 2, 4, 8, 16)
+PARTS = (1, 2, 4, 8, 16)
+_READ_STEPS = 6.0  # instructions to read one element
 _WARPS_TO_HIDE = 8  # resident on a multiprocessor from which the latency of arithmetic and shared memory is hidden
 
 
@@ -58,14 +59,14 @@ class Simt(CudaTemplate):
         found: list[Schedule] = []
         for rows, columns, tile_rows, tile_columns in _TILES:
             for depth in (8, 16):
-                for parts in _PARTS:
+                for parts in PARTS:
                     schedule = (
                         ("columns", columns), ("depth", depth), ("parts", parts), ("rows", rows),
                         ("tile_columns", tile_columns), ("tile_rows", tile_rows),
                     )  # fmt: skip
                     tiling, extents = tiling_of(group, schedule), product.extents(depth)
                     fits = shared_bytes(tiling) <= STATIC_SHARED
-                    if fits and tiling.threads >= 32 and (parts == 1 or _worth(extents, tiling, target)):
+                    if fits and tiling.threads >= 32 and (parts == 1 or worth_parts(extents, tiling, target)):
                         found.append(schedule)
         return found
 
@@ -82,7 +83,7 @@ class Simt(CudaTemplate):
         held = tile_rows * tile_columns
         # Loads from shared memory take issue slots beside the multiply-adds, and fewer lanes are busy at the edges.
         issue = held / (held + tile_rows + tile_columns)
-        dtype = "f64" if tiling.element == "float64" else "f32"
+        dtype = "f64" if tiling.row_element == "float64" else "f32"
         registers = held + 2 * (tile_rows + tile_columns) + 40
         return tile_seconds(group, product, tiling, target, peak(target, dtype) * issue, registers)
 
@@ -106,9 +107,13 @@ def tile_seconds(
     by_registers = 65_536 // (registers * tiling.threads)
     resident = max(1, min(each, by_registers, 1536 // tiling.threads, 98_304 // shared_bytes(tiling)))
     hidden = min(1.0, resident * tiling.threads / 32 / _WARPS_TO_HIDE)
-    compute = each * 2 * padded_work(tiling, extents) / (rate * hidden)
-    size = 2 if tiling.element == "float16" else 1 if "int8" in tiling.element else 4
+    compute = 2 * padded_work(tiling, extents) / rate
     steps = math.ceil(extents.steps / tiling.parts)
+    # Reading what is not packed takes instructions for addresses and edges, on lanes that do two FLOPs a cycle.
+    sides = ((product.rows, tiling.rows), (product.columns, tiling.columns))
+    read = sum(width * tiling.depth * steps for side, width in sides if side.constant is None)
+    compute = each * (compute + _READ_STEPS * 2 * read / peak(target, "f32")) / hidden
+    size = {"float16": 2, "int8": 1, "uint8": 1}.get(tiling.row_element, 4)
     fetched = size * (tiling.rows + tiling.columns) * tiling.depth * steps
     cache = each * fetched / target.caches[-1].bandwidth if target.caches else 0.0
     memory = group_bytes(group) / target.memory_bandwidth_all
@@ -129,10 +134,10 @@ def tiling_of(group: Group, schedule: Schedule) -> Tiling:
     element = data if data.startswith("float") else accumulator_of(data)
     text = f"optc_simt<{rows}, {columns}, {depth}, {tile_rows}, {tile_columns}>"
     threads = (rows // tile_rows) * (columns // tile_columns)
-    return Tiling(rows, columns, depth, knobs["parts"], threads, text, element, inner_k=False)
+    return Tiling(rows, columns, depth, knobs["parts"], threads, text, element, element, inner_k=False)
 
 
-def _worth(extents: Extents, tiling: Tiling, target: Target) -> bool:
+def worth_parts(extents: Extents, tiling: Tiling, target: Target) -> bool:
     """Whether sharing a sum may pay: few tiles, and enough steps for each part."""
     whole = blocks_of(tiling, extents) // tiling.parts
     return whole < 2 * target.cores and extents.steps >= 4 * tiling.parts
