@@ -9,7 +9,8 @@
 #define OPTC_SHARED __shared__
 #define OPTC_DYNAMIC_SHARED(name) extern __shared__ __align__(16) unsigned char name[]
 #define OPTC_UNROLL _Pragma("unroll")
-#define OPTC_UNROLL_BY(count) _Pragma("unroll " #count)
+#define OPTC_PRAGMA(text) _Pragma(#text)
+#define OPTC_UNROLL_BY(count) OPTC_PRAGMA(unroll count)
 #endif
 
 #include "optc_types.cuh"
@@ -17,3 +18,4 @@
 #include "optc_tile.cuh"
 #include "optc_mma.cuh"
 #include "optc_attention.cuh"
+#include "optc_depthwise.cuh"

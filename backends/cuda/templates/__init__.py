@@ -1,3 +1,3 @@
 """Schedule templates; importing this package registers all of them."""
 
-from optc.backends.cuda.templates import attention, generic, rows, simt, tensor_core  # noqa: F401
+from optc.backends.cuda.templates import attention, depthwise, generic, rows, simt, tensor_core  # noqa: F401
