@@ -45,6 +45,21 @@ def link_program(entry_source: str, objects: Sequence[bytes], compiler: Compiler
     return _link(entry_source, objects, compiler, POSIX, extra, (POSIX.runner, "-static"), "run_once")
 
 
+def link_runner(library: Path, compiler: Compiler) -> bytes:
+    """A program as `link_program`'s that runs the model of a library where that lies.
+
+    Raises:
+        OptcError: the compiler fails.
+    """
+    with tempfile.TemporaryDirectory(prefix="optc-runner-") as temporary:
+        folder = Path(temporary)
+        (folder / HEADER).write_text(POSIX.sources()[HEADER])
+        (folder / POSIX.runner).write_text(POSIX.runner_text())
+        place = library.absolute()
+        compiler.run(["-std=c11", "-O1", POSIX.runner, str(place), f"-Wl,-rpath,{place.parent}", "-o", "run"], folder)
+        return (folder / "run").read_bytes()
+
+
 def _link(
     entry_source: str,
     objects: Sequence[bytes],

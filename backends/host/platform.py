@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from typing import TYPE_CHECKING
 
@@ -99,6 +99,13 @@ POSIX = Platform(
     runner="run_once.c",
 )
 
+CUDA = replace(
+    POSIX,
+    name="cuda",
+    folders=("posix", "cuda"),
+    libraries=(*POSIX.libraries, "-ldl"),
+)
+
 WEB = Platform(
     "web",
     ("cpu", "web"),
@@ -118,4 +125,6 @@ WEB = Platform(
 
 def platform_of(target: Target) -> Platform:
     """The platform that a target's code runs on."""
+    if target.llvm.get("kind") == "cuda":
+        return CUDA
     return WEB if str(target.llvm.get("mtriple", "")).startswith("wasm") else POSIX

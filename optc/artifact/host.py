@@ -6,6 +6,7 @@ import sys
 from dataclasses import dataclass
 
 from optc.errors import OptcError
+from optc.targets.gpu import gpu_refusal
 from optc.targets.host import detect, flags_of
 from optc.targets.library import host_of
 from optc.targets.target import Target
@@ -21,23 +22,34 @@ class HostRequirements:
         system: `sys.platform`'s name.
         architecture: `x86_64`, `aarch64` …
         features: CPU features as Linux spells them.
+        gpu_code: kinds of GPUs, one of which must be there: `sm_87` for a cubin, `compute_87` for PTX.
     """
 
     system: str
     architecture: str
     features: tuple[str, ...] = ()
+    gpu_code: tuple[str, ...] = ()
 
 
 def requirements_of(target: Target) -> HostRequirements:
     """What code for a target needs, from its LLVM triple and processor; for one without a triple: this machine."""
+    gpu_code = gpu_code_of(target)
     target = host_of(target)
     triple = str(target.llvm.get("mtriple", ""))
     features = tuple(sorted(flags_of(str(target.llvm.get("mcpu", "")))))
     architecture, *rest = triple.split("-")
     systems = [_SYSTEM_OF_TRIPLE[word] for word in rest if word in _SYSTEM_OF_TRIPLE]
     if not systems:
-        return HostRequirements(sys.platform, detect().architecture, features)
-    return HostRequirements(systems[0], architecture, features)
+        return HostRequirements(sys.platform, detect().architecture, features, gpu_code)
+    return HostRequirements(systems[0], architecture, features, gpu_code)
+
+
+def gpu_code_of(target: Target) -> tuple[str, ...]:
+    """The code that an artifact holds for the GPUs of a target: a cubin for each, and PTX; empty for processors."""
+    if target.llvm.get("kind") != "cuda":
+        return ()
+    own = str(target.llvm["arch"])
+    return (*(target.architectures or (own,)), own.replace("sm_", "compute_"))
 
 
 def check_host(needed: HostRequirements, where: str) -> None:
@@ -63,5 +75,12 @@ def host_refusal(needed: HostRequirements, where: str) -> OptcError | None:
             where=where,
             why=f"missing: {', '.join(missing)}",
             hint="compile the model again on this machine, or for an older --target",
+        )
+    if needed.gpu_code and (reason := gpu_refusal(needed.gpu_code)) is not None:
+        return OptcError(
+            "the artifact needs a GPU that this machine lacks",
+            where=where,
+            why=reason,
+            hint="run it on a machine with the GPU, or compile the model again with --target cpu",
         )
     return None

@@ -125,7 +125,7 @@ def _to_record(manifest: Manifest) -> dict[str, Any]:
         "schema": SCHEMA,
         "optc": manifest.optc,
         "target": manifest.target,
-        "host": {"system": host.system, "architecture": host.architecture, "features": list(host.features)},
+        "host": _host_record(host),
         "inputs": [tensor_to_json(info) for info in manifest.inputs],
         "outputs": [tensor_to_json(info) for info in manifest.outputs],
         "program": dict(manifest.program),
@@ -135,6 +135,11 @@ def _to_record(manifest: Manifest) -> dict[str, Any]:
         "command": manifest.command,
         "files": {name: {"bytes": entry.bytes, "sha256": entry.sha256} for name, entry in manifest.files.items()},
     }
+
+
+def _host_record(host: HostRequirements) -> dict[str, Any]:
+    record = {"system": host.system, "architecture": host.architecture, "features": list(host.features)}
+    return record | ({"gpu_code": list(host.gpu_code)} if host.gpu_code else {})
 
 
 def _from_record(record: Any) -> Manifest:
@@ -154,6 +159,7 @@ def _from_record(record: Any) -> Manifest:
             member(host, "system", str, "manifest.host"),
             member(host, "architecture", str, "manifest.host"),
             tuple(expect(name, str, "manifest.host.features") for name in features),
+            tuple(_gpu_code(name) for name in expect(host.get("gpu_code", []), list, "manifest.host.gpu_code")),
         ),
         inputs=_tensors(record, "inputs"),
         outputs=_tensors(record, "outputs"),
@@ -170,6 +176,12 @@ def _from_record(record: Any) -> Manifest:
         command=member(record, "command", str, "manifest"),
         files=files,
     )
+
+
+def _gpu_code(name: Any) -> str:
+    if not re.fullmatch(r"(sm|compute)_[0-9]{2,3}", expect(name, str, "manifest.host.gpu_code")):
+        raise FormatFault(f"manifest.host.gpu_code: '{name}' is no kind of GPU")
+    return str(name)
 
 
 def _tensors(record: Any, key: str) -> tuple[TensorInfo, ...]:

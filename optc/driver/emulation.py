@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from optc.backends.host.link import link_program
 from optc.backends.host.platform import POSIX, platform_of
@@ -16,13 +17,23 @@ from optc.runtime.emulated import EmulatedArtifact
 from optc.targets.foreign import compiler_for
 from optc.targets.target import Target
 
+if TYPE_CHECKING:
+    from optc.backends.host.launches import Launched
+
 
 @dataclass(frozen=True)
 class Linkable:
-    """What a library was linked from: the entry point's source and the kernels' object files."""
+    """What a library was linked from: the entry point's source and the kernels' object files.
+
+    Attributes:
+        entry: the source.
+        objects: the files.
+        launched: a GPU's kernels, which one of the objects launches.
+    """
 
     entry: str
     objects: Sequence[bytes]
+    launched: Sequence[Launched] = ()
 
 
 def why_not_emulated(target: Target, fallbacks: int) -> str | None:

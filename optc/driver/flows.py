@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from optc.backends.interface import KernelBackend
 from optc.driver.native_artifact import native_product
-from optc.driver.pipeline import PIPELINE, SIMPLIFY, SOURCE_PIPELINE
+from optc.driver.pipeline import GPU_PIPELINE, PIPELINE, SIMPLIFY, SOURCE_PIPELINE
 from optc.driver.product import Job, Product
 from optc.errors import UsageError
 from optc.targets.target import Target
@@ -35,7 +35,11 @@ def _source_product(job: Job) -> Product:
     return source_product(job)
 
 
-FLOWS = {"objects": Flow(PIPELINE, native_product, "llvm"), "source": Flow(SOURCE_PIPELINE, _source_product, "c")}
+FLOWS = {
+    "objects": Flow(PIPELINE, native_product, "llvm"),
+    "cuda": Flow(GPU_PIPELINE, native_product, "cuda"),
+    "source": Flow(SOURCE_PIPELINE, _source_product, "c"),
+}
 """By `KernelBackend.emits`."""
 
 WITHOUT_KERNELS = Flow(SIMPLIFY, native_product, None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from optc import artifact
 from optc.backends.host.entry import emit_entry
 from optc.backends.host.link import HEADER, link
-from optc.backends.host.platform import platform_of
+from optc.backends.host.platform import CUDA, Platform, platform_of
 from optc.driver.emulation import Linkable
 from optc.driver.fallbacks import emit_regions
 from optc.driver.fit import fitted
@@ -41,11 +41,10 @@ def linked(
 ) -> Product:
     """The library of a lowered module, and all that the artifact says about it."""
     assembly = lowered.assembly
-    linkable = Linkable(
-        emit_entry(assembly.program, name, options.threads or 0), [kernel.object_code for kernel in lowered.kernels]
-    )
-    estimates = kernel_estimates(assembly, context, target)
     platform = platform_of(target)
+    entry = emit_entry(assembly.program, name, options.threads or 0)
+    linkable = _linkable(entry, platform, lowered, target, options)
+    estimates = kernel_estimates(assembly, context, target)
     contents = artifact.Contents(
         program=assembly.program,
         target=target.name,
@@ -62,3 +61,12 @@ def linked(
         command=options.command or "",
     )
     return Product(contents, linkable)
+
+
+def _linkable(entry: str, platform: Platform, lowered: Lowered, target: Target, options: CompileOptions) -> Linkable:
+    """The entry point with the kernels' object files; those of a GPU are launched by one that holds them all."""
+    if platform is CUDA:
+        from optc.driver.cuda_artifact import gpu_linkable
+
+        return gpu_linkable(entry, lowered, target, options)
+    return Linkable(entry, [kernel.object_code for kernel in lowered.kernels])

@@ -10,10 +10,15 @@ PIPELINE = (
 )
 """From an imported module to one whose native operations are fused groups, in the order that needs least memory."""
 
+GPU_PIPELINE = (
+    f"{SIMPLIFY},integer-arithmetic,recognize-attention,widen-elements,expand-conv-transpose,distribute,fuse,order"
+)
+"""The same for a GPU, whose threads read what they share from its own memory: there are no blocks of channels."""
+
 SOURCE_PIPELINE = (
     f"expand-classical,{SIMPLIFY},expand-conv-transpose,"
     "signed-codes,dce,code-interface,dce,channels-last,fuse-codes,fuse,order"
 )
 """From an imported module to kernels on codes, and fused groups of all else."""
 
-__all__ = ["PIPELINE", "SIMPLIFY", "SOURCE_PIPELINE"]
+__all__ = ["GPU_PIPELINE", "PIPELINE", "SIMPLIFY", "SOURCE_PIPELINE"]

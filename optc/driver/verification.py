@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from optc.artifact.host import host_refusal, requirements_of
+from optc.backends.host.platform import CUDA, platform_of
 from optc.driver.emulation import emulated, why_not_emulated
 from optc.driver.options import CompileOptions
 from optc.driver.product import Product
@@ -76,12 +77,31 @@ def verification(
     if refusal is None:
         with load(folder, threads=options.threads) as loaded:
             return verified(loaded, reference, options, probes)
+    if platform_of(target) is CUDA:
+        return gpu_verification(folder, product, target, reference, options, probes)
     reason = why_not_emulated(target, len(product.contents.fallbacks)) if is_foreign(target) else refusal.what
     if reason is not None:
         return {"skipped": reason}
     with emulated(folder, product.linkable, target, options.threads or 1) as staged:
         result = verified(staged, reference, options, probes)
     return {**result, "emulator": target.toolchain["emulator"]}
+
+
+def gpu_verification(
+    folder: Path,
+    product: Product,
+    target: Target,
+    reference: str | Path | bytes,
+    options: CompileOptions,
+    probes: Probes,
+) -> dict[str, Any]:
+    """The same for a GPU that this machine lacks: in an emulation of it."""
+    from optc.driver.gpu_emulation import EMULATOR, emulated_gpu, why_not_emulated
+
+    if (reason := why_not_emulated(product.contents)) is not None:
+        return {"skipped": reason}
+    with emulated_gpu(folder, product.linkable, target) as staged:
+        return {**verified(staged, reference, options, probes), "emulator": EMULATOR}
 
 
 def verified(

@@ -16,7 +16,7 @@ from optc.errors import UsageError
 
 def test_every_backend_has_a_flow_that_its_targets_suit() -> None:
     flows = {name: flow_of(kernel_backend(name)) for name in KERNEL_BACKENDS}
-    assert flows == {"tvm": FLOWS["objects"], "c": FLOWS["source"], "onnx": WITHOUT_KERNELS}
+    assert flows == {"tvm": FLOWS["objects"], "cuda": FLOWS["cuda"], "c": FLOWS["source"], "onnx": WITHOUT_KERNELS}
     for name in targets.available():
         target = targets.load(name)
         for backend in target.backends:
@@ -30,7 +30,7 @@ def test_a_backend_that_emits_something_else_is_named() -> None:
     with pytest.raises(UsageError) as caught:
         flow_of(backend)
     assert str(caught.value) == (
-        "the backend 'c' emits 'poems', of which optc makes no artifact\n  hint: backends emit objects or source"
+        "the backend 'c' emits 'poems', of which optc makes no artifact\n  hint: backends emit objects or cuda or source"
     )
 
 
