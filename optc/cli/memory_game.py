@@ -10,6 +10,7 @@ import click
 
 from optc.cli.output import emit_facts, emit_json, emit_table, seconds_text, size_text
 from optc.cli.parameters import common, dim_option, shape_option, unique
+from optc.cli.pictures import check_picture, write_picture
 from optc.errors import OptcError, UsageError
 
 if TYPE_CHECKING:
@@ -61,6 +62,8 @@ def map_command(
     from optc.passes.memory.game.engine import Settings
     from optc.passes.memory.game.problem_json import read_problem, write_problem
 
+    if plot is not None:
+        check_picture(plot)
     if model.endswith(GAME_SUFFIX):
         if target is not None or shapes or dims or bits is not None:
             raise UsageError("a game has its own memories and shapes", where=model, hint="give only the file")
@@ -97,30 +100,11 @@ def map_command(
     emit_table(["memory", "size", "used", "written", "fetched", "held"], rows, right=range(1, 6))
 
 
-def write_picture(path: Path, picture: str) -> None:
-    """Write an SVG text as what the path's suffix says: PNG, or SVG.
-
-    Raises:
-        OptcError: the file cannot be written, or Pillow is missing for a PNG file.
-    """
-    if path.suffix.lower() == ".png":
-        from optc.report.raster import write_png
-
-        write_png(path, picture)
-        return
-    try:
-        path.write_text(picture, encoding="utf-8")
-    except OSError as fault:
-        raise OptcError("the file cannot be written", where=str(path), why=fault.strerror) from fault
-
-
 def _counts(stays: list[dict[str, str]]) -> list[str]:
     return [str(sum(each["how"] == how for each in stays)) for how in ("written", "fetched", "held")]
 
 
-def _game_of(
-    model: str, target: str | None, shapes: dict[str, Any], dims: dict[str, int], bits: int | None
-) -> Problem:
+def _game_of(model: str, target: str | None, shapes: dict[str, Any], dims: dict[str, int], bits: int | None) -> Problem:
     from optc import targets
     from optc.cli.modules import read_module
     from optc.driver.compile import require_static_inputs

@@ -12,6 +12,10 @@ from typing import Any
 
 import click
 
+from optc.report.units import seconds_text, size_text
+
+__all__ = ["Progress", "count_text", "emit_facts", "emit_json", "emit_table", "json_text", "seconds_text", "size_text"]
+
 PATIENCE = 1.0
 """Seconds before progress shows at all."""
 
@@ -62,23 +66,6 @@ def emit_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, right: I
         ]
         line = "  ".join(cells).rstrip()
         click.echo(click.style(line, bold=True) if number == 0 else line)
-
-
-def size_text(count: float) -> str:
-    """Bytes in binary units."""
-    for unit in ("B", "KiB", "MiB"):
-        if abs(count) < 1024:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1024
-    return f"{count:.2f} GiB"
-
-
-def seconds_text(seconds: float) -> str:
-    """A time in the unit that suits it."""
-    for unit, factor in (("s", 1.0), ("ms", 1e3), ("µs", 1e6)):
-        if abs(seconds) * factor >= 1:
-            return f"{seconds * factor:.3g} {unit}"
-    return f"{seconds * 1e9:.3g} ns" if seconds else "0 s"
 
 
 def count_text(count: float) -> str:

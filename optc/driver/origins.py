@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from optc.ir.captures import free_values
-from optc.ir.core import CONSTANT, Module, Operation, Value
+from optc.ir.core import CONSTANT, Graph, Module, Operation, Value
 from optc.program import Location
 
 Placed = tuple[Value, Location | None]
@@ -14,20 +14,23 @@ Placed = tuple[Value, Location | None]
 
 
 def source_record(module: Module) -> list[dict[str, Any]]:
-    """The operations of a module's main graph: `op`, the user's `nodes`, what it `reads`, and its `results`.
+    """The operations of a module: `op`, the user's `nodes`, what each `reads`, and its `results`.
 
-    Constants are left out of `reads`; what a nested graph reads from outside belongs to the operation that holds it.
+    Constants are left out. Those of a nested graph stand before the operation that holds it, which reads their results.
     """
-    return [
-        {
-            "op": operation.name,
-            "nodes": list(operation.location.nodes),
-            "reads": [value.name for value in dict.fromkeys(free_values(operation)) if not value.is_constant],
-            "results": [value_record(value) for value in operation.results],
-        }
-        for operation in module.main
-        if operation.name != CONSTANT
-    ]
+    return list(_operations(module.main))
+
+
+def _operations(graph: Graph) -> Iterator[dict[str, Any]]:
+    for operation in graph:
+        if operation.name == CONSTANT:
+            continue
+        inner = []
+        for nested in operation.graphs.values():
+            yield from _operations(nested)
+            inner += nested.outputs
+        reads = dict.fromkeys(value.name for value in (*free_values(operation), *inner) if not value.is_constant)
+        yield {**body_record(operation), "reads": list(reads)}
 
 
 def step_record(

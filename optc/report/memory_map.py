@@ -29,7 +29,7 @@ def memory_plot(name: str, memory: Mapping[str, Any]) -> str:
     peak = worst_step(memory)
     about = f"{len(buffers)} buffers over {len(steps)} steps"
     if peak is not None:
-        about += f"; most is live in step {peak}, {_short(steps[peak], 60)}: {kinds_text(memory, peak)}"
+        about += f"; most is live in step {peak}, {_short(steps[peak], 45)}: {kinds_text(memory, peak)}"
     add(root, "text", x=_LEFT, y=52, text=about)
     panel = Panel(_LEFT, _TOP, _PANEL_WIDTH, _PANEL_HEIGHT, len(steps), max(1, arena) * 1.04)
     chart = add(root, "g", kind="memory-map")

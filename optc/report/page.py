@@ -1,4 +1,4 @@
-"""A profile as one HTML page that needs nothing else: the plots, the steps, and what was chosen for them and why."""
+"""What the HTML pages are made of: one file each, which needs nothing else, in light and dark."""
 
 from __future__ import annotations
 
@@ -6,14 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from xml.etree import ElementTree
 
-from optc.report.memory_map import memory_plot
-from optc.report.plot import efficiency_plot
-from optc.report.profile import Profile, Step
 from optc.report.svg import Element, add
-from optc.report.table import HEADER, RIGHT_COLUMNS, rows, summary
 
-PLAN_HEADER = ("step", "operations", "chosen", "predicted", "measured", "runner-up", "its time", "why")
-PLAN_RIGHT = (3, 4, 6)
 PRECISION_HEADER = ("layer", "precision", "error alone", "integers, predicted", "floats, predicted", "why")
 PRECISION_RIGHT = (2, 3, 4)
 REMARK_HEADER = ("pass", "what", "nodes", "predicted", "why")
@@ -40,40 +34,6 @@ td { overflow-wrap: anywhere; }
 .all td { border-top: 2px solid var(--muted); font-weight: 600; }
 summary { cursor: pointer; font-size: 16px; font-weight: 600; margin: 32px 0 8px; }
 """
-
-
-def html_page(profile: Profile, decisions: Mapping[str, Any]) -> str:
-    """The text of the page.
-
-    Args:
-        profile: of an artifact.
-        decisions: what the compiler wrote about the same artifact.
-    """
-    root, body = new_page(f"{profile.name}: profile", profile.name)
-    facts = add(body, "dl")
-    for name, value in summary(profile):
-        add(facts, "dt", text=name)
-        add(facts, "dd", text=value)
-    add_picture(body, efficiency_plot(profile))
-    if "memory" in decisions:
-        add(body, "h2", text="Memory")
-        picture = memory_plot(profile.name, decisions["memory"])
-        add(body, "div", kind="wide").append(ElementTree.fromstring(_without_namespace(picture)))
-    add(body, "h2", text="Steps")
-    steps = add_table(body, HEADER, rows(profile, order="time", width=_UNLIMITED), RIGHT_COLUMNS, "steps")
-    steps[-1].set("class", "all")
-    add(body, "h2", text="Plan")
-    about = "What each step is made by, with the times on one core that decided: predicted, or measured while tuning."
-    add(body, "p", text=about)
-    add_table(body, PLAN_HEADER, plan_rows(profile, decisions), PLAN_RIGHT, "plan")
-    if "precision" in decisions:
-        add(body, "h2", text="Precision")
-        add_table(body, PRECISION_HEADER, precision_rows(decisions["precision"]), PRECISION_RIGHT, "precision")
-    details = add(body, "details")
-    remarks = remark_rows(decisions)
-    add(details, "summary", text=f"Decisions of the passes ({len(remarks)})")
-    add_table(details, REMARK_HEADER, remarks, (3,), "remarks")
-    return page_text(root)
 
 
 def precision_rows(record: Mapping[str, Any]) -> list[list[str]]:
@@ -116,9 +76,6 @@ def add_picture(parent: Element, picture: str) -> None:
     add(parent, "div", kind="wide").append(ElementTree.fromstring(_without_namespace(picture)))
 
 
-_UNLIMITED = 10_000  # characters of a label: the browser breaks lines
-
-
 def _without_namespace(picture: str) -> str:
     """HTML knows where svg elements belong; ElementTree would write prefixes."""
     return picture.replace(' xmlns="http://www.w3.org/2000/svg"', "", 1)
@@ -139,42 +96,6 @@ def _row(parent: Element, tag: str, cells: Sequence[str], right: Sequence[int]) 
     for column, text in enumerate(cells):
         add(row, tag, kind="right" if column in right else None, text=text)
     return row
-
-
-def plan_rows(profile: Profile, decisions: Mapping[str, Any]) -> list[list[str]]:
-    """The cells below PLAN_HEADER, one row for each kernel call that ran, slowest first."""
-    kernels = {kernel["symbol"]: kernel for kernel in decisions.get("kernels", ())}
-    steps = [step for step in profile.executed if step.symbol in kernels]
-    return [_plan_row(step, kernels[step.symbol]) for step in sorted(steps, key=lambda step: -step.seconds)]
-
-
-def _plan_row(step: Step, kernel: Mapping[str, Any]) -> list[str]:
-    other = kernel.get("runner_up")
-    counts = dict.fromkeys(name.removeprefix("onnx.") for name in step.operations)
-    return [
-        f"{step.index} {step.label}",
-        ", ".join(counts),
-        _option(kernel),
-        _time(kernel.get("predicted_seconds")),
-        _time(kernel.get("measured_seconds")),
-        _option(other) if other else "",
-        _time(_known(other)) if other else "",
-        kernel.get("reason", ""),
-    ]
-
-
-def _option(option: Mapping[str, Any]) -> str:
-    knobs = ", ".join(f"{name} {value}" for name, value in sorted(option["schedule"].items()))
-    return f"{option['template']} ({knobs})" if knobs else option["template"]
-
-
-def _known(option: Mapping[str, Any]) -> float | None:
-    measured = option.get("measured_seconds")
-    return option.get("predicted_seconds") if measured is None else measured
-
-
-def _time(seconds: float | None) -> str:
-    return "" if seconds is None else f"{seconds * _MICROSECONDS:.4g} µs"
 
 
 def remark_rows(decisions: Mapping[str, Any]) -> list[list[str]]:

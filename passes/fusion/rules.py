@@ -89,7 +89,7 @@ class GroupRules:
             return f"more than {self.max_inputs} inputs"
         roots = [operation for operation in operations if self.is_root(operation)]
         if len(roots) > 1:
-            return f"{roots[0].name} and {roots[1].name} are two loop nests"
+            return f"{_plain(roots[0])} and {_plain(roots[1])} are two loop nests, and a kernel has one"
         if not _connected(operations):
             return "its operations do not depend on each other"
         if not roots:
@@ -201,6 +201,10 @@ def _connected(operations: Sequence[Operation]) -> bool:
             if producer is not None and producer in parent:
                 parent[find(producer)] = find(operation)
     return len({find(operation) for operation in operations}) == 1
+
+
+def _plain(operation: Operation) -> str:
+    return operation.name.split(".")[-1]
 
 
 def is_inlined_constant(value: Value, readers: Sequence[Operation]) -> bool:

@@ -173,7 +173,7 @@ def test_profile_says_where_it_cannot_write(folder: Path, capsys: Capture, tmp_p
     missing = tmp_path / "none" / "out.svg"
     assert run(["profile", str(folder / "small.optc"), "--runs", "1", "--plot", str(missing)]) == 1
     assert capsys.readouterr().err == (
-        f"error: the file cannot be written\n  at {missing}\n  No such file or directory\n"
+        f"error: the picture cannot be written\n  at {missing}\n  No such file or directory\n"
     )
 
 

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import click
 
-from optc.cli.memory_game import map_command, stream_command, train_command, write_picture
+from optc.cli.memory_game import map_command, stream_command, train_command
 from optc.cli.output import emit_facts, emit_json, emit_table, size_text
 from optc.cli.parameters import common
+from optc.cli.pictures import check_picture, write_picture
 from optc.errors import LimitError, OptcError, UsageError
 
 NODES = 50_000_000
@@ -111,6 +112,8 @@ def show(artifact: str, plot: Path | None, top: int, as_json: bool) -> None:
     from optc.artifact import read
     from optc.report.memory_map import kinds_text, memory_plot, worst_step
 
+    if plot is not None:
+        check_picture(plot)
     files = read(artifact, check_host=False)
     memory = files.decisions.get("memory")
     if memory is None:

@@ -10,6 +10,7 @@ from optc.cli.commands.costmodel.figures import HEADER, RIGHT, figure_cells
 from optc.cli.commands.costmodel.files import read_rows
 from optc.cli.output import emit_json, emit_table
 from optc.cli.parameters import common
+from optc.cli.pictures import check_picture, write_picture
 
 _file = click.Path(path_type=Path, dir_okay=False)
 
@@ -29,8 +30,9 @@ def command(target: str, data: Path, data_set: str | None, plot: Path | None, as
     """Judge the predictor for a target on the measurements of a file."""
     from optc.costmodel import kinds, predictors
     from optc.costmodel.evaluation import summary
-    from optc.errors import OptcError
 
+    if plot is not None:
+        check_picture(plot)
     card = predictors.find(target, data_set)
     table = read_rows(card, data)
     evaluation = kinds.load(card.kind).evaluate(card, target, table)
@@ -39,11 +41,7 @@ def command(target: str, data: Path, data_set: str | None, plot: Path | None, as
         from optc.report.scatter import scatter_plot
 
         title = f"{target}: {content['within_10']:.1%} within ±10%, Spearman {content['spearman']:.3f}"
-        text = scatter_plot(title, evaluation.measured, evaluation.prediction.value, evaluation.groups)
-        try:
-            plot.write_text(text, encoding="utf-8")
-        except OSError as error:
-            raise OptcError("the file cannot be written", where=str(plot), why=error.strerror) from error
+        write_picture(plot, scatter_plot(title, evaluation.measured, evaluation.prediction.value, evaluation.groups))
     if as_json:
         emit_json({"target": target, "set": card.data_set, "predictor": card.name, **content, "plot": plot})
         return
