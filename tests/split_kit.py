@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
 import os
@@ -9,9 +10,11 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Coroutine, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from native_kit import SIZE, chain, contents, tensor
@@ -19,6 +22,7 @@ from native_kit import SIZE, chain, contents, tensor
 from optc import artifact
 from optc.artifact.split_record import CutTensor, Half, Predicted, SplitRecord, Way, half_digest, write_record
 from optc.program import Program
+from optc.runtime.split import Server
 
 SECRET = b"a secret of the tests, long enough"
 SOURCE = hashlib.sha256(b"y = -(2 x)").hexdigest()
@@ -80,6 +84,37 @@ def expected(x: np.ndarray) -> np.ndarray:
 
 def values(seed: int) -> dict[str, np.ndarray]:
     return {"x": np.random.default_rng(seed).standard_normal(SIZE).astype(np.float32)}
+
+
+class InThread:
+    """A server in a thread of this process; a context manager."""
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever)
+
+    def __enter__(self) -> InThread:
+        self._thread.start()
+        self.call(self.server.start())
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    @property
+    def address(self) -> str:
+        return "{}:{}".format(*self.server.address)
+
+    def call(self, work: Coroutine[Any, Any, Any]) -> Any:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(20)
+
+    def stop(self) -> None:
+        if self._thread.is_alive():
+            self.call(self.server.stop())
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join(20)
+            self._loop.close()
 
 
 @contextlib.contextmanager

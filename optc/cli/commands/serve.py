@@ -85,7 +85,6 @@ async def _serve(server: Server, as_json: bool) -> None:
             emit_json({"host": host, "port": port, "ways": server.ways, "model": server.record.identity})
         else:
             click.echo(f"serving {', '.join(server.ways)} of {server.record.model} on {host}:{port}")
-        click.get_text_stream("stdout").flush()
         await stop.wait()
     finally:
         await server.stop()
