@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -105,8 +106,13 @@ class NodeCase:
     outputs: dict[str, np.ndarray]
 
 
-def node_cases() -> Iterator[NodeCase]:
+@cache
+def node_cases() -> tuple[NodeCase, ...]:
     """The single-node cases on tensors."""
+    return tuple(_node_cases())
+
+
+def _node_cases() -> Iterator[NodeCase]:
     from onnx.backend.test.loader import load_model_tests
 
     for case in load_model_tests(kind="node"):

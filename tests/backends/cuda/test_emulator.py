@@ -1,0 +1,129 @@
+"""The emulator itself: number formats, barriers, and that a read beyond an array is found."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from optc.backends.cuda.emulator.build import Emulator, emulated_source, emulator_sources, find_cxx
+from optc.backends.cuda.kernel import CudaKernel, Launch
+from optc.backends.cuda.runtime import runtime_headers
+from optc.backends.interface import Option, Selection
+from optc.errors import OptcError
+
+SOURCE = """
+OPTC_GLOBAL void widen(const unsigned short* input0, float* output0) {
+  const int i = blockIdx.x * 256 + threadIdx.x;
+  output0[i] = optc_half_to_float(input0[i]);
+}
+OPTC_GLOBAL void narrow(const float* input0, unsigned short* output0) {
+  const int i = blockIdx.x * 256 + threadIdx.x;
+  output0[i] = optc_float_to_half(input0[i]);
+}
+OPTC_GLOBAL void turned(const float* input0, float* output0) {
+  OPTC_SHARED float tile[64];
+  tile[threadIdx.x] = input0[blockIdx.x * 64 + threadIdx.x];
+  __syncthreads();
+  output0[blockIdx.x * 64 + threadIdx.x] = tile[63 - threadIdx.x];
+}
+OPTC_GLOBAL void divided(const float* input0, float* output0) {
+  if (threadIdx.x < 32) __syncthreads();
+  output0[threadIdx.x] = input0[threadIdx.x];
+}
+"""
+
+BEYOND = """
+OPTC_GLOBAL void beyond(const float* input0, float* output0) {
+  OPTC_SHARED float tile[64];
+  tile[threadIdx.x + EXTRA] = input0[threadIdx.x];
+  __syncthreads();
+  output0[threadIdx.x] = tile[threadIdx.x];
+}
+"""
+
+MAIN = """
+int main() {
+  float* in = (float*)std::malloc(64 * sizeof(float));
+  float* out = (float*)std::malloc(64 * sizeof(float));
+  for (int i = 0; i < 64; ++i) in[i] = i;
+  void* parameters[] = {&in, &out};
+  const unsigned grid[3] = {1, 1, 1}, block[3] = {64, 1, 1};
+  return optc_emulate_beyond(grid, block, 0, parameters);
+}
+"""
+
+
+def kernel(function: str, blocks: int, threads: int) -> CudaKernel:
+    option = Option("none", (), 0.0)
+    launch = Launch(function, (blocks, 1, 1), (threads, 1, 1), 0, (("input", 0), ("output", 0)))
+    selection = Selection(option, None, option, 1, 0, "")
+    return CudaKernel(function, b"", selection, source=SOURCE, launches=(launch,))
+
+
+KERNELS = {
+    name: kernel(name, blocks, threads)
+    for name, blocks, threads in (("widen", 256, 256), ("narrow", 256, 256), ("turned", 3, 64), ("divided", 1, 64))
+}
+
+
+@pytest.fixture(scope="module")
+def emulator() -> Emulator:
+    return Emulator(list(KERNELS.values()))
+
+
+def test_all_halves_widen_as_in_numpy(emulator: Emulator) -> None:
+    bits = np.arange(2**16, dtype=np.uint16)
+    found = np.empty(2**16, np.float32)
+    emulator.run(KERNELS["widen"], [bits], [found])
+    np.testing.assert_array_equal(found, bits.view(np.float16).astype(np.float32))
+
+
+def test_floats_are_rounded_to_halves_as_in_numpy(emulator: Emulator) -> None:
+    random = np.random.default_rng(0)
+    values = random.integers(0, 2**32, 2**16, dtype=np.uint32).view(np.float32)
+    values[: 2**15] = random.standard_normal(2**15) * 2.0 ** random.integers(-28, 17, 2**15)
+    values[:6] = [65519.0, 65520.0, 2.0**-24, 2.0**-25, -(2.0**-25) * 1.5, np.inf]
+    values = values[~np.isnan(values)]
+    padded = np.zeros(2**16, np.float32)
+    padded[: values.size] = values
+    found = np.empty(2**16, np.uint16)
+    emulator.run(KERNELS["narrow"], [padded], [found])
+    with np.errstate(over="ignore"):
+        np.testing.assert_array_equal(found, padded.astype(np.float16).view(np.uint16))
+
+
+def test_threads_see_what_others_wrote_before_a_barrier(emulator: Emulator) -> None:
+    values, found = np.arange(192, dtype=np.float32), np.empty(192, np.float32)
+    emulator.run(KERNELS["turned"], [values], [found])
+    np.testing.assert_array_equal(found, values.reshape(3, 64)[:, ::-1].reshape(-1))
+
+
+def test_a_barrier_that_some_threads_miss_is_an_error(emulator: Emulator, capfd: pytest.CaptureFixture[str]) -> None:
+    values = np.zeros(64, np.float32)
+    with pytest.raises(OptcError, match="the emulation of divided failed"):
+        emulator.run(KERNELS["divided"], [values], [values.copy()])
+    assert "a barrier is not reached by all threads" in capfd.readouterr().err
+
+
+def test_address_sanitizer_finds_a_store_beyond_shared_memory(tmp_path: Path) -> None:
+    for name, text in {**runtime_headers(), **emulator_sources()}.items():
+        (tmp_path / name).write_text(text)
+    (tmp_path / "main.cpp").write_text(emulated_source([BEYOND], ["beyond"]) + MAIN)
+
+    def run(extra: int) -> subprocess.CompletedProcess[str]:
+        units = ["main.cpp", "scheduler.cpp", "-o", f"beyond{extra}"]
+        flags = ["-std=c++17", "-DOPTC_EMULATION", f"-DEXTRA={extra}", "-fsanitize=address", "-I."]
+        done = subprocess.run([*find_cxx(), *flags, *units], cwd=tmp_path, capture_output=True, text=True, check=False)
+        if done.returncode:
+            pytest.skip(f"no AddressSanitizer here: {done.stderr.splitlines()[-1]}")
+        program = [str(tmp_path / f"beyond{extra}")]
+        return subprocess.run(
+            program, env={"ASAN_OPTIONS": "detect_leaks=0"}, capture_output=True, text=True, check=False
+        )
+
+    assert run(0).returncode == 0
+    found = run(1)
+    assert found.returncode != 0 and "global-buffer-overflow" in found.stderr
