@@ -17,6 +17,7 @@ COMMANDS: dict[str, str] = {
     "quantize": "Quantize a model on data, or show what each layer would lose.",
     "compress": "Store a model in fewer bytes, losslessly or to a wanted ratio.",
     "decompress": "Make the ONNX file of a compressed model again.",
+    "split": "Decide what runs on a device and what on a server, and build both sides.",
     "tune": "Measure schedules on this machine; export and import them.",
     "run": "Run an artifact on given or random inputs.",
     "serve": "Compute the server's part of a split model for devices.",

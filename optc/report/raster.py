@@ -45,7 +45,8 @@ def write_png(path: Path, picture: str, scale: int = 2) -> None:
         elif tag == "line":
             ends = tuple(_number(element, name) * scale for name in ("x1", "y1", "x2", "y2"))
             name = next((kind for kind in kinds if kind in ("grid", "peak")), "muted")
-            canvas.line(ends, fill=LIGHT_INKS[name], width=scale)
+            series = [int(kind[1:]) for kind in kinds if kind[:1] == "s" and kind[1:].isdecimal()]
+            canvas.line(ends, fill=LIGHT[series[0]] if series else LIGHT_INKS[name], width=scale)
         elif tag == "text" and element.text:
             letters = next((_SIZES[kind] for kind in kinds if kind in _SIZES), _PLAIN_SIZE)
             font = ImageFont.load_default(letters * scale)

@@ -41,7 +41,10 @@ def document(width: int, height: int, title: str) -> Element:
     root = ElementTree.Element("svg", {"xmlns": "http://www.w3.org/2000/svg", **size, "role": "img"})
     add(root, "title", text=title)
     dark = f"@media (prefers-color-scheme: dark) {{ {_variables(_DARK, _DARK_INKS)} }}"
-    fills = "\n".join(f".c{slot} {{ fill: var(--c{slot}); }}" for slot in range(SLOTS))
+    fills = "\n".join(
+        f".c{slot} {{ fill: var(--c{slot}); }}\n.s{slot} {{ stroke: var(--c{slot}); stroke-width: 1.3; }}"
+        for slot in range(SLOTS)
+    )
     add(root, "style", text=f"\n{_variables(LIGHT, LIGHT_INKS)}\n{dark}{_RULES}{fills}\n")
     add(root, "rect", width=width, height=height, style="fill: var(--surface)")
     return root

@@ -1,0 +1,300 @@
+"""Split models over recorded networks: local, remote, the best fixed cut, the controller, and an oracle.
+
+    python benchmarks/split_traces.py --zoo build/zoo --traces FOLDER --out build/bench/split
+    python benchmarks/split_traces.py --out build/bench/split --page benchmarks/SPLIT.md
+
+The first line measures and writes OUT.json, the second one writes the page from it. FOLDER holds the recorded traces,
+one compressed CSV file a set, as SETS says; none of them is part of this repository. Values at the cut are coded
+without any training; `server-only` may also send a JPEG picture, which costs its device nothing here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import gzip
+import io
+import json
+import math
+import statistics
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parent.parent
+if str(ROOT) not in sys.path:
+    sys.path.insert(0, str(ROOT))
+
+from benchmarks.tables import table  # noqa: E402
+from optc.driver.quantization.preparation import prepare  # noqa: E402
+from optc.driver.split.costs import operation_costs  # noqa: E402
+from optc.driver.split.plan import plan_split  # noqa: E402
+from optc.driver.split.replay import ADAPTIVE, SPLIT, Replay, replay, way_costs  # noqa: E402
+from optc.driver.split.simulation import World  # noqa: E402
+from optc.driver.split.traces import Trace, trace_of  # noqa: E402
+from optc.frontends import load_model  # noqa: E402
+from optc.runtime.split.control import WayCosts  # noqa: E402
+from optc.targets.link import load_link  # noqa: E402
+
+DEVICES = ("rpi4", "jetson-tx2")
+SERVER = "cpu"
+ENCODINGS = ("q8", "q4")
+JPEG_QUALITY = 90
+PERIOD, REQUESTS = 0.5, 200
+PER_SET = 40
+PAYS = 0.95
+"""A cut can pay on a trace where the best fixed cut's median is at most this share of the better whole model's."""
+
+
+@dataclass(frozen=True)
+class TraceSet:
+    """A file of the folder: which column holds Mbit/s, which traces count, and the link that they stand for."""
+
+    file: str
+    column: str
+    link: str
+    label: str
+    only: str = ""
+    rtt: str = ""
+
+
+SETS = (
+    TraceSet("mahimahi_cellular_200ms", "mbps", "lte", "LTE uplink (Mahimahi)", "LTE*.up"),
+    TraceSet("mahimahi_cellular_200ms", "mbps", "3g", "3G uplink (Mahimahi)", "UMTS|EVDO*.up"),
+    TraceSet("hsdpa_3g_norway", "mbps", "3g", "3G downlink (Norway)"),
+    TraceSet("oboe_wifi_wired", "mbps", "wifi", "Wi-Fi and wired downlink (Oboe)"),
+    TraceSet("fcc_broadband", "mbps", "wifi", "broadband downlink (FCC)"),
+    TraceSet("puffer_2022", "mbps", "wifi", "video downlink (Puffer)"),
+    TraceSet("irish_5g", "dl_mbps", "5g", "5G downlink (Ireland)", "Download"),
+)
+
+
+def traces(folder: Path, chosen: TraceSet) -> Iterator[Trace]:
+    """The traces of a set that can carry anything, at most PER_SET of them, evenly picked."""
+    rows: dict[str, list[tuple[float, float]]] = {}
+    with gzip.open(folder / f"{chosen.file}.csv.gz", "rt") as file:
+        for row in csv.DictReader(file):
+            if _wanted(row["trace_id"], chosen.only):
+                rows.setdefault(row["trace_id"], []).append((float(row["t_s"]), float(row[chosen.column] or 0.0)))
+    found = []
+    for name, samples in rows.items():
+        unique = dict(sorted(samples))
+        try:
+            trace = trace_of(name, list(unique), list(unique.values()))
+        except ValueError:
+            continue
+        if trace.seconds >= 20 and trace.mean_rate > 1000:
+            found.append(trace)
+    step = max(1, math.ceil(len(found) / PER_SET))
+    yield from found[::step]
+
+
+def _wanted(name: str, only: str) -> bool:
+    if "*" not in only:
+        return only in name
+    words, end = only.split("*")
+    return name.endswith(end) and any(word in name for word in words.split("|"))
+
+
+def pictures(shape: tuple[int, ...]) -> tuple[list[np.ndarray], float]:
+    """Crops of two photographs as normalized inputs, and the mean bytes of them as JPEG."""
+    from PIL import Image
+    from sklearn.datasets import load_sample_images
+
+    size = shape[-2:]
+    arrays, sizes = [], []
+    for image in load_sample_images().images:
+        picture = Image.fromarray(image)
+        for left in (0.0, 0.33):
+            box = (int(left * picture.width), 0, int(left * picture.width) + picture.height, picture.height)
+            crop = picture.crop(box).resize((size[1], size[0]))
+            stream = io.BytesIO()
+            crop.save(stream, "JPEG", quality=JPEG_QUALITY)
+            sizes.append(stream.tell())
+            values = (np.asarray(crop, np.float32) / 255.0 - 0.45) / 0.225
+            arrays.append(np.ascontiguousarray(values.transpose(2, 0, 1)[None]))
+    return arrays, statistics.fmean(sizes)
+
+
+def plans(zoo: Path) -> Iterator[dict[str, Any]]:
+    """For each model with a picture as its input, and each device: the ways that are worth building."""
+    for name, entry in json.loads((zoo / "manifest.json").read_text()).items():
+        shapes = {key: tuple(shape) for key, shape in entry["shapes"].items()}
+        shape = next(iter(shapes.values()))
+        if len(shapes) != 1 or len(shape) != 4 or shape[1] != 3:
+            continue
+        arrays, jpeg = pictures(shape)
+        module = load_model(str(zoo / entry["file"]), shapes, None).module
+        prepare(module)
+        batches = [{next(iter(shapes)): array} for array in arrays]
+        server = operation_costs(module, SERVER)
+        for device in DEVICES:
+            start = time.perf_counter()
+            prices = (operation_costs(module, device), server)
+            priced = time.perf_counter()
+            link = load_link("wifi")
+            plan = plan_split(
+                module, device=device, server=SERVER, link=link, batches=batches, encodings=ENCODINGS, prices=prices
+            )
+            yield {
+                "model": name,
+                "device": device,
+                "operations": len(plan.problems[ENCODINGS[0]].tasks),
+                "pricing_seconds": priced - start,
+                "planning_seconds": _planning_seconds(plan),
+                "jpeg": jpeg,
+                "idle_watts": plan.conditions.idle_watts,
+                "ways": [asdict(way) for way in way_costs(plan)],
+            }
+
+
+def _planning_seconds(plan: Any) -> float:
+    """What finding the cut takes once the prices and the sizes are known."""
+    from optc.passes.split.limited import cheapest_within
+    from optc.passes.split.problem import LATENCY
+
+    start = time.perf_counter()
+    cheapest_within(plan.problems[ENCODINGS[0]], plan.conditions, LATENCY, None)
+    return time.perf_counter() - start
+
+
+def ways(plan: dict[str, Any], encodings: tuple[str, ...]) -> tuple[WayCosts, ...]:
+    """The ways with some encodings; the server-only one sends the picture as JPEG where that is smaller."""
+    found = []
+    for each in (WayCosts(**way) for way in plan["ways"]):
+        suffix = each.name.split("-")[1] if "-" in each.name else ENCODINGS[0]
+        if suffix not in encodings:
+            continue
+        if each.name.startswith("remote"):
+            each = replace(each, sent_bytes=min(each.sent_bytes, round(plan["jpeg"])))
+        found.append(each)
+    return tuple(found)
+
+
+def judge(outcome: Replay) -> dict[str, Any]:
+    """The ratios that count."""
+    whole = min(run.median for name in ("local", "remote") if (run := outcome.run(name)) is not None)
+    split, adaptive = outcome.run(SPLIT), outcome.run(ADAPTIVE)
+    assert adaptive is not None
+    return {
+        "whole": whole,
+        "split": None if split is None else split.median / whole,
+        "adaptive": adaptive.median / whole,
+        "oracle": outcome.oracle.median / whole,
+        "mean_over_oracle": adaptive.mean / outcome.oracle.mean,
+        "median_over_oracle": adaptive.median / outcome.oracle.median,
+        "p95_over_oracle": adaptive.p95 / outcome.oracle.p95,
+    }
+
+
+def measure(zoo: Path, folder: Path, out: Path) -> None:
+    """Plan, replay, and write OUT.json."""
+    path = out.with_suffix(".json")
+    known = json.loads(path.read_text()) if path.exists() else {}
+    planned = known.get("plans") or list(plans(zoo))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"plans": planned}, indent=1) + "\n")
+    rows = []
+    for chosen in SETS:
+        link = load_link(chosen.link)
+        for trace in traces(folder, chosen):
+            for plan in planned:
+                for label, encodings in (("q8", ("q8",)), ("q8, q4", ("q8", "q4"))):
+                    world = World(trace, ways(plan, encodings), link, plan["idle_watts"])
+                    outcome = replay(world, period=PERIOD, requests=REQUESTS)
+                    rows.append(
+                        {
+                            "set": chosen.label,
+                            "trace": trace.name,
+                            "model": plan["model"],
+                            "device": plan["device"],
+                            "encodings": label,
+                            "mbps": trace.mean_rate * 8e-6,
+                            **judge(outcome),
+                        }
+                    )
+        print(f"{chosen.label}: {len(rows)} rows", file=sys.stderr, flush=True)
+    path.write_text(json.dumps({"plans": planned, "rows": rows}, indent=1) + "\n")
+
+
+def _median(values: list[float]) -> str:
+    return f"{statistics.median(values):.2f}" if values else "–"
+
+
+def _share(values: list[bool]) -> str:
+    return f"{sum(values)} of {len(values)}"
+
+
+def markdown(report: dict[str, Any]) -> str:
+    """The page."""
+    rows = report["rows"]
+    lines = ["# Split models over recorded networks", "", "Written by `benchmarks/split_traces.py`.", "", NOTES, ""]
+    for label in dict.fromkeys(row["encodings"] for row in rows):
+        own = [row for row in rows if row["encodings"] == label]
+        lines += [f"## Coding: {label}", "", _by(own, "set"), _by(own, "model"), _by(own, "device")]
+    cells = [
+        [each["model"], each["device"], str(each["operations"]), f"{1e3 * each['planning_seconds']:.0f}",
+         f"{each['pricing_seconds']:.1f}", str(len(each["ways"]))]
+        for each in report["plans"]
+    ]  # fmt: skip
+    header = ["model", "device", "operations", "cut found in, ms", "prices in, s", "ways"]
+    lines += ["## Planning", "", table(header, cells)]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _by(rows: list[dict[str, Any]], key: str) -> str:
+    header = [
+        key, "traces × models", "a cut can pay", "best fixed cut there", "adaptive there", "at most 0.60 there",
+        "adaptive elsewhere, worst", "adaptive / oracle, median", "within 10%", "mean latency / oracle's",
+    ]  # fmt: skip
+    lines = []
+    for name in [*dict.fromkeys(row[key] for row in rows), "all"]:
+        own = [row for row in rows if name in ("all", row[key])]
+        paying = [row for row in own if row["split"] is not None and row["split"] <= PAYS]
+        others = [row for row in own if row not in paying]
+        lines.append(
+            [
+                name,
+                str(len(own)),
+                str(len(paying)),
+                _median([row["split"] for row in paying]),
+                _median([row["adaptive"] for row in paying]),
+                _share([row["adaptive"] <= 0.60 for row in paying]),
+                f"{max((row['adaptive'] for row in others), default=math.nan):.2f}",
+                _median([row["median_over_oracle"] for row in own]),
+                _share([row["median_over_oracle"] <= 1.10 for row in own]),
+                _median([row["mean_over_oracle"] for row in own]),
+            ]
+        )
+    return table(header, lines)
+
+
+NOTES = f"""\
+Devices are predicted by the cost model, the server is this host as the cost model predicts it. Each trace answers
+{REQUESTS} requests, one every {PERIOD} s or when the one before is answered. Figures are medians of latencies over the
+better of local-only and server-only. "A cut can pay" where the best fixed cut, picked with the whole trace known, is at
+most {PAYS:.2f} of that. Server-only sends 8-bit codes of the input or a JPEG picture (quality {JPEG_QUALITY}),
+whichever is smaller; bytes are those of four crops of two photographs. Downlink traces stand for links of that rate:
+what was recorded is what an application received."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--zoo", type=Path, help="folder of manifest.json")
+    parser.add_argument("--traces", type=Path, help="folder of the recorded traces")
+    parser.add_argument("--out", type=Path, required=True, help="OUT.json is written")
+    parser.add_argument("--page", type=Path, help="write this page from OUT.json")
+    options = parser.parse_args()
+    if options.zoo and options.traces:
+        measure(options.zoo, options.traces, options.out)
+    if options.page:
+        options.page.write_text(markdown(json.loads(options.out.with_suffix(".json").read_text())))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,400 @@
+"""From a model to the folder of its split: both whole models, the halves of each cut, and split.json."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from optc import targets
+from optc.artifact.split_record import (
+    LOCAL,
+    MODEL,
+    RECORD,
+    REMOTE,
+    CutTensor,
+    Half,
+    Predicted,
+    SplitRecord,
+    Way,
+    half_digest,
+    read_record,
+    write_record,
+)
+from optc.backends.interface import Progress, silent
+from optc.driver.compile import require_static_inputs, write_artifact
+from optc.driver.options import CompileOptions, check_threads, parse_budget, parse_size
+from optc.driver.quantization.data import Data
+from optc.driver.split.halves import Cut, cut
+from optc.driver.split.plan import PlannedWay, SplitPlan, plan_split
+from optc.driver.split.quality import noise_of
+from optc.driver.split.sizes import RAW, Feeds, cut_tensor, encoding_of
+from optc.errors import LimitError, OptcError
+from optc.frontends import load_model
+from optc.frontends.loading import LoadedModel
+from optc.ir.core import Graph, Module
+from optc.ops.onnx_export import to_onnx_model
+from optc.program import TensorInfo
+from optc.runtime.random_inputs import random_inputs
+from optc.targets.link import Link
+
+_SAMPLES = 16  # batches that sizes and noise are measured on
+
+
+@dataclass(frozen=True)
+class SplitOptions:
+    """The options of a split; see `plan_split` for those of the plan and `optc.compile` for those of the compile.
+
+    Attributes:
+        calib: samples that the bytes and the noise of coded values are measured on; None for a random input.
+        max_drop: share of the samples of `calib` whose answer may change by the coding; what changes more is not built.
+        preprocessing: of pictures among the samples.
+    """
+
+    device: str
+    server: str = "cpu"
+    link: Link = field(default_factory=lambda: Link("link"))
+    objective: str = "latency"
+    encodings: tuple[str, ...] = ("q8",)
+    private: tuple[str, ...] = ()
+    memory_limit: str | int | None = None
+    cuts: int = 3
+    calib: Any = None
+    preprocessing: Any = None
+    max_drop: float | None = None
+    shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    dims: Mapping[str, int] = field(default_factory=dict)
+    device_threads: int | None = None
+    server_threads: int | None = None
+    tune: str | float = "auto"
+    cost_model: str = "auto"
+    verify: bool = True
+    command: str = ""
+    progress: Progress = silent
+
+
+@dataclass(frozen=True)
+class TrainedWay:
+    """Halves that were changed at the cut, and trained: ready models with a name each for what crosses.
+
+    Attributes:
+        name: of the way.
+        device: a model (anything that `load_model` takes) from inputs of the whole model to what is sent.
+        server: a model from what is sent to the outputs.
+        encodings: by the name of each value that is sent; what is not named is sent raw.
+        sizes: bytes by name, measured after encoding; what is not named counts as it lies in memory.
+        drop: accuracy lost, as a share; None: not measured.
+        details: for people and controllers: width, exit and so on.
+        files: for the way's folder, by name: tables that the codec reads.
+    """
+
+    name: str
+    device: Any
+    server: Any
+    encodings: Mapping[str, str] = field(default_factory=dict)
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    drop: float | None = None
+    details: Mapping[str, Any] = field(default_factory=dict)
+    files: Mapping[str, bytes] = field(default_factory=dict)
+
+
+Train = Callable[[SplitPlan, LoadedModel], Sequence[TrainedWay]]
+"""Makes trained halves for the cuts of a plan."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A model with its plan, and the samples to judge it on."""
+
+    loaded: LoadedModel
+    plan: SplitPlan
+    batches: tuple[Feeds, ...]
+    basis: str
+
+
+def prepare_split(model: Any, options: SplitOptions) -> Prepared:
+    """Load a model and plan its split; nothing is compiled.
+
+    Raises:
+        ModelError, UsageError, LimitError: see `load_model` and `plan_split`.
+    """
+    check_threads(options.device_threads)
+    loaded = load_model(model, dict(options.shapes) or None, dict(options.dims) or None)
+    require_static_inputs(loaded.module)
+    graph = loaded.module.main
+    if options.calib is None:
+        infos = [_info(value.name, value.tensor_type) for value in graph.inputs]
+        batches: tuple[Feeds, ...] = (random_inputs(infos),)
+        basis = "a random input"
+    else:
+        data = Data(options.calib, graph.inputs, limit=None, preprocessing=options.preprocessing)
+        batches = tuple(feeds for _, feeds in zip(range(_SAMPLES), data.batches(), strict=False))
+        basis = f"{len(batches)} batches of {data.label}"
+    options.progress("planning", 0, 1)
+    plan = plan_split(
+        loaded.module,
+        device=options.device,
+        server=options.server,
+        link=options.link,
+        batches=batches,
+        objective=options.objective,
+        encodings=options.encodings,
+        private=options.private,
+        memory_limit=parse_size(options.memory_limit),
+        cuts=options.cuts,
+        device_threads=options.device_threads,
+        server_threads=options.server_threads,
+        cost_model=options.cost_model,
+    )
+    return Prepared(loaded, plan, batches, basis)
+
+
+def build_split(prepared: Prepared, options: SplitOptions, output: Path, train: Train | None = None) -> SplitRecord:
+    """Compile the ways of a plan into a folder; nothing is left there when it fails.
+
+    Args:
+        prepared: by `prepare_split` with the same options.
+        options: of the split.
+        output: the folder.
+        train: makes further ways, with trained halves.
+
+    Raises:
+        OptcError: a half cannot be compiled, or the folder holds something else.
+        LimitError: no way keeps `max_drop`.
+    """
+    plan, module = prepared.plan, prepared.plan.module
+    trained = train(plan, prepared.loaded) if train is not None else ()
+    with _staged(output) as folder:
+        builder = _Builder(folder, options, len(plan.ways) + len(trained))
+        ways: list[Way] = []
+        for placement in dict.fromkeys(way.placement for way in plan.ways):
+            same = [way for way in plan.ways if way.placement == placement]
+            parts = cut(module, plan.operations(same[0]))
+            ways += _ways(builder, prepared, parts, same, options)
+        ways += [builder.trained(each, options) for each in trained]
+        kept = [way for way in ways if options.max_drop is None or not (way.drop or 0.0) > options.max_drop]
+        if not kept:
+            least = min(way.drop or 0.0 for way in ways)
+            raise LimitError(
+                "no way keeps the accuracy that was asked for",
+                why=f"at most {100 * options.max_drop:g}% may change, and {100 * least:.2f}% do"  # type: ignore[operator]
+                f" on {prepared.basis}",
+                hint="--encoding lossless, or a larger --max-drop",
+            )
+        names = [way.name for way in kept]
+        best = plan.chosen.name if plan.chosen.name in names else _cheapest(plan, kept)
+        record = SplitRecord(
+            model=prepared.loaded.name,
+            source=_source_digest(prepared.loaded),
+            device=plan.device,
+            server=plan.server,
+            idle_watts=plan.conditions.idle_watts,
+            link=plan.link.to_dict(),
+            objective=plan.objective,
+            inputs=tuple(_info(value.name, value.tensor_type) for value in module.main.inputs),
+            outputs=_interface(module.main)[1],
+            ways=tuple(kept),
+            chosen=best,
+            command=options.command,
+        )
+        write_record(folder, record)
+    return record
+
+
+def add_ways(folder: Path, trained: Sequence[TrainedWay], options: SplitOptions) -> SplitRecord:
+    """Compile trained halves into a folder that `build_split` made; both sides need the new split.json then.
+
+    Raises:
+        OptcError: the folder holds no split model, or a half cannot be compiled.
+    """
+    record = read_record(folder)
+    builder = _Builder(folder, options, len(trained))
+    ways = [builder.trained(each, options) for each in trained]
+    names = {way.name for way in ways}
+    record = replace(record, ways=(*(way for way in record.ways if way.name not in names), *ways))
+    write_record(folder, record)
+    return record
+
+
+class _Builder:
+    """Compiles halves into their places."""
+
+    def __init__(self, folder: Path, options: SplitOptions, count: int) -> None:
+        self.folder = folder
+        self.options = options
+        self.count = count
+        self.done = 0
+
+    def half(self, module: Module, place: str, target: str, threads: int | None) -> Half:
+        """Compile a module, or write it as ONNX where optc makes no code for the target."""
+        self.options.progress(f"compiling {place}", self.done, self.count)
+        proto = to_onnx_model(module)
+        inputs, outputs = _interface(module.main)
+        path = self.folder / place
+        if not targets.load(target).backends:
+            path.mkdir(parents=True)
+            (path / MODEL).write_bytes(proto.SerializeToString())
+            return Half(place, "onnx", target, inputs, outputs, half_digest(path, "onnx"))
+        options = CompileOptions(
+            target=target,
+            threads=threads,
+            budget=parse_budget(self.options.tune),
+            cost_model=self.options.cost_model,
+            verify=self.options.verify,
+            command=self.options.command or None,
+            progress=self.options.progress,
+        )
+        write_artifact(proto, options, path)
+        return Half(place, "native", target, inputs, outputs, half_digest(path, "native"))
+
+    def halves(self, name: str, parts: Cut) -> tuple[Half | None, Half | None]:
+        """Both halves of a cut in the folders of the way called `name`."""
+        near, far = (name, name) if name in (LOCAL, REMOTE) else (f"cuts/{name}/device", f"cuts/{name}/server")
+        options = self.options
+        device = server = None
+        if parts.device is not None and name != REMOTE:
+            device = self.half(parts.device, near, options.device, options.device_threads)
+        if parts.server is not None:
+            server = self.half(parts.server, far, options.server, options.server_threads)
+        self.done += 1
+        return device, server
+
+    def trained(self, given: TrainedWay, options: SplitOptions) -> Way:
+        """A way with trained halves."""
+        from optc.driver.prediction import predict_model
+
+        near, far = load_model(given.device).module, load_model(given.server).module
+        parts = Cut(near, far, tuple((value.name, value) for value in far.main.inputs), ())
+        device, server = self.halves(given.name, parts)
+        for name, content in given.files.items():
+            (self.folder / "cuts" / given.name / name).write_bytes(content)
+        local = predict_model(near, options.device, options.cost_model, options.device_threads)
+        remote = predict_model(far, options.server, options.cost_model, options.server_threads)
+        sent = []
+        for value in load_model(given.server).module.main.inputs:
+            size = given.sizes.get(value.name, value.tensor_type.bytes)
+            sent.append(cut_tensor(value, value.name, given.encodings.get(value.name, RAW), size))
+        returned = server.outputs if server is not None else ()
+        weights = sum(each.constant.nbytes for op in near.main for each in op.results if each.constant is not None)
+        return Way(
+            given.name,
+            device,
+            server,
+            tuple(sent),
+            tuple(_raw_tensor(info) for info in returned),
+            Predicted(local.seconds, remote.seconds, local.joules, weights + local.peak_bytes),
+            given.drop,
+            given.details,
+        )
+
+
+def _ways(
+    builder: _Builder, prepared: Prepared, parts: Cut, planned: Sequence[PlannedWay], options: SplitOptions
+) -> list[Way]:
+    """The ways with one placement: the same halves, and a way for each encoding."""
+    device, server = builder.halves(planned[0].name, parts)
+    sizes = prepared.plan.sizes
+    sent = [
+        tuple(
+            cut_tensor(value, name, encoding_of(value, way.encoding), sizes[way.encoding][value])
+            for name, value in (parts.sent if server is not None else ())
+        )
+        for way in planned
+    ]
+    noises = noise_of(prepared.plan.module, parts, sent, prepared.batches) if server is not None else []
+    returned = tuple(
+        CutTensor(name, *_typed(value.tensor_type), RAW, value.tensor_type.bytes) for name, value in parts.returned
+    )
+    ways = []
+    for position, way in enumerate(planned):
+        drop, details = None, {}
+        if server is not None:
+            noise = noises[position]
+            details = {"encoding": way.encoding, "snr_db": noise.snr_db, "samples": prepared.basis}
+            drop = noise.changed if options.calib is not None else None
+        problem = prepared.plan.problems[way.encoding]
+        joules = sum(task.joules for task, tier in zip(problem.tasks, way.placement, strict=True) if tier == 0)
+        known = bool(targets.load(options.device).energy)
+        predicted = Predicted(way.cost.computing[0], way.cost.computing[1], joules if known else None, way.device_bytes)
+        ways.append(Way(way.name, device, server, sent[position], returned, predicted, drop, details))
+    return ways
+
+
+def _cheapest(plan: SplitPlan, ways: Sequence[Way]) -> str:
+    """The name of the best planned way among those that were kept."""
+    from optc.driver.split.plan import OBJECTIVES
+
+    names = {way.name for way in ways}
+    planned = [way for way in plan.ways if way.name in names]
+    goal = OBJECTIVES[plan.objective]
+    return min(planned, key=lambda way: way.cost.under(goal)).name if planned else ways[0].name
+
+
+def _interface(graph: Graph) -> tuple[tuple[TensorInfo, ...], tuple[TensorInfo, ...]]:
+    inputs = tuple(_info(value.name, value.tensor_type) for value in graph.inputs)
+    outputs = zip(graph.output_names, graph.outputs, strict=True)
+    return inputs, tuple(_info(name, value.tensor_type) for name, value in outputs)
+
+
+def _info(name: str, type: Any) -> TensorInfo:
+    return TensorInfo(name, *_typed(type))
+
+
+def _typed(type: Any) -> tuple[str, tuple[int, ...]]:
+    return type.dtype.numpy_name, type.static_shape
+
+
+def _raw_tensor(info: TensorInfo) -> CutTensor:
+    from math import prod
+
+    from optc.ir.dtypes import BY_NAME
+
+    shape = tuple(extent or 0 for extent in info.shape or ())
+    size = next(dtype.bytes for dtype in BY_NAME.values() if dtype.numpy_name == info.dtype)
+    return CutTensor(info.name, info.dtype, shape, RAW, prod(shape) * size)
+
+
+def _source_digest(loaded: LoadedModel) -> str:
+    if isinstance(loaded.reference, bytes):
+        return hashlib.sha256(loaded.reference).hexdigest()
+    with loaded.reference.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextlib.contextmanager
+def _staged(output: Path) -> Iterator[Path]:
+    """A hidden folder that takes the place of `output` when all went well."""
+    destination = Path(os.path.realpath(output))
+    if destination.exists() and not (destination.is_dir() and _is_replaceable(destination)):
+        raise OptcError(
+            "the output folder exists and is no split model",
+            where=str(output),
+            hint="choose another output folder, or remove it yourself",
+        )
+    staging = destination.parent / f".{destination.name}.{secrets.token_hex(4)}.partial"
+    retired = staging.with_suffix(".retired")
+    try:
+        staging.mkdir(parents=True)
+        yield staging
+        if destination.exists():
+            os.rename(destination, retired)
+        os.rename(staging, destination)
+    except OSError as fault:
+        if retired.exists() and not destination.exists():
+            os.rename(retired, destination)
+        raise OptcError("the split model cannot be written", where=str(output), why=fault.strerror) from fault
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+        shutil.rmtree(retired, ignore_errors=True)
+
+
+def _is_replaceable(folder: Path) -> bool:
+    """Whether a folder is empty, or holds what `build_split` writes and nothing else."""
+    present = {entry.name for entry in folder.iterdir()}
+    return not present or (RECORD in present and present <= {RECORD, LOCAL, REMOTE, "cuts"})

@@ -1,0 +1,307 @@
+"""Requests over a recorded link: what each policy would have answered, when, and for how much energy.
+
+The policies are those of the runtime. They see what the runtime would let them see: requests that they sent, and probes
+of the link when they sent none. A request is issued every period, or when the one before is answered if that is later.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from optc.driver.split.traces import Trace
+from optc.runtime.split.client import Fixed, Report
+from optc.runtime.split.control.costs import (
+    Preference,
+    Situation,
+    WayCosts,
+    total_joules,
+    total_seconds,
+)
+from optc.runtime.split.messages import Statistics
+from optc.runtime.split.observation import Observation
+from optc.targets.link import Link
+
+PROBE = 1.0
+"""Seconds without a request over the link after which its rate is probed."""
+
+_PROBE_SECONDS = 0.05  # that a probe occupies the link, about
+_GAIN = 0.3  # of the link's own running estimate
+
+
+class Policy(Protocol):
+    """What the runtime calls a chooser; `hedge_seconds` is optional."""
+
+    def choose(self, observation: Observation) -> str: ...
+
+    def learn(self, report: Report, observation: Observation) -> None: ...
+
+
+@dataclass(frozen=True)
+class World:
+    """What requests meet.
+
+    Attributes:
+        trace: of the way up; the way down is as many times faster as the link states.
+        ways: that were built.
+        link: what is stated of it: the RTT where the trace has none, and the radio's energy.
+        idle_watts: of the device.
+        device_factor: how many times slower the device is than predicted.
+        server_wait: seconds that requests queue at the server.
+        jitter: standard deviation of the logarithm of computing times.
+    """
+
+    trace: Trace
+    ways: tuple[WayCosts, ...]
+    link: Link
+    idle_watts: float = 0.0
+    device_factor: float = 1.0
+    server_wait: float = 0.0
+    jitter: float = 0.0
+
+    def way(self, name: str) -> WayCosts:
+        """The way called `name`."""
+        return next(way for way in self.ways if way.name == name)
+
+    @property
+    def local(self) -> WayCosts | None:
+        """The way that needs no server."""
+        return next((way for way in self.ways if not way.uses_server), None)
+
+    def rtt(self, time: float) -> float:
+        """Seconds."""
+        recorded = self.trace.rtt_at(time)
+        return self.link.rtt if recorded is None else recorded
+
+    def exchange(self, way: WayCosts, start: float) -> float:
+        """Seconds from the first byte sent at `start` until the answer is there."""
+        rtt = self.rtt(start)
+        sent = self.trace.transfer_end(start + rtt / 2, way.sent_bytes)
+        served = sent + self.server_wait + way.server_seconds
+        down = self.link.uplink / self.link.downlink
+        return self.trace.transfer_end(served, way.returned_bytes * down) + rtt / 2 - start
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One request: when it was issued, how long it took, what it cost the device, and who answered."""
+
+    time: float
+    seconds: float
+    joules: float
+    way: str
+
+
+@dataclass
+class Run:
+    """All requests of one policy over a trace."""
+
+    name: str
+    outcomes: list[Outcome] = field(default_factory=list)
+
+    @property
+    def latencies(self) -> np.ndarray:
+        """Seconds of each request."""
+        return np.array([each.seconds for each in self.outcomes])
+
+    @property
+    def median(self) -> float:
+        """Of the latencies, in seconds."""
+        return float(np.median(self.latencies))
+
+    @property
+    def mean(self) -> float:
+        """Of the latencies, in seconds."""
+        return float(np.mean(self.latencies))
+
+    @property
+    def p95(self) -> float:
+        """The latency that one request in twenty exceeds."""
+        return float(np.quantile(self.latencies, 0.95))
+
+    @property
+    def joules(self) -> float:
+        """Mean of the device's energy for a request."""
+        return float(np.mean([each.joules for each in self.outcomes]))
+
+    @property
+    def ways_text(self) -> str:
+        """Who answered how often."""
+        counted = Counter(each.way for each in self.outcomes)
+        return ", ".join(f"{name} {count}" for name, count in counted.most_common())
+
+
+def simulate(world: World, policy: Policy, name: str, *, period: float, requests: int, seed: int = 0) -> Run:
+    """Let a policy answer requests, one after the other.
+
+    Args:
+        world: the trace and the ways.
+        policy: decides.
+        name: of the run.
+        period: seconds between requests.
+        requests: how many.
+        seed: of the jitter of computing times.
+    """
+    generator = np.random.default_rng(seed)
+    seen = _Seen(world)
+    run = Run(name)
+    time = 0.0
+    for _ in range(requests):
+        seen.probe(time)
+        observation = seen.observation(time)
+        wanted = world.way(policy.choose(observation))
+        slowness = world.device_factor * math.exp(world.jitter * generator.standard_normal())
+        outcome, report = answer(world, policy, wanted, time, slowness, observation)
+        run.outcomes.append(outcome)
+        seen.take(report, time + outcome.seconds)
+        policy.learn(report, observation)
+        time += max(period, outcome.seconds)
+    return run
+
+
+def answer(
+    world: World, policy: Policy, way: WayCosts, time: float, slowness: float, observation: Observation
+) -> tuple[Outcome, Report]:
+    """One request, and what the runtime would report of it."""
+    device = way.device_seconds * slowness
+    if not way.uses_server:
+        joules = way.device_joules * slowness
+        return Outcome(time, device, joules, way.name), Report(
+            way.name, way.name, seconds=device, device_seconds=device
+        )
+    start = time + device
+    exchange = world.exchange(way, start)
+    hedge = getattr(policy, "hedge_seconds", None)
+    late = math.inf if hedge is None else hedge(way.name, observation)
+    local = world.local
+    rate = world.trace.rate_at(start) or world.trace.mean_rate
+    now = Situation(max(rate, 1.0), world.rtt(start), world.server_wait, slowness)
+    joules = total_joules(way, world.link, world.idle_watts, now, waiting=exchange)
+    statistics = Statistics(0, 1, round(1e6 * world.server_wait), round(1e6 * way.server_seconds))
+    if local is None or exchange <= late:
+        report = Report(
+            way.name,
+            way.name,
+            seconds=device + exchange,
+            device_seconds=device,
+            exchange_seconds=exchange,
+            server=statistics,
+            sent_bytes=way.sent_bytes,
+            received_bytes=way.returned_bytes,
+        )
+        return Outcome(time, device + exchange, joules, way.name), report
+    alone = late + local.device_seconds * slowness
+    spent = min(exchange, alone)
+    joules += local.device_joules * slowness * min(1.0, (spent - late) / max(alone - late, 1e-12))
+    if exchange <= alone:
+        report = Report(
+            way.name,
+            way.name,
+            seconds=device + exchange,
+            device_seconds=device,
+            exchange_seconds=exchange,
+            server=statistics,
+            sent_bytes=way.sent_bytes,
+            received_bytes=way.returned_bytes,
+        )
+        return Outcome(time, device + exchange, joules, way.name), report
+    # The rest of what was sent still has to leave, or the connection is dropped: nothing of it is awaited.
+    report = Report(
+        local.name,
+        way.name,
+        reason="late",
+        seconds=device + alone,
+        device_seconds=local.device_seconds * slowness,
+        exchange_seconds=alone,
+        sent_bytes=way.sent_bytes,
+    )
+    return Outcome(time, device + alone, joules, local.name), report
+
+
+class Oracle:
+    """Knows the trace: takes the way whose answer will cost least."""
+
+    def __init__(self, world: World, preference: Preference | None = None) -> None:
+        self.world = world
+        self.preference = preference or Preference()
+        self.time = 0.0
+
+    def choose_at(self, time: float) -> str:
+        """The best way for a request that is issued at `time`."""
+        world = self.world
+        alone = world.local or world.ways[0]
+        now = Situation(world.trace.mean_rate, world.link.rtt, world.server_wait, world.device_factor)
+        base = total_seconds(alone, world.link, now), total_joules(alone, world.link, world.idle_watts, now)
+        costs = {}
+        for way in world.ways:
+            outcome, _ = answer(world, Fixed(way.name), way, time, world.device_factor, Observation())
+            costs[way.name] = self.preference.of(outcome.seconds, outcome.joules, base)
+        return min(costs, key=costs.__getitem__)
+
+
+def simulate_oracle(world: World, *, period: float, requests: int, preference: Preference | None = None) -> Run:
+    """The run of one that knows the trace; computing times have no jitter for it."""
+    oracle, run, time = Oracle(world, preference), Run("oracle"), 0.0
+    for _ in range(requests):
+        way = world.way(oracle.choose_at(time))
+        outcome, _ = answer(world, Fixed(way.name), way, time, world.device_factor, Observation())
+        run.outcomes.append(outcome)
+        time += max(period, outcome.seconds)
+    return run
+
+
+def best_fixed(runs: Sequence[Run]) -> Run:
+    """The run with the least median."""
+    return min(runs, key=lambda run: run.median)
+
+
+class _Seen:
+    """What the runtime's observer would know."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.rate: float | None = None
+        self.measured: float | None = None
+        self.factor: float | None = None
+
+    def observation(self, time: float) -> Observation:
+        age = None if self.measured is None else max(time - self.measured, 0.0)
+        return Observation(
+            connected=True,
+            bytes_per_second=self.rate,
+            rtt_seconds=self.world.rtt(time),
+            queued=0,
+            server_wait_seconds=self.world.server_wait,
+            device_factor=self.factor,
+            age_seconds=age,
+        )
+
+    def probe(self, time: float) -> None:
+        """Measure the rate when no request did for a while."""
+        if self.measured is not None and time - self.measured < PROBE:
+            return
+        size = min(max((self.rate or 1e6) * _PROBE_SECONDS, 4096), 1 << 18)
+        # The probe went out while nothing else was sent, just before now.
+        begin = max(time - _PROBE_SECONDS, 0.0)
+        spent = self.world.trace.transfer_end(begin, size) - begin
+        if spent < PROBE:
+            self._sample(size / spent, time)
+
+    def take(self, report: Report, time: float) -> None:
+        """A request was answered."""
+        if report.server is None:
+            return
+        served = (report.server.waited_us + report.server.service_us) / 1e6
+        moving = report.exchange_seconds - served - self.world.rtt(time)
+        if moving > 0.1 * self.world.rtt(time):
+            down = self.world.link.uplink / self.world.link.downlink
+            self._sample((report.sent_bytes + report.received_bytes * down) / moving, time)
+
+    def _sample(self, rate: float, time: float) -> None:
+        self.rate = rate if self.rate is None else 1 / ((1 - _GAIN) / self.rate + _GAIN / rate)
+        self.measured = time
