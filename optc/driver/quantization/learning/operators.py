@@ -64,7 +64,11 @@ def _gemm(operation: Operation, operands: Operands) -> Tensor:
 def _clip(operation: Operation, operands: Operands) -> Tensor:
     low, high = (operands[place] if len(operands) > place else None for place in (1, 2))
     data = operands[0]
-    return data if low is None and high is None else torch.clamp(data, low, high)
+    if low is None and high is None:
+        return data
+    # Bounds that are tensors make PyTorch compare element by element, several times slower.
+    bounds = (None if bound is None else bound if bound.requires_grad else bound.item() for bound in (low, high))
+    return torch.clamp(data, *bounds)
 
 
 def _axes(operation: Operation, operands: Operands) -> list[int] | None:

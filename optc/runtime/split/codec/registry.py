@@ -15,7 +15,11 @@ from optc.errors import OptcError
 from optc.ir.source import near
 from optc.runtime.split.frames import Buffer
 
-_MODULES = ("optc.runtime.split.codec.plain", "optc.runtime.split.codec.affine")
+_MODULES = (
+    "optc.runtime.split.codec.plain",
+    "optc.runtime.split.codec.affine",
+    "optc.runtime.split.codec.entropy",
+)
 
 
 class CodecFault(Exception):
@@ -60,7 +64,10 @@ _FACTORIES: dict[str, Callable[[str, Place], Codec]] = {}
 
 
 def encoding(*names: str) -> Callable[[Factory], Factory]:
-    """Register a factory `(name, place) -> Codec` for these encodings."""
+    """Register a factory `(name, place) -> Codec` for these encodings.
+
+    An encoding may have a parameter after a hyphen, as in `rans-0123`; the factory gets the whole name.
+    """
 
     def register(factory: Factory) -> Factory:
         _FACTORIES.update(dict.fromkeys(names, factory))
@@ -83,7 +90,8 @@ def open_codec(place: Place) -> Codec:
         OptcError: there is none of that name, or its files are missing or damaged.
     """
     name = place.tensor.encoding
-    if name not in (known := encodings()):
+    family = name.partition("-")[0]
+    if family not in (known := encodings()):
         hint = near(name, known) or f"there are {', '.join(known)}"
         raise OptcError(f"no encoding is called '{name}'", where=f"'{place.tensor.name}' of split.json", hint=hint)
-    return _FACTORIES[name](name, place)
+    return _FACTORIES[family](name, place)

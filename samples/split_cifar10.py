@@ -1,0 +1,207 @@
+"""Train what split computing needs for the two CIFAR-10 networks of this folder: bottlenecks and early exits.
+
+    python samples/split_cifar10.py resnet8 mobilenet --parts bottleneck rates
+
+Everything is distilled from the trained networks in models/. One thread of one core is enough; an interrupted run
+continues from its last finished epoch. Needs what train_cifar10.py needs. Writes checkpoints to build/split_cifar10.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from cifar10_data import Cifar10, load_cifar10
+from torch import Tensor
+
+from optc.backends.interface import Progress
+from optc.driver.split.learning.bottleneck import BottleFit, Bottleneck, compress, train_bottleneck
+from optc.driver.split.learning.exits import EarlyExit, train_exit
+from optc.driver.split.learning.loop import Samples, Schedule
+
+HERE = Path(__file__).resolve().parent
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Where one network is cut, and how long its bottleneck is trained.
+
+    Attributes:
+        cut, resume: values of the ONNX file.
+        halvings: of height and width by the encoder, to 8x8.
+        epochs: of distillation from end to end.
+        rate_epochs: of the first trade of bytes for accuracy, and of each later one.
+    """
+
+    cut: str
+    resume: str
+    halvings: int
+    epochs: int
+    rate_epochs: tuple[int, int]
+
+
+CUTS = {
+    "resnet8": Cut("relu_2", "relu_4", halvings=2, epochs=10, rate_epochs=(6, 2)),
+    "mobilenet": Cut("add_232", "getitem_33", halvings=1, epochs=8, rate_epochs=(2, 1)),
+}
+CHANNELS, LEVELS = 12, 4
+
+HELD_OUT = 5000
+"""Training images at the end that exits are calibrated on, not trained."""
+
+
+@dataclass(frozen=True)
+class Exit:
+    """Where one network may stop, and how long its exit is trained; other fields as for `EarlyExit`."""
+
+    at: str
+    blocks: tuple[tuple[int, int], ...]
+    epochs: int
+
+
+EXITS = {
+    "resnet8": Exit("relu", ((32, 2), (64, 2), (64, 1)), epochs=14),
+    "mobilenet": Exit("getitem_33", ((64, 1), (64, 1)), epochs=6),
+}
+RATE_WEIGHTS = (0.05, 0.15, 0.5, 1.5)
+"""Of a thousand bits in the loss, from the most bytes to the fewest."""
+
+
+PARTS = ("bottleneck", "rates", "exit")
+
+
+def flips_and_crops(images: Tensor, random: torch.Generator) -> Tensor:
+    """Horizontal flips, and crops of 32x32 out of the image padded by 4."""
+    count, span = len(images), torch.arange(32)
+    padded = F.pad(images.float(), (4,) * 4, mode="reflect").permute(0, 2, 3, 1)
+    top, left = torch.randint(0, 9, (2, count, 1), generator=random)
+    flip = torch.rand(count, 1, generator=random) < 0.5
+    rows, columns = top + span, left + torch.where(flip, span.flip(0), span)
+    index = torch.arange(count).view(-1, 1, 1)
+    return padded[index, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+
+
+def build(name: str) -> Bottleneck:
+    """The bottleneck of one network, untrained."""
+    torch.manual_seed(0)
+    cut = CUTS[name]
+    model = Bottleneck.of(
+        HERE / "models" / f"cifar10_{name}.onnx",
+        cut.cut,
+        cut.resume,
+        channels=CHANNELS,
+        halvings=cut.halvings,
+        levels=LEVELS,
+    )
+    return model.to(memory_format=torch.channels_last)
+
+
+@torch.no_grad()
+def accuracy(predict: Callable[[Tensor], Tensor], images: Tensor, labels: Tensor) -> float:
+    """The share of images that are classified rightly."""
+    predicted = torch.cat([predict(part.float()).argmax(1) for part in images.split(500)])
+    return float((predicted == labels).float().mean())
+
+
+def reporter(every: int = 100) -> Progress:
+    """Prints how far a training is."""
+    started = time.monotonic()
+
+    def report(what: str, done: int, total: int, detail: str = "", /) -> None:
+        if done % every == 0 or done == total:
+            print(f"{time.monotonic() - started:6.0f} s {what} {done}/{total} {detail}", flush=True)
+
+    return report
+
+
+def bottleneck(name: str, data: Cifar10, work: Path) -> Bottleneck:
+    """The trained bottleneck."""
+    cut, model, path = CUTS[name], build(name), work / f"{name}.bottleneck.pt"
+    if not path.exists():
+        samples = Samples(data.train_images, data.train_labels, flips_and_crops)
+        recipe = BottleFit(Schedule(1, bfloat16=True), Schedule(cut.epochs, bfloat16=True))
+        train_bottleneck(model, samples, recipe, checkpoint=work / f"{name}.bottleneck.part", progress=reporter())
+        torch.save(model.state_dict(), path)
+        report(work, f"{name}.bottleneck", accuracy(model, data.test_images, data.test_labels))
+    model.load_state_dict(torch.load(path))
+    return model.eval()
+
+
+def rated(name: str, data: Cifar10, work: Path, weight: float) -> Bottleneck:
+    """The trained bottleneck, with bytes traded for accuracy; begins with what the weight before it has learned."""
+    place = RATE_WEIGHTS.index(weight)
+    model, path = build(name), work / f"{name}.rate{weight}.pt"
+    if not path.exists():
+        before = rated(name, data, work, RATE_WEIGHTS[place - 1]) if place else bottleneck(name, data, work)
+        model.load_state_dict(before.state_dict())
+    model.levels = 256
+    if not path.exists():
+        samples = Samples(data.train_images, data.train_labels, flips_and_crops)
+        epochs = CUTS[name].rate_epochs[min(place, 1)]
+        rate = 2e-3 if place == 0 else 1e-3
+        schedule = Schedule(epochs, rate=rate, trained_rate=rate / 4, bfloat16=True, seed=place + 1)
+        part = work / f"{name}.rate{weight}.part"
+        compress(model, samples, weight, schedule, checkpoint=part, progress=reporter())
+        torch.save(model.state_dict(), path)
+        report(work, f"{name}.rate{weight}", accuracy(model, data.test_images, data.test_labels))
+    model.load_state_dict(torch.load(path))
+    return model.eval()
+
+
+def early_exit(name: str, data: Cifar10, work: Path) -> EarlyExit:
+    """The network with a trained exit."""
+    torch.manual_seed(0)
+    made, path = EXITS[name], work / f"{name}.exit.pt"
+    model = EarlyExit.of(HERE / "models" / f"cifar10_{name}.onnx", made.at, made.blocks)
+    model = model.to(memory_format=torch.channels_last)
+    if not path.exists():
+        samples = Samples(data.train_images[:-HELD_OUT], data.train_labels[:-HELD_OUT], flips_and_crops)
+        schedule = Schedule(made.epochs, rate=5e-3, bfloat16=True)
+        train_exit(model, samples, schedule, checkpoint=work / f"{name}.exit.part", progress=reporter())
+        torch.save(model.state_dict(), path)
+        report(work, f"{name}.exit", accuracy(lambda x: model(x)[0], data.test_images, data.test_labels))
+    model.load_state_dict(torch.load(path))
+    return model.eval()
+
+
+def report(work: Path, key: str, value: float) -> None:
+    """Keep an accuracy on the 10,000 test images in accuracy.json."""
+    path = work / "accuracy.json"
+    known = json.loads(path.read_text()) if path.exists() else {}
+    path.write_text(json.dumps({**known, key: value}, indent=2) + "\n")
+    print(f"{key}: {value:.2%} of the test images", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"networks, of {', '.join(CUTS)} (default: both)")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--data", type=Path, default=HERE.parent / "build" / "cifar10", help="the download")
+    parser.add_argument("--work", type=Path, default=HERE.parent / "build" / "split_cifar10", help="checkpoints")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    # glibc returns every large activation to the system by default; keeping them halves the time of a step.
+    if hasattr(libc := ctypes.CDLL(None), "mallopt"):
+        libc.mallopt(-4, 0)  # M_MMAP_MAX
+        libc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
+    data = load_cifar10(options.data)
+    options.work.mkdir(parents=True, exist_ok=True)
+    for name in options.names or CUTS:
+        if "bottleneck" in options.parts:
+            bottleneck(name, data, options.work)
+        if "rates" in options.parts:
+            for weight in RATE_WEIGHTS:
+                rated(name, data, options.work, weight)
+        if "exit" in options.parts:
+            early_exit(name, data, options.work)
+
+
+if __name__ == "__main__":
+    main()
