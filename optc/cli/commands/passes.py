@@ -24,7 +24,7 @@ def command(name: str | None, as_json: bool) -> None:
     from optc.passes import registry
 
     names = [name] if name else list(registry.available())
-    described = [_describe(item) for item in names]
+    described = [describe(item) for item in names]
     if as_json:
         emit_json({"passes": described})
     elif name is None:
@@ -40,7 +40,8 @@ def _option_line(item: dict[str, Any]) -> str:
     return f"{item['help']} ({default})" if item["help"] else default
 
 
-def _describe(name: str) -> dict[str, Any]:
+def describe(name: str) -> dict[str, Any]:
+    """A pass as plain data: its `name`, `summary`, whole `doc`, and `options`."""
     from optc.passes import registry
     from optc.passes.options import options_of, type_text, value_text
 

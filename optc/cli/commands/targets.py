@@ -54,12 +54,16 @@ def _show(target: Target, as_json: bool) -> None:
     emit_facts([("name", target.name), ("description", target.description)])
     emit_facts([("emits by", ", ".join(target.backends) or "nothing yet: figures only")])
     click.echo()
-    rows = [
+    emit_table(["figure", "value", "source"], figure_rows(target))
+
+
+def figure_rows(target: Target) -> list[list[str]]:
+    """Each figure of a target that is given: its name, its value for people, and its source."""
+    return [
         [field.name, _figure(field.name, value), target.figures.get(field.name, "")]
         for field in dataclasses.fields(target)
         if field.name not in ("name", "description", "backends", "figures") and (value := getattr(target, field.name))
     ]
-    emit_table(["figure", "value", "source"], rows)
 
 
 def _figure(name: str, value: Any) -> str:
