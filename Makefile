@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 SECONDS_OF_FUZZING ?= 3600
 SURFACES := onnx_model ir_text artifact_folder split_frames
 
-.PHONY: demo test lint bench fuzz clean
+.PHONY: demo test lint docs bench fuzz clean
 
 demo: $(VENV)/.demo ## compile, run and benchmark a real trained model
 	$(BIN)/optc compile samples/models/cifar10_resnet8.onnx --target cpu --dim batch=1 -o build/demo
@@ -27,6 +27,9 @@ lint: $(VENV)/.test ## style, types, and the direction of imports
 fuzz: $(VENV)/.fuzz ## fuzz every way in for SECONDS_OF_FUZZING each; stops at the first fault and leaves its input in build/fuzz
 	for surface in $(SURFACES); do $(BIN)/python tests/fuzzing/campaign.py $$surface \
 	  --seconds $(SECONDS_OF_FUZZING) --corpus build/fuzz/$$surface || exit 1; done
+
+docs: $(VENV)/.docs ## the documentation as a site: build/site/index.html
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 bench: $(VENV)/.bench ## measure everything on the model zoo and write benchmarks/RESULTS.md; leave the machine alone
 	test -f build/zoo/manifest.json || $(BIN)/python benchmarks/zoo.py --build --out build/zoo
@@ -54,6 +57,10 @@ $(VENV)/.fuzz: pyproject.toml constraints.txt | $(BIN)/python
 
 $(VENV)/.bench: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) -e '.[bench]'
+	touch $@
+
+$(VENV)/.docs: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) -e '.[docs]'
 	touch $@
 
 clean:
