@@ -20,6 +20,7 @@ from optc.backends.tvm.packing import Packing, Step
 from optc.backends.tvm.templates.gemm import broadcast_indices
 from optc.backends.tvm.templates.window import axes_of
 from optc.ir.core import Operation, Value
+from optc.ops.shapes import integer
 
 _SPAN = 16  # the most neighbours that one load takes: 16 bytes
 
@@ -110,13 +111,13 @@ def _conv(group: Group, conv: Operation) -> Product | str:
     data, weight = conv.operands[0], conv.operands[1]
     assert data is not None and weight is not None
     result = conv.results[0]
-    axes, groups = axes_of(conv), int(conv.attributes.get("group", 1))  # type: ignore[call-overload]
+    axes, groups = axes_of(conv), integer(conv, "group", 1)
     out, inner, taps = result.shape[1] // groups, weight.shape[1], math.prod(weight.shape[2:])
     if groups > 1 and out < 4:
         return "too few channels in a group"
     images, pixels = result.shape[0], math.prod(result.shape[2:])
-    integer = conv.name == "onnx.ConvInteger"
-    data_zero, weight_zero = map(_zero, (conv.operand(2), conv.operand(3)) if integer else (None, None))
+    bytewise = conv.name == "onnx.ConvInteger"
+    data_zero, weight_zero = map(_zero, (conv.operand(2), conv.operand(3)) if bytewise else (None, None))
 
     def flat(depth: int) -> bool:
         """Whether taps and channels are counted as one: where single taps would be filled up by much."""
@@ -210,7 +211,7 @@ def _conv(group: Group, conv: Operation) -> Product | str:
         return (0 if images == 1 else c, r if groups == 1 else z * out + r, *places)
 
     def finish(fused: FusedContraction, total: Any, place: Sequence[Any]) -> Any:
-        bias = None if integer else fused.optional(conv.operand(2))
+        bias = None if bytewise else fused.optional(conv.operand(2))
         return total if bias is None else total + bias(place[1]).astype(str(total.ty))
 
     packed = _constant(group, weight) and weight_zero is None
@@ -251,8 +252,8 @@ def _matmul(group: Group, product: Operation) -> Product | str:
     if min(len(left.shape), len(right.shape)) < 2:
         return "an operand is a vector"
     across, turned = (bool(product.attributes.get(name, 0)) for name in ("transA", "transB"))
-    integer = product.name == "onnx.MatMulInteger"
-    zeros = tuple(map(_zero, (product.operand(2), product.operand(3)) if integer else (None, None)))
+    bytewise = product.name == "onnx.MatMulInteger"
+    zeros = tuple(map(_zero, (product.operand(2), product.operand(3)) if bytewise else (None, None)))
     depth_extent = left.shape[-2 if across else -1]
     lead = result.shape[:-2]
     rows, columns = result.shape[-2:]
@@ -277,7 +278,7 @@ def _matmul(group: Group, product: Operation) -> Product | str:
         """The leading indices and the row of a row that counts them all."""
         if not joined:
             return [], row
-        leading = []
+        leading: list[Any] = []
         extents = [*result.shape[:-2], result.shape[-2]]
         for extent in reversed(extents[1:]):
             leading.insert(0, row % extent)
@@ -307,9 +308,9 @@ def _matmul(group: Group, product: Operation) -> Product | str:
 
     def indices(z: Any, r: Any, c: Any) -> tuple[Any, ...]:
         if joined:
-            leading, row = split_row(r)
-            return (*leading, row, c)
-        leading = []
+            outer, row = split_row(r)
+            return (*outer, row, c)
+        leading: list[Any] = []
         for extent in reversed(lead):
             leading.insert(0, z % extent)
             z = z // extent
@@ -320,7 +321,7 @@ def _matmul(group: Group, product: Operation) -> Product | str:
     def finish(fused: FusedContraction, total: Any, place: Sequence[Any]) -> Any:
         kind = str(total.ty)
         value = total if alpha == 1.0 else total * loops.constant(alpha, kind)
-        added = None if integer else fused.optional(product.operand(2))
+        added = None if bytewise else fused.optional(product.operand(2))
         if added is None:
             return value
         term = added(*broadcast_indices(added.shape, tuple(place))).astype(kind)

@@ -65,7 +65,7 @@ class SideText:
 
 
 def read_side(
-    name: str, read: Read, buffers: Mapping[Any, str], element: str, depth: int, most_vector: int
+    name: str, read: Read, buffers: Mapping[Any, str], element: str, width: int, depth: int, most_vector: int
 ) -> SideText:
     """The struct of a side that is read where it lies.
 
@@ -74,6 +74,7 @@ def read_side(
         read: how.
         buffers: the parameters that may be read, with their names in the code.
         element: TIR's type of the elements that products are made of.
+        width: of a tile.
         depth: of a tile along k.
         most_vector: elements of the widest load.
     """
@@ -88,7 +89,7 @@ def read_side(
     fill = f"({c_type(element)})0" if read.fill is None else printer.expression(scoped(lambda: read.fill))
     before = printer.lines
     order = _order(loads, read, variables)
-    span = min(most_vector, read.span if order == ALONG else read.deep_span, depth if order == DEEP else most_vector)
+    span = min(most_vector, *((read.span, width) if order == ALONG else (read.deep_span, depth)))
     plain = not body and len(loads) == 1 and str(made.ty) == str(loads[0][0].dtype) == element
     vector = span if plain and _steps(loads, read, variables, order) == 1 else 1
     if vector > 1:
@@ -131,7 +132,9 @@ def read_side(
     return SideText("\n".join(lines), used, order)
 
 
-def panel_side(name: str, buffer: Any, text: str, element: str, *, batch: int, tiles: int, size: int) -> SideText:
+def panel_side(
+    name: str, buffer: Any, text: str, element: str, *, batch: int, tiles: int, size: int, run: int
+) -> SideText:
     """The struct of a constant side, packed as its tiles lie in shared memory.
 
     Args:
@@ -142,9 +145,10 @@ def panel_side(name: str, buffer: Any, text: str, element: str, *, batch: int, t
         batch: batches.
         tiles: along k.
         size: elements of a tile.
+        run: of them that are neighbours in shared memory.
     """
     stored, kind = c_type(str(buffer.dtype)), c_type(element)
-    vector = 16 // _bytes(element) if stored == kind else 4
+    vector = min(run, 16 // _bytes(element) if stored == kind else 4)
     start = f"(((w_tile * {batch} + z) * {tiles} + tile) * {size} + piece * {vector})"
     if stored == kind:
         value = [f"    return *reinterpret_cast<const optc_pack<{kind}, {vector}>*>({text} + {start});"]

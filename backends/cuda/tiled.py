@@ -111,10 +111,11 @@ class TiledProduct:
             return panel_side(
                 f"{self.symbol}_{name}", buffer, self.names[buffer], element,
                 batch=self.extents.batch, tiles=self.extents.steps, size=tiling.depth * width,
+                run=tiling.depth if tiling.inner_k else width,
             )  # fmt: skip
         inputs = {buffer: self.names[buffer] for buffer in self.fused.inputs}
         read = side.read(self.fused, tiling.depth, tiling.bytes)
-        return read_side(f"{self.symbol}_{name}", read, inputs, element, tiling.depth, 16 // _bytes(element))
+        return read_side(f"{self.symbol}_{name}", read, inputs, element, width, tiling.depth, 16 // _bytes(element))
 
     def _problem(self) -> tuple[str, list[Any]]:
         """The struct that says what follows from a sum, and the parameters that it needs."""

@@ -24,7 +24,8 @@ from optc.backends.cuda.kernel import CudaKernel, Launch
 from optc.backends.cuda.runtime import runtime_headers
 from optc.errors import OptcError
 
-FLAGS = ("-std=c++17", "-fPIC", "-shared", "-ffp-contract=off", "-fno-strict-aliasing", "-w")
+FLAGS = ("-std=c++17", "-fPIC", "-shared", "-ffp-contract=off", "-fno-strict-aliasing", "-fvisibility=hidden", "-w")
+"""Hidden, since the dynamic linker else gives libraries with kernels of one name one shared memory."""
 
 
 @lru_cache(maxsize=1)
@@ -67,7 +68,7 @@ def emulated_source(sources: Sequence[str], functions: Sequence[str]) -> str:
     """The C++ of kernels behind functions that launch them."""
     parts = ['#include "optc_cuda.cuh"', *dict.fromkeys(sources)]
     parts += [
-        f'extern "C" int optc_emulate_{name}(const unsigned grid[3], const unsigned block[3], std::size_t shared, '
+        f'OPTC_EMULATED int optc_emulate_{name}(const unsigned grid[3], const unsigned block[3], std::size_t shared, '
         f"void** parameters) {{ return optc_emulation::launch({name}, grid, block, shared, parameters); }}"
         for name in functions
     ]

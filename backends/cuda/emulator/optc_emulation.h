@@ -13,6 +13,7 @@
 #include <utility>
 
 #define OPTC_GLOBAL extern "C"
+#define OPTC_EMULATED extern "C" __attribute__((visibility("default")))
 #define OPTC_DEVICE inline
 #define OPTC_SHARED static
 #define OPTC_DYNAMIC_SHARED(name) unsigned char* const name = optc_emulation::dynamic_shared()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from optc.backends.cuda.estimate import group_bytes, peak
+from optc.backends.cuda.estimate import group_bytes, overlapped, peak
 from optc.backends.cuda.kernel import Argument, Launch
 from optc.backends.cuda.occupancy import STATIC_SHARED
 from optc.backends.cuda.printing import Printer
@@ -80,7 +80,7 @@ class Attention(CudaTemplate):
         resident = max(1, min(each, 98_304 // shared))
         hidden = min(1.0, resident * THREADS / 32 / 8)
         compute = each * work / (peak(target, "f32") * hidden)
-        return target.launch_seconds + max(compute, group_bytes(group) / target.memory_bandwidth_all)
+        return target.launch_seconds + overlapped(compute, group_bytes(group) / target.memory_bandwidth_all)
 
 
 def _columns(extents: Extents, lanes: int) -> int:

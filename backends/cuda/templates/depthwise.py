@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from optc.backends.cuda.estimate import group_bytes, memory_seconds, peak
+from optc.backends.cuda.estimate import group_bytes, memory_seconds, overlapped, peak
 from optc.backends.cuda.kernel import Argument, Launch
 from optc.backends.cuda.printing import Printer, c_type
 from optc.backends.cuda.sides import members
@@ -17,6 +17,7 @@ from optc.backends.tvm.templates import epilogue
 from optc.backends.tvm.templates.operand import accumulator_of
 from optc.backends.tvm.templates.window import Window, window_of
 from optc.ir.core import Operation, Value
+from optc.ops.shapes import integer
 
 if TYPE_CHECKING:
     from optc.targets.target import Target
@@ -42,7 +43,7 @@ class Depthwise(CudaTemplate):
         assert weight is not None
         if len(conv.results[0].shape) not in (3, 4):
             return "neither 1-D nor 2-D"
-        if weight.shape[1] != 1 or int(conv.attributes.get("group", 1)) == 1:  # type: ignore[call-overload]
+        if weight.shape[1] != 1 or integer(conv, "group", 1) == 1:
             return "several input channels a group"
         if math.prod(weight.shape[2:]) > _MOST_TAPS:
             return "too many taps for registers"
@@ -75,7 +76,7 @@ class Depthwise(CudaTemplate):
         lanes = 32 * 2 / peak(target, "f32")  # seconds of one instruction of a warp on a multiprocessor
         blocks = -(-tiles // _THREADS)
         memory = memory_seconds(group_bytes(group), blocks, 4.0 * _THREADS * min(data, 8), target)
-        return target.launch_seconds + max(each * steps * lanes / hidden, memory)
+        return target.launch_seconds + overlapped(each * steps * lanes / hidden, memory)
 
 
 def _window(group: Group) -> Window:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from optc.backends.cuda.estimate import group_bytes, peak
+from optc.backends.cuda.estimate import group_bytes, memory_seconds, overlapped, peak
 from optc.backends.cuda.occupancy import STATIC_SHARED
 from optc.backends.cuda.products import Extents, Product, product_of
 from optc.backends.cuda.template import CudaTemplate, Definition, Schedule
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 _TILES = (
     (128, 128, 8, 8), (64, 128, 8, 8), (128, 64, 8, 8), (64, 64, 8, 4), (64, 64, 4, 4), (32, 128, 4, 8), (32, 64, 4, 4),
     (64, 32, 4, 4), (32, 32, 4, 2), (16, 128, 4, 4), (16, 64, 4, 2), (16, 32, 2, 2), (8, 128, 2, 4), (8, 64, 1, 4),
-    (128, 16, 4, 4), (64, 16, 4, 2), (128, 32, 8, 4),
+    (128, 16, 4, 4), (64, 16, 4, 2), (128, 32, 8, 4), (4, 128, 2, 4), (4, 64, 2, 2), (2, 128, 2, 2), (1, 128, 1, 1),
+    (1, 64, 1, 1), (1, 256, 1, 2),
 )  # fmt: skip
 PARTS = (1, 2, 4, 8, 16)
 _READ_STEPS = 6.0  # instructions to read one element
@@ -116,8 +117,9 @@ def tile_seconds(
     size = {"float16": 2, "int8": 1, "uint8": 1}.get(tiling.row_element, 4)
     fetched = size * (tiling.rows + tiling.columns) * tiling.depth * steps
     cache = each * fetched / target.caches[-1].bandwidth if target.caches else 0.0
-    memory = group_bytes(group) / target.memory_bandwidth_all
-    seconds = target.launch_seconds + max(compute, cache, memory)
+    in_flight = size * (tiling.rows + tiling.columns) * tiling.depth
+    memory = memory_seconds(group_bytes(group), blocks, in_flight, target)
+    seconds = target.launch_seconds + overlapped(compute, cache, memory)
     if tiling.parts > 1:
         partial = 4 * tiling.parts * extents.batch * extents.rows * extents.columns
         seconds += target.launch_seconds + 2 * partial / target.memory_bandwidth_all

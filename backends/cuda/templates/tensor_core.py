@@ -98,5 +98,5 @@ def _tiling(product: Product, schedule: Schedule) -> Tiling:
     warp_rows, warp_columns = knobs["warp_rows"], knobs["warp_columns"]
     text = f"optc_mma<{rows}, {columns}, {depth}, {warp_rows}, {warp_columns}>"
     threads = 32 * (rows // warp_rows) * (columns // warp_columns)
-    elements = [side.value.dtype.numpy_name for side in (product.rows, product.columns)]
-    return Tiling(rows, columns, depth, knobs["parts"], threads, text, *elements, inner_k=True)
+    row, column = (side.value.dtype.numpy_name for side in (product.rows, product.columns))
+    return Tiling(rows, columns, depth, knobs["parts"], threads, text, row, column, inner_k=True)

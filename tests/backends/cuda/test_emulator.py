@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -72,6 +73,29 @@ KERNELS = {
 @pytest.fixture(scope="module")
 def emulator() -> Emulator:
     return Emulator(list(KERNELS.values()))
+
+
+def test_libraries_with_kernels_of_one_name_do_not_share_memory() -> None:
+    """The second has the larger array, which must not lie where the first one's ends."""
+
+    def reversing(size: int) -> CudaKernel:
+        source = f"""
+template <int size> void turn(const float* from, float* to) {{
+  OPTC_SHARED float tile[size + {size}];
+  tile[threadIdx.x] = from[threadIdx.x];
+  __syncthreads();
+  to[threadIdx.x] = tile[{size} - 1 - threadIdx.x];
+}}
+OPTC_GLOBAL void turned_row(const float* input0, float* output0) {{ turn<0>(input0, output0); }}
+"""
+        return replace(kernel("turned_row", 1, size), source=source)
+
+    kernels = [reversing(size) for size in (32, 1024)]
+    emulators = [Emulator([each]) for each in kernels]
+    for each, emulator, size in zip(kernels, emulators, (32, 1024), strict=True):
+        values, found = np.arange(size, dtype=np.float32), np.empty(size, np.float32)
+        emulator.run(each, [values], [found])
+        np.testing.assert_array_equal(found, values[::-1])
 
 
 def test_all_halves_widen_as_in_numpy(emulator: Emulator) -> None:
