@@ -117,3 +117,23 @@ def _identify(command: tuple[str, ...]) -> Compiler:
     except OSError as fault:
         raise OptcError(f"cannot run the C compiler '{shlex.join(command)}'", why=str(fault)) from fault
     return Compiler(command, done.stdout)
+
+
+@dataclass(frozen=True)
+class Tools:
+    """The programs that handle object files for a machine, as `ar` and `objcopy` of GNU or LLVM.
+
+    Attributes:
+        prefix: of the GNU tools for that machine, `aarch64-linux-gnu`; empty for this one's.
+    """
+
+    prefix: str = ""
+
+    def run(self, tool: str, arguments: list[str], folder: Path) -> None:
+        """Run a tool in `folder`. Raises OptcError when it is missing or fails."""
+        gnu = f"{self.prefix}-{tool}" if self.prefix else tool
+        found = next((name for name in (gnu, f"llvm-{tool}") if shutil.which(name)), None)
+        if found is None:
+            hint = "install binutils or llvm" + (f" for {self.prefix}" if self.prefix else "")
+            raise OptcError(f"'{gnu}' was not found", why=f"nor is llvm-{tool} there", hint=hint)
+        Compiler((found,), "").run(arguments, folder)

@@ -75,7 +75,7 @@ def _link(
         for name, text in {**platform.sources(), **extra, "model.c": entry_source}.items():
             (folder / name).write_text(text)
         compiled = {f"kernels_{index}.o": content for index, content in enumerate(objects)}
-        compiled = {**_runtime_objects(compiler, platform), **compiled}
+        compiled = {**runtime_objects(compiler, platform), **compiled}
         for name, content in compiled.items():
             (folder / name).write_bytes(content)
         inputs = ["model.c", *compiled]
@@ -88,7 +88,7 @@ def runtime_sources(platform: Platform = POSIX) -> dict[str, str]:
     return platform.sources()
 
 
-def _runtime_objects(compiler: Compiler, platform: Platform) -> dict[str, bytes]:
+def runtime_objects(compiler: Compiler, platform: Platform) -> dict[str, bytes]:
     """The runtime's object files, from the cache where the same sources were compiled before."""
     sources = platform.sources()
     recipe = repr((sources, compiler.command, compiler.version, platform.compile))

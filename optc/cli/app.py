@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Sequence
 
@@ -11,6 +12,11 @@ import click
 from optc import __version__
 from optc.cli import failures
 from optc.cli.lazy import LazyGroup
+from optc.cli.response import expanded
+from optc.errors import UsageError
+
+COMPLETION = "_OPTC_COMPLETE"
+"""The environment variable by which the script of `optc completion` asks."""
 
 COMMANDS: dict[str, str] = {
     "compile": "Compile a model into a native, verified artifact.",
@@ -32,6 +38,9 @@ COMMANDS: dict[str, str] = {
     "costmodel": "Train, judge, list and use learned predictors of latency.",
     "targets": "List the targets, and measure this machine.",
     "cache": "Show and trim what is kept between compiles.",
+    "build": "Compile the models of a project file, those that changed.",
+    "cmake-dir": "Print the folder with the CMake module.",
+    "completion": "Print the completion script of a shell.",
     "doctor": "Show what optc finds on this machine.",
 }
 
@@ -63,6 +72,10 @@ def cli() -> None:
 
 def run(argv: Sequence[str]) -> int:
     """Run a command line and return its exit code; every error is reported, none gets out."""
+    try:
+        argv = expanded(argv)
+    except UsageError as error:
+        return failures.report(error, argv, verbose=False, as_json="--json" in argv)
     words = argv[: argv.index("--")] if "--" in argv else argv
     verbose = "-v" in words or "--verbose" in words
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(name)s: %(message)s", force=True)
@@ -75,5 +88,7 @@ def run(argv: Sequence[str]) -> int:
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     except BaseException as error:
+        if os.environ.get(COMPLETION):  # a shell asks while its user types
+            return 1
         return failures.report(error, argv, verbose=verbose, as_json="--json" in words)
     return 0

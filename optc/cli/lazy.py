@@ -33,7 +33,7 @@ class LazyGroup(click.Group):
         if cmd_name not in self.catalog:
             hint = near(cmd_name, self.catalog) or f"{ctx.command_path} --help lists the commands"
             raise UsageError(f"no command is called '{cmd_name}'", hint=hint)
-        return import_module(f"{self.package}.{cmd_name}").command
+        return import_module(f"{self.package}.{cmd_name.replace('-', '_')}").command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

@@ -44,6 +44,8 @@ class CompileOptions:
     command: str | None = None
     progress: Progress = silent
     precision: Mapping[str, Any] | None = None
+    emit: tuple[str, ...] = ()
+    library_name: str | None = None
 
 
 def parse_budget(tune: str | float | int) -> float | None:

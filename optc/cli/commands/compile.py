@@ -40,6 +40,14 @@ MEASURE_SECONDS = 0.3
 @click.option("--backend", help="Use only this backend of the target, for instance onnx.")
 @click.option("--verify-each", is_flag=True, help="Check the IR after every pass.")
 @click.option("--dump-ir", type=click.Path(path_type=Path), help="A folder that gets the IR after every pass.")
+@click.option(
+    "--emit",
+    type=click.Choice(["static", "shared"]),
+    multiple=True,
+    help="Also write a library with the weights inside, its header and pkg-config file; repeatable.",
+)
+@click.option("--name", "library_name", help="What the library's names begin with (default: the model's name).")
+@click.option("--depfile", type=click.Path(path_type=Path), help="Write for Make or Ninja what the artifact rests on.")
 @calibration_options
 @common
 def command(
@@ -57,6 +65,9 @@ def command(
     backend: str | None,
     verify_each: bool,
     dump_ir: Path | None,
+    emit: tuple[str, ...],
+    library_name: str | None,
+    depfile: Path | None,
     as_json: bool,
     **calibration: Any,
 ) -> None:
@@ -65,6 +76,7 @@ def command(
     With --calib a model in float becomes one of int8 and float, layer by layer as it pays and keeps the bound.
     """
     from optc import driver
+    from optc.driver.depfile import sources_of, write_depfile
 
     quantization = check(calibration)
     start = time.monotonic()
@@ -87,7 +99,11 @@ def command(
             command=typed(),
             progress=progress,
             quantization=quantization,
+            emit=emit,
+            library_name=library_name,
         )
+        if depfile is not None:
+            write_depfile(depfile, artifact.path, sources_of(model, target, (calibration.get("calib"),)))
         measured = None if "ram_bytes" in artifact.manifest.cost else _measure(artifact)
     seconds = time.monotonic() - start
     if as_json:
@@ -101,7 +117,7 @@ def command(
         raise SystemExit(error.exit_code)
 
 
-_SILENT = frozenset({"output", "as_json", "verbose", "dump_ir"})
+_SILENT = frozenset({"output", "as_json", "verbose", "dump_ir", "depfile"})
 """Options that say nothing of what is in the artifact."""
 
 
