@@ -24,7 +24,7 @@ if str(ROOT) not in sys.path:
 from benchmarks.tables import table  # noqa: E402
 from optc.artifact.writing import LIBRARIES  # noqa: E402
 
-TARGETS = ("x86-64-v3", "rpi4", "rpi5", "riscv64", "wasm")
+TARGETS = ("x86-64-v3", "rpi4", "rpi5", "riscv64", "wasm", "cuda-sm80", "cuda-sm89", "cuda-sm90", "jetson")
 
 
 def compile_for(target: str, model: Path, shapes: dict[str, list[int]], threads: int) -> dict[str, Any]:
@@ -49,6 +49,7 @@ def compile_for(target: str, model: Path, shapes: dict[str, list[int]], threads:
             "fallbacks": len(manifest["fallbacks"]),
             "verification": manifest["verification"],
             "predicted_seconds": manifest["cost"].get("predicted_seconds"),
+            "gpu": manifest["cost"].get("gpu"),
         }
 
 
@@ -59,10 +60,16 @@ def cell(row: dict[str, Any] | None) -> str:
     if row["exit_code"]:
         return row["error"]
     verification = row["verification"] or {"skipped": "not verified"}
+    size = f"{row['library_bytes'] / 1e6:.2f} MB"
+    if gpu := row.get("gpu"):
+        spills = f"{gpu['spill_bytes']} B spilled" if gpu["spill_bytes"] else "no spills"
+        size += f", {gpu['most_registers']} registers, {spills}"
+    if row["fallbacks"]:
+        size += f", {row['fallbacks']} regions on the host"
     if "skipped" in verification:
-        return f"compiles; {verification['skipped']}"
+        return f"compiles; {verification['skipped']}; {size}"
     error = max(output["relative"] or 0.0 for output in verification["outputs"])
-    return f"{error:.1e}, {row['library_bytes'] / 1e6:.2f} MB"
+    return f"{error:.1e}, {size}"
 
 
 def markdown(figures: dict[str, dict[str, dict[str, Any]]]) -> str:
@@ -75,8 +82,10 @@ def markdown(figures: dict[str, dict[str, dict[str, Any]]]) -> str:
         "",
         "Written by benchmarks/targets.py. A cell holds the largest error of a run against onnxruntime, relative to",
         "the output's range, and the size of the library without the weights. What this machine cannot execute ran in",
-        "QEMU, WebAssembly in Node. The output of ppocr_det on random input never exceeds 1e-4, where onnxruntime's",
-        "own Sigmoid is off by 1e-7.",
+        "QEMU, WebAssembly in Node. For GPUs the library has the code of all kernels, and the cell the most registers of",
+        "a thread as ptxas states them; there the same kernels ran as C++ on this processor, behind an emulated driver, so",
+        "nothing here says how fast a GPU is. The output of ppocr_det on random input never exceeds 1e-4, where",
+        "onnxruntime's own Sigmoid is off by 1e-7.",
         "",
         table(["model", *targets], rows),
     ]

@@ -29,6 +29,7 @@ class Platform:
         exported: functions of the C library that callers need too; with them every export is named to the linker.
         libraries: what it is linked with.
         companions: files of the runtime that go into the artifact beside the library.
+        threads: that a run uses where nothing else is said; 0: all that there are.
         runner: the file of `programs/` that runs an artifact once: C, or a script for the target's emulator.
     """
 
@@ -40,6 +41,7 @@ class Platform:
     libraries: tuple[str, ...]
     companions: tuple[str, ...]
     runner: str
+    threads: int = 0
     exported: tuple[str, ...] = ()
 
     def link_options(self) -> tuple[str, ...]:
@@ -104,6 +106,7 @@ CUDA = replace(
     name="cuda",
     folders=("posix", "cuda"),
     libraries=(*POSIX.libraries, "-ldl"),
+    threads=1,
 )
 
 WEB = Platform(

@@ -17,8 +17,8 @@ from optc.program import Branch, CopyStep, KernelCall, Program, TensorInfo, fall
 SCHEMA = 1
 MANIFEST = "manifest.json"
 
-# One path component that no file system gives a meaning of its own.
-_FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,127}")
+# Path components that no file system gives a meaning of its own: a file, or a file in a folder.
+_FILE_NAME = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9_.+-]{0,127}/)?[A-Za-z0-9_][A-Za-z0-9_.+-]{0,127}")
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Manifest:
         cost: predicted and measured cost, as the driver states it.
         verification: the result of the comparison with the source model; None when there was none.
         command: what the user typed.
-        files: every other file of the folder, by name.
+        files: every other file of the folder, by name; `folder/name` where it lies in one of its own.
     """
 
     optc: str

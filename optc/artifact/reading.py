@@ -56,7 +56,7 @@ def read(folder: str | Path, *, check_host: bool = True) -> ArtifactFiles:
     try:
         manifest = _read_manifest(folder)
         for name in manifest.files:
-            _check_file(folder / name, manifest)
+            _check_file(folder, name, manifest)
         program, decisions = _read_plan(folder, manifest)
     except FormatFault as fault:
         hint = "compile the model again"
@@ -102,17 +102,19 @@ def _regular_size(path: Path) -> int:
     return status.st_size
 
 
-def _check_file(path: Path, manifest: Manifest) -> None:
-    entry = manifest.files[path.name]
+def _check_file(folder: Path, name: str, manifest: Manifest) -> None:
+    entry, path = manifest.files[name], folder / name
+    if path.parent != folder and (path.parent.is_symlink() or not path.parent.is_dir()):
+        raise FormatFault(f"{path.parent.name} is not a regular folder")
     size = _regular_size(path)
     if size != entry.bytes:
-        raise FormatFault(f"{path.name} has {size} bytes instead of {entry.bytes}")
+        raise FormatFault(f"{name} has {size} bytes instead of {entry.bytes}")
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         while piece := file.read(_CHUNK):
             digest.update(piece)
     if digest.hexdigest() != entry.sha256:
-        raise FormatFault(f"the checksum of {path.name} does not match: the file was changed")
+        raise FormatFault(f"the checksum of {name} does not match: the file was changed")
 
 
 def _read_plan(folder: Path, manifest: Manifest) -> tuple[Program, Mapping[str, Any]]:

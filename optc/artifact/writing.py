@@ -187,6 +187,7 @@ def _manifest(contents: Contents, files: Mapping[str, FileEntry]) -> Manifest:
 def _write_file(path: Path, pieces: Iterable[Piece]) -> FileEntry:
     digest = hashlib.sha256()
     size = 0
+    path.parent.mkdir(exist_ok=True)
     with open(path, "wb") as file:
         for piece in pieces:
             file.write(piece)
@@ -204,7 +205,8 @@ def _check_replaceable(destination: Path) -> None:
     hint = "choose another output folder, or remove it yourself"
     if not destination.is_dir():
         raise OptcError("the output exists and is no folder", where=str(destination), hint=hint)
-    present = {entry.name for entry in destination.iterdir()}
+    entries = [entry for entry in destination.rglob("*") if not entry.is_dir() or entry.is_symlink()]
+    present = {entry.relative_to(destination).as_posix() for entry in entries}
     if not present:
         return
     try:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from optc.cli.calibration import precision_facts
+from optc.cli.gpu import gpu_facts
 from optc.cli.output import seconds_text, size_text
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ def artifact_facts(path: Path, manifest: Manifest, measured: float | None = None
         ("latency", _latency(manifest, measured)),
         ("arena", arena),
         ("weights", _weights(program["weights_bytes"], cost.get("packed_weights", {}))),
+        *(gpu_facts(cost) if "gpu" in cost else ()),
         ("program", counts or "no native step"),
         ("native", _native(cost)),
         *(precision_facts(cost["precision"]) if "precision" in cost else ()),

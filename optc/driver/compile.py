@@ -15,7 +15,6 @@ from optc.backends.interface import KernelBackend, Progress, silent
 from optc.driver.context import pass_context
 from optc.driver.cost_models import AUTOMATIC, check_cost_model, cost_model, schedule_predictor
 from optc.driver.flows import check_target, flow_of
-from optc.driver.libraries import with_libraries
 from optc.driver.options import CompileOptions, check_threads, parse_budget, parse_size
 from optc.driver.origins import source_record
 from optc.driver.product import Job
@@ -56,8 +55,6 @@ def compile(
     command: str | None = None,
     progress: Progress = silent,
     quantization: Mapping[str, Any] | None = None,
-    emit: Sequence[str] = (),
-    library_name: str | None = None,
 ) -> Artifact:
     """Compile a model into an artifact that runs natively on a target.
 
@@ -84,8 +81,6 @@ def compile(
         progress: called with (what, done, total, detail).
         quantization: compute in int8 where that pays: the arguments of
             `optc.driver.quantization.deploy.compile_quantized` from `calib` on. The model must be a path then.
-        emit: also write libraries with the weights inside, `"static"` or `"shared"`, for the build of a program.
-        library_name: what their names begin with, a C identifier; default: the model's name.
 
     Returns:
         the loaded artifact: `artifact.run({name: array}) -> {name: array}`.
@@ -115,8 +110,6 @@ def compile(
         dump_ir=Path(dump_ir) if dump_ir is not None else None,
         command=command,
         progress=progress,
-        emit=tuple(emit),
-        library_name=library_name,
     )
 
     def write(folder: Path) -> None:
@@ -141,7 +134,10 @@ def compile(
 def write_artifact(model: Any, options: CompileOptions, folder: Path, example_inputs: Any = None) -> None:
     """Compile a model into `folder`; nothing is left there when it fails. Arguments as for `compile`."""
     options.progress("importing", 0, 1)
-    target = with_threads(targets.load(options.target), options.threads)
+    target = targets.load(options.target)
+    if target.host:  # threads are a processor's: all of an accelerator runs
+        options = replace(options, threads=None)
+    target = with_threads(target, options.threads)
     backend = kernel_maker(target, options)
     flow = flow_of(backend)
     loaded = load_model(model, options.shapes or None, options.dims or None, example_inputs)
@@ -156,8 +152,7 @@ def write_artifact(model: Any, options: CompileOptions, folder: Path, example_in
     with artifact.stage(folder) as staging:
         job = Job(loaded.name, module, backend, target, options, flow.pipeline, planned)
         product = flow.make(job)
-        contents = replace(product.contents, decisions={**product.contents.decisions, "source": source})
-        staging.fill(with_libraries(contents, product.linkable, loaded.name, target, options))
+        staging.fill(replace(product.contents, decisions={**product.contents.decisions, "source": source}))
         if options.verify:
             options.progress("verifying", 0, 1)
             if options.inputs is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from optc.artifact.host import gpu_code_of
 from optc.backends.cuda.kernel import CudaKernel
+from optc.backends.cuda.runtime import runtime_headers
 from optc.backends.cuda.toolkit import assemble
 from optc.backends.host.launches import Image, Launched, launch_object
 from optc.driver.drafts import KernelDraft, flatten
@@ -12,6 +13,9 @@ from optc.driver.lowering import Lowered
 from optc.driver.options import CompileOptions
 from optc.targets.foreign import compiler_for
 from optc.targets.target import Target
+
+SOURCES = "kernels"
+"""The folder of the artifact that holds the CUDA C++."""
 
 
 def gpu_linkable(entry: str, lowered: Lowered, target: Target, options: CompileOptions) -> Linkable:
@@ -32,6 +36,14 @@ def gpu_linkable(entry: str, lowered: Lowered, target: Target, options: CompileO
         assert isinstance(kernel, CudaKernel)
         launched.append(Launched(kernel, *arities[kernel.symbol], images_of(kernel, target)))
     return Linkable(entry, [launch_object(launched, compiler_for(target))], launched)
+
+
+def kernel_sources(lowered: Lowered) -> dict[str, bytes]:
+    """What the kernels were compiled from, by the files' names in the artifact."""
+    texts = dict.fromkeys(kernel.source for kernel in lowered.kernels if isinstance(kernel, CudaKernel))
+    source = "\n".join(['#include "optc_cuda.cuh"', *texts, ""])
+    files = {"kernels.cu": source, **runtime_headers()}
+    return {f"{SOURCES}/{name}": text.encode() for name, text in files.items()}
 
 
 def images_of(kernel: CudaKernel, target: Target) -> list[Image]:

@@ -21,7 +21,7 @@ from optc.targets.target import Target
 from optc.toolchain import Compiler, find_compiler
 
 EMULATOR = "an emulation of the GPU"
-MOST_FLOPS = 4_000_000_000
+MOST_FLOPS = 10_000_000_000
 """Of a model that is emulated while it is compiled: some minutes on one core."""
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from optc import artifact
 from optc.backends.host.entry import emit_entry
 from optc.backends.host.link import HEADER, link
@@ -12,6 +14,7 @@ from optc.driver.fit import fitted
 from optc.driver.lowering import Lowered, lower
 from optc.driver.memory_record import check_limit
 from optc.driver.options import CompileOptions
+from optc.driver.packages import package_files
 from optc.driver.precision import precision_record, precision_summary
 from optc.driver.product import Job, Product
 from optc.driver.records import cost, decisions
@@ -30,21 +33,38 @@ def native_product(job: Job) -> Product:
         LimitError: the arena exceeds the limit.
     """
     backend, target, options = job.backend, job.target, job.options
+    packages = package_files(job.module, target)
     found = fitted(job.module, job.pipeline, options, job.plan, lambda each: lower(each, backend, target, options))
     check_limit(found.lowered.assembly, options.memory_limit)
     options.progress("linking", 0, 1)
-    return linked(job.name, found.module, found.lowered, found.context, target, options)
+    return linked(job.name, found.module, found.lowered, found.context, target, options, packages)
 
 
 def linked(
-    name: str, module: Module, lowered: Lowered, context: PassContext, target: Target, options: CompileOptions
+    name: str,
+    module: Module,
+    lowered: Lowered,
+    context: PassContext,
+    target: Target,
+    options: CompileOptions,
+    packages: Mapping[str, bytes],
 ) -> Product:
-    """The library of a lowered module, and all that the artifact says about it."""
+    """The library of a lowered module, and all that the artifact says about it; `packages` go with it as they are."""
     assembly = lowered.assembly
     platform = platform_of(target)
-    entry = emit_entry(assembly.program, name, options.threads or 0)
-    linkable = _linkable(entry, platform, lowered, target, options)
     estimates = kernel_estimates(assembly, context, target)
+    entry = emit_entry(assembly.program, name, options.threads or platform.threads)
+    linkable = _linkable(entry, platform, lowered, target, options)
+    planned = decisions(context, lowered, estimates, options.threads or target.cores) | precision_record(options)
+    stated = cost(lowered, estimates) | precision_summary(options)
+    extra = {**platform.shipped(), **packages}
+    if platform is CUDA:
+        from optc.driver.cuda_artifact import kernel_sources
+        from optc.driver.gpu_record import gpu_cost, launch_record
+
+        extra |= kernel_sources(lowered)
+        planned |= launch_record(lowered)
+        stated |= gpu_cost(lowered, estimates, target, options, context)
     contents = artifact.Contents(
         program=assembly.program,
         target=target.name,
@@ -54,10 +74,10 @@ def linked(
         header=platform.sources()[HEADER].encode(),
         weights=assembly.weights.chunks,
         module=print_module(module),
-        decisions=decisions(context, lowered, estimates, options.threads or target.cores) | precision_record(options),
+        decisions=planned,
         fallbacks=emit_regions(assembly),
-        cost=cost(lowered, estimates) | precision_summary(options),
-        extra=platform.shipped(),
+        cost=stated,
+        extra=extra,
         command=options.command or "",
     )
     return Product(contents, linkable)

@@ -19,7 +19,7 @@ _FIELDS = {field.name: field for field in dataclasses.fields(Target)}
 _INTEGERS = ("cores", "vector_bytes", "vector_registers", "channel_block", "memory_bytes")
 _NUMBERS = ("memory_bandwidth", "memory_bandwidth_all", "launch_seconds", "parallel_seconds")
 _TABLES = ("llvm", "peak_flops", "energy", "toolchain", "figures")
-_UNFOUNDED = ("figures", "description", "backends", "name", "toolchain", "host", "architectures")
+_UNFOUNDED = ("figures", "description", "backends", "name", "toolchain", "host", "architectures", "packages")
 _TOOLS = ("prefix", "zig", "zig_static", "emulator")
 _OPTIONAL = {"base"}
 
@@ -202,6 +202,7 @@ _CHECKS: dict[str, Callable[[str, object, str], object]] = {
     "backends": _texts,
     "host": _text,
     "architectures": _texts,
+    "packages": _texts,
     "modes": _modes,
     "llvm": _table,
     "peak_flops": _peaks,

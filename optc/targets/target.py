@@ -59,6 +59,7 @@ class Target:
         energy: joules of one `flop` and of one `byte` of a kernel's operands, and the `watts` that a core draws beside.
         host: the target that the code around an accelerator's kernels is compiled for; empty where there is no other.
         architectures: GPUs that get code of their own, as `sm_80`; empty for the one in `llvm` alone.
+        packages: further forms of a model that go into its artifacts (`tensorrt`).
         modes: the device's power modes by name; the figures above hold for the first.
         toolchain: for compiling on another machine: `prefix` of the GNU tools, ziglang's triples `zig` for libraries
             and `zig_static` for programs, and the `emulator` command that runs such a program.
@@ -84,6 +85,7 @@ class Target:
     energy: Mapping[str, float] = field(default_factory=dict)
     host: str = ""
     architectures: tuple[str, ...] = ()
+    packages: tuple[str, ...] = ()
     modes: Mapping[str, Mode] = field(default_factory=dict)
     toolchain: Mapping[str, str] = field(default_factory=dict)
     figures: Mapping[str, str] = field(default_factory=dict)

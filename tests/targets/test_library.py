@@ -39,7 +39,7 @@ def test_every_target_is_complete_and_names_its_sources(name: str) -> None:
     assert target.memory_bandwidth <= target.memory_bandwidth_all
     for inner, outer in pairwise(target.caches):
         assert inner.bytes < outer.bytes and inner.bandwidth >= outer.bandwidth
-    apart = {"name", "description", "backends", "llvm", "toolchain", "figures", "host", "architectures"}
+    apart = {"name", "description", "backends", "llvm", "toolchain", "figures", "host", "architectures", "packages"}
     apart |= {key for key in ("memories", "modes") if not getattr(target, key)}
     given = {field.name for field in dataclasses.fields(target)} - apart
     assert given <= set(target.figures), f"{name} does not say where {given - set(target.figures)} come from"
