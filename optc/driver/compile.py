@@ -15,6 +15,7 @@ from optc.backends.interface import KernelBackend, Progress, silent
 from optc.driver.context import pass_context
 from optc.driver.cost_models import AUTOMATIC, check_cost_model, cost_model, schedule_predictor
 from optc.driver.flows import check_target, flow_of
+from optc.driver.libraries import with_libraries
 from optc.driver.options import CompileOptions, check_threads, parse_budget, parse_size
 from optc.driver.origins import source_record
 from optc.driver.product import Job
@@ -55,6 +56,8 @@ def compile(
     command: str | None = None,
     progress: Progress = silent,
     quantization: Mapping[str, Any] | None = None,
+    emit: Sequence[str] = (),
+    library_name: str | None = None,
 ) -> Artifact:
     """Compile a model into an artifact that runs natively on a target.
 
@@ -81,6 +84,8 @@ def compile(
         progress: called with (what, done, total, detail).
         quantization: compute in int8 where that pays: the arguments of
             `optc.driver.quantization.deploy.compile_quantized` from `calib` on. The model must be a path then.
+        emit: also write libraries with the weights inside, `"static"` or `"shared"`, for the build of a program.
+        library_name: what their names begin with, a C identifier; default: the model's name.
 
     Returns:
         the loaded artifact: `artifact.run({name: array}) -> {name: array}`.
@@ -110,6 +115,8 @@ def compile(
         dump_ir=Path(dump_ir) if dump_ir is not None else None,
         command=command,
         progress=progress,
+        emit=tuple(emit),
+        library_name=library_name,
     )
 
     def write(folder: Path) -> None:
@@ -152,7 +159,8 @@ def write_artifact(model: Any, options: CompileOptions, folder: Path, example_in
     with artifact.stage(folder) as staging:
         job = Job(loaded.name, module, backend, target, options, flow.pipeline, planned)
         product = flow.make(job)
-        staging.fill(replace(product.contents, decisions={**product.contents.decisions, "source": source}))
+        contents = replace(product.contents, decisions={**product.contents.decisions, "source": source})
+        staging.fill(with_libraries(contents, product.linkable, loaded.name, target, options))
         if options.verify:
             options.progress("verifying", 0, 1)
             if options.inputs is None:
