@@ -185,6 +185,19 @@ def reduce_nest(
             write(own, partial.results(printer, "sum"))
 
 
+def reduced(printer: Printer, partial: Partial, stage: Stage, place: Sequence[Any]) -> str:
+    """Print the reduction of one result by one thread; the name of the struct that holds it."""
+    name = printer.fresh("sum")
+    partial.begin(printer, name)
+
+    def term(over: Sequence[Any]) -> None:
+        partial.update(printer, name, scoped_all(lambda: stage.body(place, over), lambda each: each))
+
+    with printer.block(""):
+        _loops(printer, stage.extents, (), term)
+    return name
+
+
 def _loops(
     printer: Printer, extents: Sequence[int], indices: tuple[Any, ...], body: Callable[[Sequence[Any]], None]
 ) -> None:
@@ -195,7 +208,7 @@ def _loops(
     if extent == 1:
         _loops(printer, extents, (*indices, 0), body)
         return
-    name = f"r{len(indices)}"
+    name = printer.fresh("r")
     with printer.block(f"for (int {name} = 0; {name} < {extent}; ++{name})"):
         _loops(printer, extents, (*indices, printer.index(name, extent)), body)
 

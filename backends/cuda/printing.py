@@ -55,6 +55,7 @@ class Printer:
         self._depth = depth
         self._names: dict[Any, str] = {}
         self._buffers: dict[Any, str] = {}
+        self._deferred: dict[Any, Callable[[], None]] = {}
         self._count = 0
         self._analyzer = sym.Analyzer()
 
@@ -93,6 +94,24 @@ class Printer:
         self._names[variable] = name
         return variable
 
+    def defer(self, dtypes: Sequence[str], define: Callable[[], Sequence[str]]) -> tuple[Any, ...]:
+        """Variables that are defined together where one is first read: `define` prints that, and gives their names."""
+        from tvm import tirx
+
+        variables = tuple(tirx.Var("deferred", dtype) for dtype in dtypes)
+
+        def defined() -> None:
+            names = define()
+            self._names.update(zip(variables, names, strict=True))
+
+        self._deferred.update(dict.fromkeys(variables, defined))
+        return variables
+
+    def fresh(self, name: str) -> str:
+        """A name that no other variable of the function has."""
+        self._count += 1
+        return f"{name}{self._count}"
+
     def buffer(self, buffer: Any, name: str) -> None:
         """Elements of `buffer` are those of the pointer or array called `name`."""
         self._buffers[buffer] = name
@@ -106,8 +125,7 @@ class Printer:
     def define(self, expression: Any, name: str = "t") -> str:
         """Evaluate an expression now; the name of the constant that holds it."""
         text = self.expression(expression)
-        self._count += 1
-        fresh = f"{name}{self._count}"
+        fresh = self.fresh(name)
         self.line(f"const {c_type(_dtype(expression))} {fresh} = {text};")
         return fresh
 
@@ -141,10 +159,13 @@ class Printer:
         return _PRINTERS[kind](self, value)
 
     def _variable(self, value: Any) -> str:
+        if value not in self._names:
+            self._deferred[value]()
         return self._names[value]
 
     def _bound(self, value: Any) -> str:
-        self._names[value.var] = self.define(value.value)
+        name = self.define(value.value)
+        self._names[value.var] = name
         return self.expression(value.body)
 
     def _load(self, value: Any) -> str:
@@ -231,17 +252,17 @@ class Printer:
         test = self.expression(condition)
         sides = []
         for side in (then, otherwise):
-            start = len(self.lines)
+            start, known = len(self.lines), dict(self._names)
             self._depth += 1
             text = self.expression(side)
             self._depth -= 1
+            self._names = known  # what a side defines is not known outside
             sides.append((text, self.lines[start:]))
             del self.lines[start:]
         (first, before), (second, after) = sides
         if not before and not after:
             return f"({test} ? {first} : {second})"
-        self._count += 1
-        name = f"b{self._count}"
+        name = self.fresh("b")
         self.line(f"{c_type(_dtype(value))} {name};")
         for head, lines, text in ((f"if ({test}) {{", before, first), ("} else {", after, second)):
             self.line(head)

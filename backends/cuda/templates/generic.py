@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from optc.backends.cuda import nests
-from optc.backends.cuda.estimate import group_bytes, group_flops, peak
+from optc.backends.cuda.estimate import group_bytes, memory_seconds, overlapped, peak
 from optc.backends.cuda.function import Function
 from optc.backends.cuda.kernel import Argument, Launch
 from optc.backends.cuda.printing import Printer
@@ -23,13 +23,35 @@ if TYPE_CHECKING:
     from optc.targets.target import Target
 
 _MANY = 128  # results a multiprocessor from which one thread each fills it
+_HIDING = 512  # threads a multiprocessor that hide the latency of memory
+_STEPS = 12.0  # instructions of an element beside its operations: indices, a load, a store
+_MOST_TERMS = 128  # that one thread sums by itself
+
+
+def instruction_seconds(count: float, target: Target) -> float:
+    """The time of so many instructions of single threads on the whole device."""
+    return 2 * count / (peak(target, "f32") * target.cores)
+
+
+def moved(group: Group, outputs: Sequence[int], target: Target) -> float:
+    """The time to read the inputs and write the outputs, by one thread for each element."""
+    return memory_seconds(group_bytes(group), -(-sum(outputs) // nests.THREADS), 4.0 * nests.THREADS, target)
+
+
+def lanes_of(size: int, terms: int, cores: int) -> int:
+    """Threads that share one result of a reduction of `size` results by so many terms each."""
+    if size >= _MANY * cores:
+        return 1
+    if size >= cores or terms < 4 * nests.THREADS:
+        return nests.lanes_for(terms)
+    return nests.THREADS
 
 
 class Generic(CudaTemplate):
     """See the module."""
 
     name = "generic"
-    priority = -10
+    priority = 0
 
     def refuses(self, group: Group, target: Target) -> str | None:
         return group_refusal(group)
@@ -41,8 +63,17 @@ class Generic(CudaTemplate):
         return _Launches(group, symbol, target.cores).definition()
 
     def estimate(self, group: Group, schedule: Schedule, target: Target) -> float:
-        moved = group_bytes(group) / target.memory_bandwidth_all
-        return target.launch_seconds + moved + 8 * group_flops(group) / (peak(target, "f32") * target.cores)
+        kernel, seconds = GroupKernel(group), 0.0
+        for stage in kernel.stages:
+            size, terms = math.prod(stage.shape), math.prod(stage.extents)
+            lanes = lanes_of(size, terms, target.cores)
+            # Few threads do not hide what they wait for.
+            busy = min(1.0, size * lanes / (_HIDING * target.cores))
+            seconds += instruction_seconds(size * (_STEPS + 8 * terms), target) / busy
+            seconds += target.launch_seconds + 8 * size / target.memory_bandwidth_all
+        outputs = [math.prod(value.tensor_type.stored_shape) for value in group.body.outputs]
+        seconds += instruction_seconds(_STEPS * sum(outputs), target) + moved(group, outputs, target)
+        return seconds + target.launch_seconds * len(set(outputs))
 
 
 class _Launches:
@@ -54,13 +85,18 @@ class _Launches:
             (("input", i), buffer) for i, buffer in enumerate(self.kernel.inputs)
         ]
         self.parameters += [(("output", i), buffer) for i, (_, _, buffer) in enumerate(self.kernel.outputs)]
+        self.printer: Printer | None = None  # of the output that is being written
         self.scratch: list[int] = []
         self.texts: list[str] = []
         self.launches: list[Launch] = []
 
-    def definition(self) -> Definition:
+    def definition(self, *, inline: bool = False) -> Definition:
+        """The code; `inline` computes the results of a reduction where they are read."""
         for number, stage in enumerate(self.kernel.stages):
-            self._stage(number, stage)
+            if inline:
+                self._read_inline(number, stage)
+            else:
+                self._stage(number, stage)
         self._outputs()
         return Definition("\n".join(self.texts), tuple(self.launches), {}, tuple(self.scratch))
 
@@ -96,6 +132,31 @@ class _Launches:
             self._reduction(function, f"{self.symbol}_partial{number}", stage, write)
         stage.read = tuple(nests.reader(b, stage.shape, t) for b, t in zip(buffers, stage.dtypes, strict=True))
 
+    def _read_inline(self, number: int, stage: Stage) -> None:
+        """Let reads of a stage print the loops of its reduction, once for each place that is read."""
+        assert stage.combiner is not None
+        partial = nests.Partial(f"{self.symbol}_partial{number}", stage.combiner, stage.dtypes)
+        self.texts.append(partial.text)
+        known: dict[tuple[object, ...], tuple[Any, ...]] = {}
+
+        def components(indices: Sequence[Any]) -> tuple[Any, ...]:
+            printer = self.printer
+            assert printer is not None
+            key = (id(printer), *map(str, indices))
+            if key not in known:
+
+                def define() -> list[str]:
+                    name = nests.reduced(printer, partial, stage, indices)
+                    return [f"{name}.c{component}" for component in range(len(partial.dtypes))]
+
+                known[key] = printer.defer(partial.dtypes, define)
+            return known[key]
+
+        def reading(component: int) -> Callable[..., Any]:
+            return lambda *indices: components(indices)[component]
+
+        stage.read = tuple(map(reading, range(len(stage.dtypes))))
+
     def _reduction(
         self, function: Function, name: str, stage: Stage, write: Callable[[Printer, Sequence[Any], Elements], None]
     ) -> None:
@@ -104,12 +165,7 @@ class _Launches:
         self.texts.append(partial.text)
         size, terms = math.prod(stage.shape), math.prod(stage.extents)
         threads = nests.THREADS
-        if size >= _MANY * self.cores:
-            lanes = 1
-        elif size >= self.cores or terms < 4 * threads:
-            lanes = nests.lanes_for(terms)
-        else:
-            lanes = threads
+        lanes = lanes_of(size, terms, self.cores)
         groups = threads // lanes
         printer = function.printer
         blocks = -(-size // groups)
@@ -130,6 +186,7 @@ class _Launches:
             def element(
                 printer: Printer, place: Sequence[Any], shape: tuple[int, ...] = shape, outputs: list[Any] = outputs
             ) -> None:
+                self.printer = printer
                 for value, tensor, buffer in outputs:
                     nests.store(printer, buffer, nests.output_element(value, tensor, place), nests.flat(place, shape))
 
@@ -147,3 +204,34 @@ class Pointwise(Generic):
         if refusal is not None:
             return refusal
         return "it has intermediate results" if GroupKernel(group).stages else None
+
+    def estimate(self, group: Group, schedule: Schedule, target: Target) -> float:
+        outputs = [math.prod(value.tensor_type.stored_shape) for value in group.body.outputs]
+        steps = sum(outputs) * (_STEPS + len(list(group.body)))
+        return target.launch_seconds + overlapped(instruction_seconds(steps, target), moved(group, outputs, target))
+
+
+class Inline(Generic):
+    """Groups whose reductions are short: each thread makes an element of the result, and the windows it reads."""
+
+    name = "inline"
+    priority = 0
+
+    def refuses(self, group: Group, target: Target) -> str | None:
+        refusal = group_refusal(group)
+        if refusal is not None:
+            return refusal
+        stages = GroupKernel(group).stages
+        if len(stages) != 1 or stages[0].combiner is None:
+            return "it has no single reduction"
+        terms = math.prod(stages[0].extents)
+        return None if terms <= _MOST_TERMS else f"each element takes a sum of {terms}"
+
+    def build(self, group: Group, schedule: Schedule, target: Target, symbol: str) -> Definition:
+        return _Launches(group, symbol, target.cores).definition(inline=True)
+
+    def estimate(self, group: Group, schedule: Schedule, target: Target) -> float:
+        (stage,) = GroupKernel(group).stages
+        outputs = [math.prod(value.tensor_type.stored_shape) for value in group.body.outputs]
+        steps = sum(outputs) * (_STEPS + len(list(group.body)) + 4 * math.prod(stage.extents))
+        return target.launch_seconds + overlapped(instruction_seconds(steps, target), moved(group, outputs, target))
