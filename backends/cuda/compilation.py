@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from optc.backends.cuda.kernel import CudaKernel, Facts
 from optc.backends.cuda.kernel_cache import pack_functions
@@ -68,7 +69,7 @@ def candidates_of(group: Group, templates: Sequence[CudaTemplate], target: Targe
 
 def uncompiled(symbol: str, group: Group, candidate: Candidate, target: Target) -> CudaKernel:
     """The kernel of one point as source alone: for the emulator, which needs no CUDA."""
-    definition = candidate.template.build(group, candidate.schedule, target, symbol)
+    definition = _built(group, candidate, target, symbol)
     option = candidate.option()
     return CudaKernel(
         symbol=symbol,
@@ -76,6 +77,7 @@ def uncompiled(symbol: str, group: Group, candidate: Candidate, target: Target) 
         selection=Selection(option, None, option, 1, 0, "asked for"),
         pack=pack_functions(dict(definition.packings)),
         scratch_bytes=definition.scratch_bytes,
+        in_place=definition.in_place,
         source=definition.source,
         launches=definition.launches,
     )
@@ -112,7 +114,17 @@ def _definition(job: Job, target: Target) -> Definition:
     if not job.candidates:
         raise InternalError(f"every schedule of the kernel {job.symbol} spills registers")
     best = job.candidates[0]
-    return best.template.build(job.group, best.schedule, target, job.symbol)
+    return _built(job.group, best, target, job.symbol)
+
+
+def _built(group: Group, candidate: Candidate, target: Target, symbol: str) -> Definition:
+    """The code of one point. Where operands may be overwritten, the compiler is not told that nobody does."""
+    made = candidate.template.build(group, candidate.schedule, target, symbol)
+    names = [name for operand, result in made.in_place for name in (f"input{operand}", f"output{result}")]
+    source = made.source
+    for name in dict.fromkeys(names):
+        source = re.sub(rf"\* __restrict__ {name}\b", f"* {name}", source)
+    return replace(made, source=source)
 
 
 def _compiled(definitions: Sequence[Definition], target: Target) -> list[tuple[Definition, str, Assembled]]:
@@ -151,6 +163,7 @@ def _accept(job: Job, definition: Definition, ptx: str, assembled: Assembled, ta
         selection=selection,
         pack=pack_functions(job.packings),
         scratch_bytes=definition.scratch_bytes,
+        in_place=definition.in_place,
         source=definition.source,
         ptx=ptx,
         launches=definition.launches,

@@ -44,6 +44,7 @@ class Printer:
         lines: what was printed so far, indented.
         used: the buffers that it reads or writes.
         loads: each buffer that was read, and where.
+        stores: each buffer that was written, and where.
     """
 
     def __init__(self, depth: int = 1) -> None:
@@ -52,6 +53,7 @@ class Printer:
         self.lines: list[str] = []
         self.used: dict[Any, None] = {}
         self.loads: list[tuple[Any, Any]] = []
+        self.stores: list[tuple[Any, Any]] = []
         self._depth = depth
         self._names: dict[Any, str] = {}
         self._buffers: dict[Any, str] = {}
@@ -62,6 +64,20 @@ class Printer:
     def line(self, text: str) -> None:
         """One line at the current depth."""
         self.lines.append("  " * self._depth + text)
+
+    def overwritten(self, inputs: Sequence[Any], output: Any) -> list[int]:
+        """Positions of inputs of which each thread reads only the elements that it stores to `output`, at their place.
+
+        Such an input and the output may lie at one address, when nothing else reads the input.
+        """
+        places = [place for buffer, place in self.stores if buffer.same_as(output)]
+        found = []
+        for position, buffer in enumerate(inputs):
+            reads = [place for source, place in self.loads if source.same_as(buffer)]
+            fits = _size(buffer) == _size(output) and str(buffer.dtype) == str(output.dtype) and len(places) == 1
+            if reads and fits and all(self._analyzer.can_prove_equal(place, places[0]) for place in reads):
+                found.append(position)
+        return found
 
     @property
     def analyzer(self) -> Any:
@@ -139,7 +155,9 @@ class Printer:
             return
         assert isinstance(statement, tirx.BufferStore), type(statement)
         value = self.expression(statement.value)
-        place = self.expression(self.simplified(flat_index(statement.buffer.shape, statement.indices)))
+        where = self.simplified(flat_index(statement.buffer.shape, statement.indices))
+        self.stores.append((statement.buffer, where))
+        place = self.expression(where)
         dtype = str(statement.buffer.dtype)
         if dtype != _dtype(statement.value):
             value = f"({c_type(dtype)})({value})"
@@ -301,6 +319,10 @@ def real_literal(number: float, *, double: bool = False) -> str:
     text = text if any(mark in text for mark in ".e") else text + ".0"
     text = text if double else text + "f"
     return f"({text})" if number < 0 else text
+
+
+def _size(buffer: Any) -> int:
+    return math.prod(int(extent) for extent in buffer.shape)
 
 
 def flat_index(shape: Sequence[Any], indices: Sequence[Any]) -> Any:

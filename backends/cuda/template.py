@@ -26,12 +26,14 @@ class Definition:
         launches: of the functions, in order.
         packings: by input position, for constant inputs that are not stored in their plain layout.
         scratch_bytes: extent of each scratch buffer.
+        in_place: (input, output) positions that may have one address, as for Kernel.
     """
 
     source: str
     launches: tuple[Launch, ...]
     packings: Mapping[int, Packing] = field(default_factory=dict)
     scratch_bytes: tuple[int, ...] = ()
+    in_place: tuple[tuple[int, int], ...] = ()
 
 
 class CudaTemplate(ABC):

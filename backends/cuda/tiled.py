@@ -82,6 +82,7 @@ class TiledProduct:
         self.names |= {buffer: f"output{i}" for i, buffer in enumerate(self.fused.outputs)}
         self.arguments: dict[Any, Argument] = {buffer: ("input", i) for i, buffer in enumerate(self.fused.inputs)}
         self.arguments |= {buffer: ("output", i) for i, buffer in enumerate(self.fused.outputs)}
+        self.overwritten: list[int] = []
         self.scratch: list[int] = []
         if tiling.parts > 1:
             count = tiling.parts * self.extents.batch * self.extents.rows * self.extents.columns
@@ -102,7 +103,9 @@ class TiledProduct:
             text, launch = self._sum_of_parts()
             texts.append(text)
             launches.append(launch)
-        return Definition("\n".join(texts), tuple(launches), self.packings, tuple(self.scratch))
+        streamed = [*rows.buffers, *columns.buffers]
+        pairs = tuple((i, 0) for i in self.overwritten if self.fused.inputs[i] not in streamed)
+        return Definition("\n".join(texts), tuple(launches), self.packings, tuple(self.scratch), pairs)
 
     def _side(self, name: str, side: Side, width: int, element: str) -> SideText:
         tiling = self.tiling
@@ -160,6 +163,8 @@ class TiledProduct:
             value = value.astype(self.result.dtype.numpy_name)
         name = printer.define(value, "v")
         printer.statement(self.fused.finish(printer.value(name, self.result.dtype.numpy_name), place))
+        if len(self.fused.outputs) == 1:
+            self.overwritten = printer.overwritten(self.fused.inputs, self.fused.outputs[0])
 
     def _corrected(self, printer: Printer) -> str:
         """The sum, less what the zero point of one side adds to it: that many times the sum of the other side."""

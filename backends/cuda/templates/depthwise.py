@@ -101,6 +101,7 @@ class _Kernel:
         self.names: dict[Any, str] = {buffer: f"input{i}" for i, buffer in enumerate(self.fused.inputs)}
         self.names |= {buffer: f"output{i}" for i, buffer in enumerate(self.fused.outputs)}
         self.used: dict[Any, None] = {}
+        self.overwritten: list[int] = []
         data = self.conv.operands[0]
         assert data is not None
         self.accumulator = accumulator_of(data.dtype.numpy_name)
@@ -133,7 +134,7 @@ class _Kernel:
         arguments |= {buffer: ("output", i) for i, buffer in enumerate(self.fused.outputs)}
         grid = (-(-tiles // _THREADS), 1, 1)
         launch = Launch(self.symbol, grid, (_THREADS, 1, 1), 0, tuple(arguments[buffer] for buffer in buffers))
-        return Definition(text, (launch,))
+        return Definition(text, (launch,), in_place=tuple((i, 0) for i in self.overwritten))
 
     def _printer(self) -> Printer:
         printer = Printer(2)
@@ -196,4 +197,8 @@ class _Kernel:
         dtype = result.dtype.numpy_name
         name = printer.define(value if str(value.ty) == dtype else value.astype(dtype), "v")
         printer.statement(self.fused.finish(printer.value(name, dtype), (n, c, *place)))
+        if len(self.fused.outputs) == 1:
+            streamed = dict(self.used)  # what the data and the weights are read from
+            found = printer.overwritten(self.fused.inputs, self.fused.outputs[0])
+            self.overwritten = [i for i in found if self.fused.inputs[i] not in streamed]
         return self._method(printer, "void finish(int n, int c, int y, int x, Accumulator sum)")

@@ -98,7 +98,14 @@ class _Launches:
             else:
                 self._stage(number, stage)
         self._outputs()
-        return Definition("\n".join(self.texts), tuple(self.launches), {}, tuple(self.scratch))
+        text, launches = "\n".join(self.texts), tuple(self.launches)
+        return Definition(text, launches, {}, tuple(self.scratch), tuple((i, 0) for i in self._overwritten()))
+
+    def _overwritten(self) -> list[int]:
+        """The inputs that the output may lie over: of a single element-wise function."""
+        if len(self.launches) != 1 or len(self.kernel.outputs) != 1 or self.printer is None:
+            return []
+        return self.printer.overwritten(self.kernel.inputs, self.kernel.outputs[0][2])
 
     def _function(self) -> Function:
         return Function(f"{self.symbol}_{len(self.launches)}", self.parameters)

@@ -112,4 +112,4 @@ def test_what_no_template_takes_is_refused_with_a_reason() -> None:
     second = builder.op("onnx.MatMul", first, builder.input((8, 8)))
     found = kernel_backend("cuda")
     assert found is not None
-    assert found.refuses(builder.group(second), jetson()) == "generic: several contractions"
+    assert found.refuses(builder.group(second), jetson()) == "rows: several contractions"
