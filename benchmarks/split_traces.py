@@ -5,7 +5,7 @@
 
 The first line measures and writes OUT.json, the second one writes the page from it. FOLDER holds the recorded traces,
 one compressed CSV file a set, as SETS says; none of them is part of this repository. Values at the cut are coded
-without any training; `server-only` may also send a JPEG picture, which costs its device nothing here.
+without any training.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ DEVICES = ("rpi4", "jetson-tx2")
 SERVER = "cpu"
 ENCODINGS = ("q8", "q4")
 JPEG_QUALITY = 90
-PERIOD, REQUESTS = 0.5, 200
-PER_SET = 40
+PERIOD, REQUESTS = 0.5, 100
+PER_SET = 16
 PAYS = 0.95
 """A cut can pay on a trace where the best fixed cut's median is at most this share of the better whole model's."""
 
@@ -121,12 +121,20 @@ def pictures(shape: tuple[int, ...]) -> tuple[list[np.ndarray], float]:
     return arrays, statistics.fmean(sizes)
 
 
-def plans(zoo: Path) -> Iterator[dict[str, Any]]:
-    """For each model with a picture as its input, and each device: the ways that are worth building."""
+def plans(zoo: Path, done: set[tuple[str, str]], models: set[str]) -> Iterator[dict[str, Any]]:
+    """For each model with a picture as its input, and each device: the ways that are worth building.
+
+    Args:
+        zoo: folder of manifest.json.
+        done: models and devices to leave out.
+        models: names of those to plan; empty for all.
+    """
     for name, entry in json.loads((zoo / "manifest.json").read_text()).items():
+        if models and name not in models:
+            continue
         shapes = {key: tuple(shape) for key, shape in entry["shapes"].items()}
         shape = next(iter(shapes.values()))
-        if len(shapes) != 1 or len(shape) != 4 or shape[1] != 3:
+        if len(shapes) != 1 or len(shape) != 4 or shape[1] != 3 or all((name, each) in done for each in DEVICES):
             continue
         arrays, jpeg = pictures(shape)
         module = load_model(str(zoo / entry["file"]), shapes, None).module
@@ -134,6 +142,8 @@ def plans(zoo: Path) -> Iterator[dict[str, Any]]:
         batches = [{next(iter(shapes)): array} for array in arrays]
         server = operation_costs(module, SERVER)
         for device in DEVICES:
+            if (name, device) in done:
+                continue
             start = time.perf_counter()
             prices = (operation_costs(module, device), server)
             priced = time.perf_counter()
@@ -163,14 +173,22 @@ def _planning_seconds(plan: Any) -> float:
     return time.perf_counter() - start
 
 
-def ways(plan: dict[str, Any], encodings: tuple[str, ...]) -> tuple[WayCosts, ...]:
-    """The ways with some encodings; the server-only one sends the picture as JPEG where that is smaller."""
+VARIANTS = (
+    ("8-bit codes", ("q8",), False),
+    ("8-bit and 4-bit codes", ENCODINGS, False),
+    ("8-bit and 4-bit codes; server-only sends JPEG", ENCODINGS, True),
+)
+"""What ways there are: the encodings, and whether pictures go to the server as JPEG where that is smaller."""
+
+
+def ways(plan: dict[str, Any], encodings: tuple[str, ...], jpeg: bool) -> tuple[WayCosts, ...]:
+    """The ways of a variant. A JPEG picture costs its device nothing here."""
     found = []
     for each in (WayCosts(**way) for way in plan["ways"]):
         suffix = each.name.split("-")[1] if "-" in each.name else ENCODINGS[0]
         if suffix not in encodings:
             continue
-        if each.name.startswith("remote"):
+        if each.name.startswith("remote") and jpeg:
             each = replace(each, sent_bytes=min(each.sent_bytes, round(plan["jpeg"])))
         found.append(each)
     return tuple(found)
@@ -192,34 +210,39 @@ def judge(outcome: Replay) -> dict[str, Any]:
     }
 
 
-def measure(zoo: Path, folder: Path, out: Path) -> None:
-    """Plan, replay, and write OUT.json."""
+def measure(zoo: Path, folder: Path, out: Path, models: set[str]) -> None:
+    """Plan, replay, and write OUT.json after each step; what it holds already is not done again."""
     path = out.with_suffix(".json")
-    known = json.loads(path.read_text()) if path.exists() else {}
-    planned = known.get("plans") or list(plans(zoo))
+    report = json.loads(path.read_text()) if path.exists() else {"plans": [], "rows": []}
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"plans": planned}, indent=1) + "\n")
-    rows = []
+    for plan in plans(zoo, {(each["model"], each["device"]) for each in report["plans"]}, models):
+        report["plans"].append(plan)
+        path.write_text(json.dumps(report, indent=1) + "\n")
+        print(plan["model"], plan["device"], file=sys.stderr, flush=True)
+    done = {(row["set"], row["model"], row["device"]) for row in report["rows"]}
     for chosen in SETS:
-        link = load_link(chosen.link)
-        for trace in traces(folder, chosen):
-            for plan in planned:
-                for label, encodings in (("q8", ("q8",)), ("q8, q4", ("q8", "q4"))):
-                    world = World(trace, ways(plan, encodings), link, plan["idle_watts"])
-                    outcome = replay(world, period=PERIOD, requests=REQUESTS)
-                    rows.append(
-                        {
-                            "set": chosen.label,
-                            "trace": trace.name,
-                            "model": plan["model"],
-                            "device": plan["device"],
-                            "encodings": label,
-                            "mbps": trace.mean_rate * 8e-6,
-                            **judge(outcome),
-                        }
-                    )
-        print(f"{chosen.label}: {len(rows)} rows", file=sys.stderr, flush=True)
-    path.write_text(json.dumps({"plans": planned, "rows": rows}, indent=1) + "\n")
+        found = list(traces(folder, chosen))
+        for plan in report["plans"]:
+            if (chosen.label, plan["model"], plan["device"]) not in done:
+                report["rows"] += [row for trace in found for row in _replays(chosen, trace, plan)]
+        path.write_text(json.dumps(report, indent=1) + "\n")
+        print(chosen.label, len(report["rows"]), file=sys.stderr, flush=True)
+
+
+def _replays(chosen: TraceSet, trace: Trace, plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    link = load_link(chosen.link)
+    for label, encodings, jpeg in VARIANTS:
+        world = World(trace, ways(plan, encodings, jpeg), link, plan["idle_watts"])
+        outcome = replay(world, period=PERIOD, requests=REQUESTS)
+        yield {
+            "set": chosen.label,
+            "trace": trace.name,
+            "model": plan["model"],
+            "device": plan["device"],
+            "variant": label,
+            "mbps": trace.mean_rate * 8e-6,
+            **judge(outcome),
+        }
 
 
 def _median(values: list[float]) -> str:
@@ -234,9 +257,9 @@ def markdown(report: dict[str, Any]) -> str:
     """The page."""
     rows = report["rows"]
     lines = ["# Split models over recorded networks", "", "Written by `benchmarks/split_traces.py`.", "", NOTES, ""]
-    for label in dict.fromkeys(row["encodings"] for row in rows):
-        own = [row for row in rows if row["encodings"] == label]
-        lines += [f"## Coding: {label}", "", _by(own, "set"), _by(own, "model"), _by(own, "device")]
+    for label in dict.fromkeys(row["variant"] for row in rows):
+        own = [row for row in rows if row["variant"] == label]
+        lines += [f"## {label[0].upper()}{label[1:]}", "", _by(own, "set"), _by(own, "model"), _by(own, "device")]
     cells = [
         [each["model"], each["device"], str(each["operations"]), f"{1e3 * each['planning_seconds']:.0f}",
          f"{each['pricing_seconds']:.1f}", str(len(each["ways"]))]
@@ -278,8 +301,9 @@ NOTES = f"""\
 Devices are predicted by the cost model, the server is this host as the cost model predicts it. Each trace answers
 {REQUESTS} requests, one every {PERIOD} s or when the one before is answered. Figures are medians of latencies over the
 better of local-only and server-only. "A cut can pay" where the best fixed cut, picked with the whole trace known, is at
-most {PAYS:.2f} of that. Server-only sends 8-bit codes of the input or a JPEG picture (quality {JPEG_QUALITY}),
-whichever is smaller; bytes are those of four crops of two photographs. Downlink traces stand for links of that rate:
+most {PAYS:.2f} of that. Bytes are those of four crops of two photographs, in codes of so many bits for each channel,
+compressed without loss; server-only sends the input in the same codes or, in the last section, as JPEG (quality
+{JPEG_QUALITY}) where that is smaller. Downlink traces stand for links of that rate:
 what was recorded is what an application received."""
 
 
@@ -288,10 +312,11 @@ def main() -> None:
     parser.add_argument("--zoo", type=Path, help="folder of manifest.json")
     parser.add_argument("--traces", type=Path, help="folder of the recorded traces")
     parser.add_argument("--out", type=Path, required=True, help="OUT.json is written")
+    parser.add_argument("--model", action="append", default=[], help="only this one; repeatable")
     parser.add_argument("--page", type=Path, help="write this page from OUT.json")
     options = parser.parse_args()
     if options.zoo and options.traces:
-        measure(options.zoo, options.traces, options.out)
+        measure(options.zoo, options.traces, options.out, set(options.model))
     if options.page:
         options.page.write_text(markdown(json.loads(options.out.with_suffix(".json").read_text())))
 

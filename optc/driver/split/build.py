@@ -44,7 +44,7 @@ from optc.program import TensorInfo
 from optc.runtime.random_inputs import random_inputs
 from optc.targets.link import Link
 
-_SAMPLES = 16  # batches that sizes and noise are measured on
+_SIZED, _JUDGED = 16, 512  # batches that the bytes, and the noise, of coded values are measured on
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ def prepare_split(model: Any, options: SplitOptions) -> Prepared:
         basis = "a random input"
     else:
         data = Data(options.calib, graph.inputs, limit=None, preprocessing=options.preprocessing)
-        batches = tuple(feeds for _, feeds in zip(range(_SAMPLES), data.batches(), strict=False))
+        batches = tuple(feeds for _, feeds in zip(range(_JUDGED), data.batches(), strict=False))
         basis = f"{len(batches)} batches of {data.label}"
     options.progress("planning", 0, 1)
     plan = plan_split(
@@ -142,7 +142,7 @@ def prepare_split(model: Any, options: SplitOptions) -> Prepared:
         device=options.device,
         server=options.server,
         link=options.link,
-        batches=batches,
+        batches=batches[:_SIZED],
         objective=options.objective,
         encodings=options.encodings,
         private=options.private,
@@ -192,8 +192,8 @@ def build_split(prepared: Prepared, options: SplitOptions, output: Path, train: 
         record = SplitRecord(
             model=prepared.loaded.name,
             source=_source_digest(prepared.loaded),
-            device=plan.device,
-            server=plan.server,
+            device=targets.load(plan.device).name,
+            server=targets.load(plan.server).name,
             idle_watts=plan.conditions.idle_watts,
             link=plan.link.to_dict(),
             objective=plan.objective,
@@ -237,10 +237,11 @@ class _Builder:
         proto = to_onnx_model(module)
         inputs, outputs = _interface(module.main)
         path = self.folder / place
-        if not targets.load(target).backends:
+        known = targets.load(target)
+        if not known.backends:
             path.mkdir(parents=True)
             (path / MODEL).write_bytes(proto.SerializeToString())
-            return Half(place, "onnx", target, inputs, outputs, half_digest(path, "onnx"))
+            return Half(place, "onnx", known.name, inputs, outputs, half_digest(path, "onnx"))
         options = CompileOptions(
             target=target,
             threads=threads,
@@ -251,7 +252,7 @@ class _Builder:
             progress=self.options.progress,
         )
         write_artifact(proto, options, path)
-        return Half(place, "native", target, inputs, outputs, half_digest(path, "native"))
+        return Half(place, "native", known.name, inputs, outputs, half_digest(path, "native"))
 
     def halves(self, name: str, parts: Cut) -> tuple[Half | None, Half | None]:
         """Both halves of a cut in the folders of the way called `name`."""

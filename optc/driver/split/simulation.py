@@ -154,7 +154,8 @@ def simulate(world: World, policy: Policy, name: str, *, period: float, requests
     for _ in range(requests):
         seen.probe(time)
         observation = seen.observation(time)
-        wanted = world.way(policy.choose(observation))
+        choose_at = getattr(policy, "choose_at", None)
+        wanted = world.way(policy.choose(observation) if choose_at is None else choose_at(time, observation))
         slowness = world.device_factor * math.exp(world.jitter * generator.standard_normal())
         outcome, report = answer(world, policy, wanted, time, slowness, observation)
         run.outcomes.append(outcome)
@@ -223,35 +224,25 @@ def answer(
     return Outcome(time, device + alone, joules, local.name), report
 
 
-class Oracle:
-    """Knows the trace: takes the way whose answer will cost least."""
-
-    def __init__(self, world: World, preference: Preference | None = None) -> None:
-        self.world = world
-        self.preference = preference or Preference()
-        self.time = 0.0
-
-    def choose_at(self, time: float) -> str:
-        """The best way for a request that is issued at `time`."""
-        world = self.world
-        alone = world.local or world.ways[0]
-        now = Situation(world.trace.mean_rate, world.link.rtt, world.server_wait, world.device_factor)
-        base = total_seconds(alone, world.link, now), total_joules(alone, world.link, world.idle_watts, now)
-        costs = {}
-        for way in world.ways:
-            outcome, _ = answer(world, Fixed(way.name), way, time, world.device_factor, Observation())
-            costs[way.name] = self.preference.of(outcome.seconds, outcome.joules, base)
-        return min(costs, key=costs.__getitem__)
+def base_cost(world: World) -> tuple[float, float]:
+    """Seconds and joules that the device needs by itself, which preferences are relative to."""
+    alone = world.local or world.ways[0]
+    now = Situation(world.trace.mean_rate, world.link.rtt, world.server_wait, world.device_factor)
+    return total_seconds(alone, world.link, now), total_joules(alone, world.link, world.idle_watts, now)
 
 
 def simulate_oracle(world: World, *, period: float, requests: int, preference: Preference | None = None) -> Run:
-    """The run of one that knows the trace; computing times have no jitter for it."""
-    oracle, run, time = Oracle(world, preference), Run("oracle"), 0.0
+    """The run of one that knows the trace and takes for each request the way whose answer will cost least.
+
+    Computing times have no jitter for it.
+    """
+    wanted, base = preference or Preference(), base_cost(world)
+    run, time = Run("oracle"), 0.0
     for _ in range(requests):
-        way = world.way(oracle.choose_at(time))
-        outcome, _ = answer(world, Fixed(way.name), way, time, world.device_factor, Observation())
-        run.outcomes.append(outcome)
-        time += max(period, outcome.seconds)
+        every = [answer(world, Fixed(way.name), way, time, world.device_factor, Observation())[0] for way in world.ways]
+        best = min(every, key=lambda outcome: wanted.of(outcome.seconds, outcome.joules, base))
+        run.outcomes.append(best)
+        time += max(period, best.seconds)
     return run
 
 

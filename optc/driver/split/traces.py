@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import bisect
 import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +32,7 @@ class Trace:
     rates: np.ndarray
     rtts: np.ndarray | None = None
 
-    @property
+    @cached_property
     def seconds(self) -> float:
         """How long it is."""
         return float(self.times[-1] - self.times[0] + np.median(np.diff(self.times)))
@@ -38,45 +40,48 @@ class Trace:
     @property
     def mean_rate(self) -> float:
         """Bytes per second over all of it."""
-        return float(self._sent()[-1] / self.seconds)
+        return self._course.sent[-1] / self.seconds
 
     def rate_at(self, time: float) -> float:
         """Bytes per second."""
-        return float(self.rates[self._index(time)])
+        return self._course.rates[self._course.sample(time)]
 
     def rtt_at(self, time: float) -> float | None:
         """Seconds; None where they were not recorded."""
-        return None if self.rtts is None else float(self.rtts[self._index(time)])
+        return None if self.rtts is None else float(self.rtts[self._course.sample(time)])
 
     def transfer_end(self, start: float, size: float) -> float:
         """When `size` bytes that are sent from `start` on have passed."""
         if size <= 0:
             return start
-        sent = self._sent()
-        laps, offset = divmod(start, self.seconds)
-        starts = self.times - self.times[0]
-        edges = np.append(starts, self.seconds)
-        goal = float(np.interp(offset, edges, sent)) + size
-        more, rest = divmod(goal, float(sent[-1]))
-        position = int(np.searchsorted(sent, rest, side="left"))
-        if position == 0:
-            passed = 0.0
-        else:
-            passed = edges[position - 1] + (rest - sent[position - 1]) / self.rates[position - 1]
-        return float((laps + more) * self.seconds + passed)
+        course = self._course
+        edges, sent, rates = course.edges, course.sent, course.rates
+        laps, offset = divmod(start, edges[-1])
+        first = course.sample(start)
+        goal = sent[first] + (offset - edges[first]) * rates[first] + size
+        more, rest = divmod(goal, sent[-1])
+        last = max(bisect.bisect_left(sent, rest) - 1, 0)
+        passed = edges[last] + ((rest - sent[last]) / rates[last] if rest > 0 else 0.0)
+        return (laps + more) * edges[-1] + passed
 
-    def _sent(self) -> np.ndarray:
-        """Bytes since the start at each edge; computed once."""
-        found = self.__dict__.get("_cumulated")
-        if found is None:
-            lengths = np.diff(np.append(self.times - self.times[0], self.seconds))
-            found = np.concatenate([[0.0], np.cumsum(lengths * self.rates)])
-            object.__setattr__(self, "_cumulated", found)
-        return np.asarray(found)
+    @cached_property
+    def _course(self) -> _Course:
+        edges = [*(self.times - self.times[0]).tolist(), self.seconds]
+        sent = np.concatenate([[0.0], np.cumsum(np.diff(edges) * self.rates)])
+        return _Course(edges, sent.tolist(), self.rates.tolist())
 
-    def _index(self, time: float) -> int:
-        offset = time % self.seconds
-        return int(np.searchsorted(self.times - self.times[0], offset, side="right")) - 1
+
+@dataclass(frozen=True)
+class _Course:
+    """A trace for quick access: edges of the samples in seconds, bytes since the start at each edge, the rates."""
+
+    edges: list[float]
+    sent: list[float]
+    rates: list[float]
+
+    def sample(self, time: float) -> int:
+        """The sample that holds at a time."""
+        return min(bisect.bisect_right(self.edges, time % self.edges[-1]) - 1, len(self.rates) - 1)
 
 
 def trace_of(name: str, times: Sequence[float], mbps: Sequence[float], rtts: Sequence[float] | None = None) -> Trace:

@@ -1,0 +1,65 @@
+"""`optc split` says what it would do, why, and what is wrong with what was asked."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import onnx
+import pytest
+import split_lab
+
+from optc.cli.app import run
+
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(scope="module")
+def arguments(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    folder = tmp_path_factory.mktemp("lab")
+    device, server = split_lab.targets(folder)
+    onnx.save(split_lab.network(), folder / "net.onnx")
+    link = folder / "lab.toml"
+    fields = {key: value for key, value in split_lab.LINK.to_dict().items() if key not in ("name", "description")}
+    link.write_text("\n".join(f"{key} = {value}" for key, value in fields.items()))
+    return ["split", str(folder / "net.onnx"), "--device", device, "--server", server, "--link", str(link)]
+
+
+def test_the_table_and_the_choice(arguments: list[str], capsys: Capture) -> None:
+    assert run(arguments) == 0
+    lines = capsys.readouterr().out.splitlines()
+    header = next(line for line in lines if line.startswith("way"))
+    assert header.split() == ["way", "sent", "device", "link", "server", "total", "bytes", "energy", "device", "memory"]
+    chosen = next(line for line in lines if " * " in line)
+    assert "r2 (q8)" in chosen
+    assert any(line.startswith("chosen") and "fastest of" in line for line in lines)
+    assert any(line.startswith("runner-up") and "× as much" in line for line in lines)
+
+
+def test_replay_picture_and_artifacts(arguments: list[str], tmp_path: Path, capsys: Capture) -> None:
+    trace = tmp_path / "drive.csv"
+    trace.write_text("seconds,mbps\n" + "\n".join(f"{second},{1 + second % 3}" for second in range(12)))
+    more = ["--simulate", str(trace), "--plot", str(tmp_path / "split.svg"), "-o", str(tmp_path / "split"), "--json"]
+    assert run([*arguments, *more]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert set(found["replay"]["policies"]) == {"local", "remote", "split", "adaptive", "oracle"}
+    assert found["chosen"] == json.loads((tmp_path / "split" / "split.json").read_text())["chosen"]
+    assert len(found["identity"]) == 64
+    picture = (tmp_path / "split.svg").read_text()
+    assert picture.count('class="way"') == len(found["ways"]) and picture.count('class="policy"') == 10
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "message"),
+    [
+        (["--max-drop", "1%"], 2, "error: --max-drop needs --calib\n  hint: --calib images/\n"),
+        (["--bandwidth", "0"], 2, "error: a link of 0 Mbit/s carries nothing\n  at --bandwidth\n"),
+        (["--link", "wify"], 2, "error: there is no link 'wify'\n"),
+        (["--keep", "r22"], 2, "error: no value is called 'r22'\n"),
+        (["--encoding", "q9"], 1, "error: no encoding is called 'q9'\n"),
+        (["--memory-limit", "10", "--private"], 3, "error: no split fits into 10 bytes of the device\n"),
+    ],
+)
+def test_mistakes(more: list[str], code: int, message: str, arguments: list[str], capsys: Capture) -> None:
+    assert run([*arguments, *more]) == code
+    assert capsys.readouterr().err.startswith(message)

@@ -1,0 +1,132 @@
+"""The controllers: they follow the link, keep to the preference, and never wait for what does not come."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from optc.errors import OptcError
+from optc.runtime.split.client import Report
+from optc.runtime.split.control.costs import Preference, WayCosts
+from optc.runtime.split.control.estimates import RateEstimate
+from optc.runtime.split.control.learned import FEATURES, HIDDEN, Learned, load_policy
+from optc.runtime.split.control.predictive import ModelPredictive
+from optc.runtime.split.messages import Statistics
+from optc.runtime.split.observation import Observation
+from optc.targets.link import Link
+
+WAYS = (
+    WayCosts("local", 0.1, device_joules=0.2, uses_server=False),
+    WayCosts("remote", 0.0, 0.01, 100_000, 100),
+    WayCosts("1", 0.03, 0.006, 10_000, 100, 0.05),
+)
+LINK = Link("l", uplink=8e6, downlink=8e6, rtt=0.004, joules_per_bit_up=1e-7)
+UP = Observation(connected=True, age_seconds=0.1)
+
+
+def answered(name: str, rate: float, *, waited: float = 0.0, slower: float = 1.0) -> Report:
+    """What the client reports of a request over a link of so many bytes per second."""
+    way = next(way for way in WAYS if way.name == name)
+    exchange = (way.sent_bytes + way.returned_bytes) / rate + LINK.rtt + waited + way.server_seconds
+    statistics = Statistics(0, 1, round(1e6 * waited), round(1e6 * way.server_seconds))
+    device = way.device_seconds * slower
+    return Report(name, name, "", device + exchange, device, 0.0, exchange, statistics, way.sent_bytes, 100)
+
+
+def settled(policy: ModelPredictive, rate: float, count: int = 12, **given: float) -> str:
+    """What it chooses after some requests over a link of that rate."""
+    for _ in range(count):
+        policy.learn(answered("1", rate, **given), UP)
+    return policy.choose(UP)
+
+
+@pytest.mark.parametrize(("rate", "best"), [(2e4, "local"), (1e6, "1"), (2e7, "remote")])
+def test_it_follows_the_rate(rate: float, best: str) -> None:
+    policy = ModelPredictive(WAYS, LINK)
+    assert settled(policy, rate) == best
+    costs = policy.costs(UP)
+    assert min(costs, key=costs.__getitem__) == best and costs["local"] == pytest.approx(1.0)
+
+
+def test_it_follows_a_fall_within_two_requests() -> None:
+    policy = ModelPredictive(WAYS, LINK)
+    assert settled(policy, 2e7) == "remote"
+    for _ in range(2):
+        policy.learn(answered("remote", 2e4), UP)
+    assert policy.choose(UP) == "local"
+
+
+def test_a_queue_at_the_server_and_a_busy_device_count() -> None:
+    assert settled(ModelPredictive(WAYS, LINK), 2e7, waited=0.3) == "local"
+    policy = ModelPredictive(WAYS, LINK)
+    assert settled(policy, 1e6, slower=6.0) == "remote"
+    assert policy.situation(UP).device_factor == pytest.approx(6.0, rel=0.05)
+
+
+def test_without_a_link_it_stays_on_the_device() -> None:
+    policy = ModelPredictive(WAYS, LINK)
+    settled(policy, 2e7)
+    assert policy.choose(Observation(connected=False)) == "local"
+
+
+def test_energy_is_saved_where_that_is_preferred() -> None:
+    """Sending 100 kB costs 0.08 J, sending 10 kB and computing 0.058 J; the former is faster here."""
+    for energy, best in ((0.0, "remote"), (1.0, "1")):
+        policy = ModelPredictive(WAYS, LINK, idle_watts=0.1, preference=Preference(energy))
+        assert settled(policy, 2e7) == best
+
+
+def test_the_rate_that_the_link_measured_by_itself_is_used() -> None:
+    policy = ModelPredictive(WAYS, LINK)
+    assert settled(policy, 2e4) == "local"
+    assert policy.choose(Observation(connected=True, bytes_per_second=2e7, age_seconds=0.0)) == "1"
+    for _ in range(3):
+        policy.learn(answered("1", 2e7), UP)
+    assert policy.choose(UP) == "remote"
+
+
+def test_a_late_answer_is_not_waited_for() -> None:
+    policy = ModelPredictive(WAYS, LINK)
+    settled(policy, 1e6)
+    late = policy.hedge_seconds("1", UP)
+    expected = 10_100 / 1e6 + LINK.rtt + 0.006
+    assert expected < late < 3 * expected
+    assert policy.hedge_seconds("local", UP) == math.inf
+    saving = ModelPredictive(WAYS, LINK, preference=Preference(1.0))
+    assert saving.hedge_seconds("1", UP) == math.inf
+    before = policy.rate.rate()
+    for _ in range(3):
+        policy.learn(Report("local", "1", "late", 0.3, 0.1, 0.0, 0.2), UP)
+    assert policy.rate.rate() < 0.2 * before
+
+
+def test_the_estimate_knows_how_sure_it_is() -> None:
+    steady, wild = RateEstimate(1e6), RateEstimate(1e6)
+    for step in range(40):
+        steady.add(2e6)
+        wild.add(2e6 * (3.0 if step % 2 else 1 / 3))
+    assert steady.rate() == pytest.approx(2e6)
+    assert steady.spread() < 0.05 < 0.5 < wild.spread()
+    assert steady.spread(age=30.0) > steady.spread()
+    assert wild.rate(caution=1.0) < wild.rate() < wild.rate(caution=-1.0)
+
+
+def test_what_was_not_learned_changes_nothing() -> None:
+    weights = {"first": np.ones((FEATURES, HIDDEN)), "bias": np.zeros(HIDDEN), "second": np.zeros(HIDDEN)}
+    for rate in (2e4, 1e6, 2e7):
+        learned = Learned(WAYS, LINK, weights=weights)
+        assert settled(learned, rate) == settled(ModelPredictive(WAYS, LINK, caution=0.0), rate)
+
+
+def test_a_file_that_is_no_policy_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "policy.npz"
+    np.savez(path, first=np.ones((2, 2)), bias=np.ones(2), second=np.ones(2))
+    with pytest.raises(OptcError) as error:
+        load_policy(path)
+    assert (error.value.what, error.value.why) == (
+        "the policy cannot be read",
+        f"'first' is not of shape ({FEATURES}, {HIDDEN})",
+    )
