@@ -23,6 +23,7 @@ from optc import artifact
 from optc.artifact.split_record import CutTensor, Half, Predicted, SplitRecord, Way, half_digest, write_record
 from optc.program import Program
 from optc.runtime.split import Server
+from optc.targets.link import load_link
 
 SECRET = b"a secret of the tests, long enough"
 SOURCE = hashlib.sha256(b"y = -(2 x)").hexdigest()
@@ -59,7 +60,7 @@ def make_split(folder: Path, kernels: bytes, encodings: Sequence[str] = ("raw",)
         device="cpu",
         server="cpu",
         idle_watts=1.0,
-        link={},
+        link=load_link("wifi").to_dict(),
         objective="latency",
         inputs=(tensor("x"),),
         outputs=(tensor("y"),),

@@ -25,7 +25,7 @@ _OPTIONS = (
     click.option("--ca", type=click.Path(path_type=Path), help="Who must have signed the server's certificate; TLS."),
     click.option("--cert", type=click.Path(path_type=Path), help="The device's own certificate (PEM)."),
     click.option("--key", type=click.Path(path_type=Path), help="Of --cert."),
-    click.option("--way", metavar="NAME", help="The way to take (default: the best for the link planned for)."),
+    click.option("--way", metavar="NAME", help="The way to take (default: the one predicted to be fastest)."),
     click.option("--timeout", type=Number(min=0.001), default=5.0, show_default=True, help="Seconds for an answer."),
 )
 
@@ -100,8 +100,8 @@ def run_split(
 def describe(report: Report) -> str:
     """One line about who answered, how long it took, and what was sent."""
     if not report.remote:
-        why = f", because {report.reason}" if report.reason else ""
-        return f"answered by the device in {seconds_text(report.seconds)}{why}"
+        why = f"because {report.reason}" if report.reason else "as that is predicted to be fastest"
+        return f"answered by the device in {seconds_text(report.seconds)}, {why}"
     moved = f"{size_text(report.sent_bytes)} sent, {size_text(report.received_bytes)} received"
     return f"answered with the server ({report.way}) in {seconds_text(report.seconds)}, {moved}"
 

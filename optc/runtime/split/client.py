@@ -6,9 +6,10 @@ import ssl
 import threading
 import time
 from collections.abc import Mapping
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from optc.artifact.split_record import LOCAL, SplitRecord, read_record
 from optc.errors import OptcError, UsageError
 from optc.ir.source import near
 from optc.runtime.arrays import check_inputs
+from optc.runtime.split.control.predictive import ModelPredictive
 from optc.runtime.split.frames import FrameFault
 from optc.runtime.split.link import Exchange, Link, State, Timing, Unanswered
 from optc.runtime.split.messages import Statistics
@@ -25,6 +27,8 @@ from optc.runtime.split.ways import OpenWay, open_way
 # Times the expected duration of a request after which its answer is no longer waited for.
 _PATIENCE_FACTOR = 3.0
 _PATIENCE_LEAST = 0.1
+# Seconds after which a request whose link was closed in the same moment is given up.
+_CLOSING = 1.0
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,15 @@ class Chooser(Protocol):
         ...
 
 
+@runtime_checkable
+class Hedger(Protocol):
+    """A chooser that also knows when an answer is late."""
+
+    def hedge_seconds(self, name: str, observation: Observation) -> float:
+        """How long after sending a request for a way the device starts to compute everything by itself."""
+        ...
+
+
 @dataclass(frozen=True)
 class Fixed:
     """Always the same way."""
@@ -112,7 +125,7 @@ class Client:
         server: `host:port`, or None to do everything on the device.
         secret: that the server knows.
         tls: of `optc.runtime.split.tls`; None for no encryption.
-        chooser: picks the way of each request; None for the way that the record states as best.
+        chooser: picks the way of each request; None for the one that is predicted to be fastest at the moment.
         timeout: the most seconds that an answer is waited for. Once durations are known, it is a multiple of what is
             expected, if that is less.
         threads: of each run on the device.
@@ -146,11 +159,13 @@ class Client:
         self._timeout = timeout
         self._lock = threading.Lock()
         self._ways: dict[str, OpenWay] = {}
-        self._chooser = chooser or Fixed(self.record.chosen)
+        self._chooser: Chooser = chooser or ModelPredictive.of_record(self.record)
         if isinstance(self._chooser, Fixed):
             self._open(self._chooser.way)
         if self.record.local is not None:
             self._open(LOCAL)
+        # Computes what the server is late with, while the server is still waited for.
+        self._aside = ThreadPoolExecutor(1, "optc-local")
         self._link: Link | None = None
         if server is not None:
             host, port = parse_address(server)
@@ -213,6 +228,7 @@ class Client:
         """End the connection and free the halves."""
         if self._link is not None:
             self._link.close()
+        self._aside.shutdown()
         with self._lock:
             for way in self._ways.values():
                 if way.engine is not None:
@@ -239,22 +255,47 @@ class Client:
         coded = way.sent.encode(made)
         encoded = time.perf_counter()
         work.encode = encoded - began
+        aside: Future[dict[str, np.ndarray]] | None = None
+        spent = _Work()
+        reason = ""
         try:
-            exchange = self._link.request(way.entry, coded, self._patience(way))
-            returned = way.returned.decode(exchange.reply.tensors)
+            exchanged = self._link.submit(way.entry, coded, self._patience(way))
+            if self._is_late(name, exchanged):
+                aside = self._aside.submit(self._compute, self._open(LOCAL), values, spent)
+                either: list[Future[Any]] = [exchanged, aside]
+                wait(either, return_when=FIRST_COMPLETED)
+            if aside is not None and not exchanged.done():
+                reason = "the answer was late"
+            else:
+                exchange = exchanged.result(self._timeout + _CLOSING)
+                returned = way.returned.decode(exchange.reply.tensors)
+                work.exchange = time.perf_counter() - encoded
+                return Answer(self._outputs({**made, **returned}), _remote_report(name, exchange))
         except Unanswered as fault:
-            return self._fall_back(name, str(fault), values, work, encoded)
+            reason = str(fault)
+        except (CancelledError, TimeoutError):
+            reason = "the link is closed"
         except FrameFault as fault:
-            return self._fall_back(name, f"the server's answer is of no use: {fault}", values, work, encoded)
+            reason = f"the server's answer is of no use: {fault}"
         work.exchange = time.perf_counter() - encoded
-        return Answer(self._outputs({**made, **returned}), _remote_report(name, exchange))
+        if aside is not None:
+            made = aside.result()
+            work.device += spent.device
+            return Answer(self._outputs(made), Report(LOCAL, name, reason))
+        return self._fall_back(name, reason, values, work)
 
-    def _fall_back(
-        self, wanted: str, reason: str, values: dict[str, np.ndarray], work: _Work, sent: float | None = None
-    ) -> Answer:
+    def _is_late(self, name: str, exchanged: Future[Exchange]) -> bool:
+        """Wait for an answer as long as the chooser says; whether the device should then compute everything, too."""
+        if not isinstance(self._chooser, Hedger) or self.record.local is None:
+            return False
+        patience = self._chooser.hedge_seconds(name, self.observer.observation)
+        if patience > threading.TIMEOUT_MAX:
+            return False
+        done, _ = wait((exchanged,), timeout=max(patience, 0.0))
+        return not done
+
+    def _fall_back(self, wanted: str, reason: str, values: dict[str, np.ndarray], work: _Work) -> Answer:
         """Everything on the device."""
-        if sent is not None:
-            work.exchange = time.perf_counter() - sent
         if self.record.local is None:
             why = "the whole model was not built for the device"
             raise OptcError(f"the server does not answer: {reason}", where=str(self._folder), why=why)

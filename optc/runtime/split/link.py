@@ -12,9 +12,8 @@ import random
 import ssl
 import threading
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
 
 from optc.runtime.split import handshake
 from optc.runtime.split.connection import Closed, Connection
@@ -24,7 +23,6 @@ from optc.runtime.split.observation import Observer
 from optc.runtime.split.tensors import CodedTensor
 
 _logger = logging.getLogger("optc.split")
-Result = TypeVar("Result")
 
 
 class State(enum.Enum):
@@ -146,40 +144,38 @@ class Link:
         self._settled.wait(patience)
         return self._state is State.UP
 
-    def request(self, entry: int, tensors: Sequence[CodedTensor], patience: float) -> Exchange:
+    def submit(
+        self, entry: int, tensors: Sequence[CodedTensor], patience: float
+    ) -> concurrent.futures.Future[Exchange]:
         """Have the server compute its half.
 
         Args:
             entry: the number of the way.
             tensors: the values that cross.
-            patience: seconds.
+            patience: seconds after which the server is not trusted any more.
+
+        Returns:
+            what becomes an `Exchange`, or `Unanswered`; at most a little later than `patience`.
 
         Raises:
-            Unanswered: it does not do so.
+            Unanswered: nothing can be sent now.
         """
         if self._state is not State.UP:
             raise Unanswered(self._reason)
         if time.monotonic() < self._not_before:
             raise Unanswered("the server is busy")
-        return self._call(self._request(entry, tensors, patience), patience + self._timing.connect)
+        work = self._request(entry, tensors, patience)
+        try:
+            return asyncio.run_coroutine_threadsafe(work, self._loop)
+        except RuntimeError as fault:
+            work.close()
+            raise Unanswered("the link is closed") from fault
 
     def close(self) -> None:
         """End the connection and the thread."""
         if self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._main.cancel)
             self._thread.join(self._timing.connect + 1.0)
-
-    def _call(self, work: Coroutine[Any, Any, Result], patience: float) -> Result:
-        try:
-            future = asyncio.run_coroutine_threadsafe(work, self._loop)
-        except RuntimeError as fault:
-            work.close()
-            raise Unanswered("the link is closed") from fault
-        try:
-            return future.result(patience)
-        except (concurrent.futures.CancelledError, concurrent.futures.TimeoutError) as fault:
-            future.cancel()
-            raise Unanswered("the link is closed") from fault
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
@@ -321,6 +317,8 @@ class Link:
             raise Unanswered(f"no answer within {patience:.3g} s") from fault
         except Closed as fault:
             raise Unanswered(str(fault)) from fault
+        except asyncio.CancelledError as fault:
+            raise Unanswered("the link is closed") from fault
         finally:
             self._pending.pop(number, None)
 

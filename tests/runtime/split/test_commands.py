@@ -22,7 +22,7 @@ def test_run_with_a_server(split: Path, secret_file: Path, tmp_path: Path, capsy
         facts = json.loads(capsys.readouterr().out)
         assert facts["split"]["way"] == "remote" and facts["split"]["sent_bytes"] > 4000
         assert np.array_equal(np.load(tmp_path / "y.npz")["y"], expected(values(0)["x"]))
-        assert run([*command, "--secret-file", str(secret_file)]) == 0
+        assert run([*command, "--secret-file", str(secret_file), "--way", "cut0"]) == 0
         assert "answered with the server (cut0) in " in capsys.readouterr().err
 
         wrong = tmp_path / "wrong"
@@ -31,7 +31,7 @@ def test_run_with_a_server(split: Path, secret_file: Path, tmp_path: Path, capsy
         assert capsys.readouterr().err == (
             "error: the server does not know the secret\n  hint: give both sides the same file with --secret-file\n"
         )
-    assert run([*command, "--secret-file", str(secret_file)]) == 0
+    assert run([*command, "--secret-file", str(secret_file), "--way", "cut0"]) == 0
     errors = capsys.readouterr().err
     assert "answered by the device in " in errors and "because the server cannot be reached" in errors
 

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from optc.artifact.split_record import CutTensor
+from optc.artifact.split_record import CutTensor, Predicted, Way
 from optc.errors import OptcError
 from optc.runtime.split.codec import CodecFault, Place, open_codec
-from optc.runtime.split.codec.entropy import TOTAL, Entropy, frequencies_of, write_tables
+from optc.runtime.split.codec.entropy import TOTAL, Entropy, frequencies_of, tables_file
 
 SHAPE = (2, 3, 8, 8)
 
@@ -67,26 +67,37 @@ def test_damaged_and_foreign_bytes_are_refused() -> None:
 
 
 def place(name: str, folder: Path, dtype: str = "int8", shape: tuple[int, ...] = SHAPE) -> Place:
-    return Place(CutTensor("codes", dtype, shape, name, 100), None, folder)
+    sent = CutTensor("codes", dtype, shape, name, 100)
+    return Place(sent, Way("narrow", None, None, (sent,), (), Predicted(0.0, 0.0)), folder)
+
+
+def written(folder: Path) -> tuple[str, Path]:
+    """The name of an encoding whose tables lie where a split model has them, and their file."""
+    name, file, content = tables_file(frequencies_of(probabilities()))
+    path = folder / "cuts" / "narrow" / file
+    path.parent.mkdir(parents=True)
+    path.write_bytes(content)
+    return name, path
 
 
 def test_a_split_model_names_its_tables(tmp_path: Path) -> None:
     mass = probabilities()
-    name = write_tables(tmp_path, frequencies_of(mass))
+    name, _ = written(tmp_path)
     codes = drawn(mass, SHAPE)
     sender, receiver = open_codec(place(name, tmp_path)), open_codec(place(name, tmp_path))
     assert np.array_equal(receiver.decode(sender.encode(codes)), codes)
 
 
 def test_wrong_tables_are_refused(tmp_path: Path) -> None:
-    name = write_tables(tmp_path, frequencies_of(probabilities()))
+    name, path = written(tmp_path)
     with pytest.raises(OptcError, match="the tables belong to another bottleneck"):
         open_codec(place(name, tmp_path, shape=(1, 4, 8, 8)))
     with pytest.raises(OptcError, match="only int8 values with channels can be coded so"):
         open_codec(place(name, tmp_path, dtype="float32"))
-    path = next((tmp_path / "tables").iterdir())
     path.write_bytes(path.read_bytes()[:-1] + b"\7")
     with pytest.raises(OptcError, match="the checksum is another one"):
         open_codec(place(name, tmp_path))
     with pytest.raises(OptcError, match="cannot be read"):
         open_codec(place("rans-0000", tmp_path))
+    with pytest.raises(OptcError, match="needs the folder of its cut"):
+        open_codec(Place(CutTensor("codes", "int8", SHAPE, name, 100)))

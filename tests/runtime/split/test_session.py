@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ import pytest
 from split_kit import SECRET, InThread, change_model, expected, make_split, serving, start_server, values
 
 from optc.errors import OptcError, UsageError
-from optc.runtime.split import Client, Fixed, Limits, Server, State, Timing
+from optc.runtime.split import Client, Fixed, Limits, Observation, Server, State, Timing
 from optc.runtime.split.client import parse_address
 
 FAST = Timing(connect=1.0, backoff=0.01, backoff_most=0.1, ping=0.05, dead=0.3)
@@ -61,6 +62,42 @@ def test_without_a_server_the_device_answers(split: Path) -> None:
         assert not device.connect()
         report = device.run(values(0)).report
         assert report.way == "local" and report.reason.startswith("the server cannot be reached")
+
+
+def test_by_itself_the_client_does_what_is_predicted_to_be_fastest(split: Path, server: InThread) -> None:
+    with client(split, server.address, chooser=None) as device:
+        assert device.connect()
+        for seed in range(10):
+            answer = device.run(values(seed))
+            assert abs(answer.outputs["y"] - expected(values(seed)["x"])).max() < 0.06
+            assert answer.report.way == answer.report.wanted
+
+
+@dataclass(frozen=True)
+class Impatient(Fixed):
+    """Lets the device start when an answer takes longer than so many seconds."""
+
+    seconds: float = 0.05
+
+    def hedge_seconds(self, name: str, observation: Observation) -> float:
+        return self.seconds
+
+
+def test_a_late_answer_is_not_waited_for(split: Path, secret_file: Path) -> None:
+    with serving(split, secret_file=secret_file) as (port, pid):
+        timing = replace(FAST, dead=5.0)
+        with client(split, f"127.0.0.1:{port}", chooser=Impatient("cut0"), timeout=9.0, timing=timing) as device:
+            assert device.connect() and device.run(values(0)).report.remote
+            os.kill(pid, signal.SIGSTOP)
+            try:
+                answer = device.run(values(1))
+                assert np.array_equal(answer.outputs["y"], expected(values(1)["x"]))
+                assert answer.report.reason == "the answer was late"
+                assert 0.05 <= answer.report.seconds < 5.0
+                assert device.state is State.UP
+            finally:
+                os.kill(pid, signal.SIGCONT)
+            until(lambda: device.run(values(2)).report.remote)
 
 
 def test_wrong_inputs_are_refused(split: Path, server: InThread) -> None:
@@ -160,8 +197,6 @@ def test_another_model_is_refused(split: Path, server: InThread, kernels: bytes,
 
 
 def test_where_the_device_cannot_do_everything_an_error_says_so(split: Path, kernels: bytes, tmp_path: Path) -> None:
-    from dataclasses import replace
-
     from optc.artifact.split_record import read_record, write_record
 
     folder = make_split(tmp_path / "build", kernels)
