@@ -5,22 +5,26 @@ from __future__ import annotations
 import functools
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from optc.backends.cuda.emulator.build import emulated_library
+import numpy as np
+
+from optc.backends.cuda.emulator.build import FLAGS, emulated_library, emulated_source, emulator_sources
 from optc.backends.cuda.emulator.driver import NAME, driver_library
 from optc.backends.cuda.kernel import Argument, CudaKernel, Launch
 from optc.backends.host.entry import emit_entry
 from optc.backends.host.launches import Image, Launched, launch_object
-from optc.backends.host.link import link
+from optc.backends.host.link import link, link_runner
 from optc.backends.host.platform import CUDA
 from optc.backends.interface import Option, Selection
 from optc.program import KernelCall, Program, walk
-from optc.toolchain import find_compiler
+from optc.toolchain import Compiler, find_compiler, find_cross_compiler
 
 SIZE = 1000
 _DRIVE = """
@@ -126,3 +130,29 @@ def drive(folder: Path, text: str, *, sm: int = 80, driver: Path | None = None) 
     counts = json.loads(report.read_text()) if report.exists() else {}
     report.unlink(missing_ok=True)
     return Outcome(said, counts, done.returncode, done.stderr)
+
+
+def run_on_aarch64(folder: Path, sysroot: Path, place: Path, x: np.ndarray, outputs: int) -> np.ndarray:
+    """The first outputs of the aarch64 library in `folder`, in QEMU, with driver and kernels compiled for aarch64."""
+    zig = [sys.executable, "-m", "ziglang"]
+    triple = ["-target", "aarch64-linux-gnu.2.31"]
+    (place / NAME).write_bytes(driver_library(Compiler((*zig, "cc", *triple), "")))
+    for name, text in emulator_sources().items():
+        (place / name).write_text(text)
+    for source in (folder / "kernels").iterdir():
+        shutil.copy(source, place)
+    source = (place / "kernels.cu").read_text()
+    names = re.findall(r"^OPTC_GLOBAL void .*?(\w+)\(", source, re.MULTILINE)
+    (place / "kernels.cpp").write_text(emulated_source([source], names))
+    command = [*zig, "c++", *triple, *FLAGS, "-O1", "-DOPTC_EMULATION", "-I.", "kernels.cpp", "scheduler.cpp"]
+    subprocess.run([*command, "-o", "kernels.so"], cwd=place, check=True)
+    program = place / "run_once"
+    program.write_bytes(link_runner(folder / "libmodel.so", find_cross_compiler({"prefix": "aarch64-linux-gnu"})))
+    program.chmod(0o755)
+    (place / "x").write_bytes(x.tobytes())
+    names = ["LD_LIBRARY_PATH", "OPTC_EMULATED_SM", "OPTC_EMULATED_KERNELS"]
+    values = [str(place), "87", str(place / "kernels.so")]
+    words = [word for name, value in zip(names, values, strict=True) for word in ("-E", f"{name}={value}")]
+    files = [str(folder), str(place / "x"), str(place / "y"), "1"]
+    subprocess.run(["qemu-aarch64-static", "-L", str(sysroot), *words, str(program), *files], check=True)
+    return np.frombuffer((place / "y").read_bytes(), np.float32, outputs)

@@ -11,6 +11,7 @@ from optc.backends import kernel_backend
 from optc.costmodel.interface import Candidate
 from optc.costmodel.residency import predict_in_place
 from optc.driver.compile import plan, require_static_inputs
+from optc.driver.flows import flow_of
 from optc.driver.options import CompileOptions
 from optc.driver.pipeline import PIPELINE
 from optc.errors import InternalError
@@ -123,7 +124,7 @@ def predict_model(
         module: with static shapes.
         target_name: as `optc targets` lists it, or the path of a target file; it need not be one that code is made for.
         cost_model: as for `optc.compile`.
-        threads: of a run; None for all cores of the target.
+        threads: of a run on a processor; None for all cores of the target.
 
     Raises:
         UsageError: the target is unknown.
@@ -132,7 +133,10 @@ def predict_model(
     require_static_inputs(module)
     target = targets.load(target_name)
     backend = kernel_backend(target.backends[0]) if target.backends else None
-    options = CompileOptions(target=target_name, threads=threads, cost_model=cost_model, passes=PIPELINE)
+    pipeline = flow_of(backend).pipeline if target.host else PIPELINE
+    if target.host:  # threads are a processor's: all of an accelerator runs
+        threads = None
+    options = CompileOptions(target=target_name, threads=threads, cost_model=cost_model, passes=pipeline)
     context = plan(module, backend, target, options)
     if context.cost_model is None:
         raise InternalError("the passes have no cost model")

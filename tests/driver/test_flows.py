@@ -30,7 +30,8 @@ def test_a_backend_that_emits_something_else_is_named() -> None:
     with pytest.raises(UsageError) as caught:
         flow_of(backend)
     assert str(caught.value) == (
-        "the backend 'c' emits 'poems', of which optc makes no artifact\n  hint: backends emit objects or cuda or source"
+        "the backend 'c' emits 'poems', of which optc makes no artifact\n"
+        "  hint: backends emit objects or cuda or source"
     )
 
 

@@ -35,7 +35,7 @@ class Finding:
 @common
 def command(as_json: bool) -> None:
     """Check Python, packages, the C compiler, the cache and the processor; exit code 1 when something is missing."""
-    findings = [_python(), *_packages(), _compiler(), _cache(), _processor()]
+    findings = [_python(), *_packages(), _compiler(), _cuda(), _cache(), _processor()]
     broken = [item for item in findings if not item.ok]
     if as_json:
         emit_json({"optc": __version__, "ok": not broken, "findings": [asdict(item) for item in findings]})
@@ -75,6 +75,17 @@ def _compiler() -> Finding:
         return Finding("C compiler", error.what, False, error.hint or "")
     first = compiler.version.splitlines()[0] if compiler.version else ""
     return Finding("C compiler", f"{' '.join(compiler.command)}: {first}", True)
+
+
+def _cuda() -> Finding:
+    from optc.backends.cuda.toolkit import find_toolkit
+
+    try:
+        toolkit = find_toolkit()
+    except OptcError:
+        return Finding("CUDA compiler", ABSENT, True, "pip install 'optc[cuda]' (compiles for NVIDIA GPUs)")
+    known = toolkit.architectures
+    return Finding("CUDA compiler", f"{toolkit.nvcc}: {toolkit.version}, {known[0]} to {known[-1]}", True)
 
 
 def _cache() -> Finding:

@@ -413,7 +413,7 @@ API cuMemcpyDtoHAsync_v2(void* to, address from, size_t bytes, void* on) {
   LEAVE;
 }
 
-API cuMemcpyDtoDAsync_v2(address to, address from, size_t bytes, void* on) {
+API cuMemcpyAsync(address to, address from, size_t bytes, void* on) {
   ENTER(true);
   char *destination = (char*)(uintptr_t)to, *source = (char*)(uintptr_t)from;
   if (code == SUCCESS) code = check_range("the destination of a copy", destination, bytes, true);

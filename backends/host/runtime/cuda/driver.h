@@ -53,7 +53,7 @@ enum {
   X(pointer_attribute, "cuPointerGetAttribute", (void* value, int attribute, optc_cuda_address address))           \
   X(upload, "cuMemcpyHtoDAsync_v2", (optc_cuda_address to, const void* from, size_t bytes, void* stream))          \
   X(download, "cuMemcpyDtoHAsync_v2", (void* to, optc_cuda_address from, size_t bytes, void* stream))              \
-  X(copy, "cuMemcpyDtoDAsync_v2", (optc_cuda_address to, optc_cuda_address from, size_t bytes, void* stream))      \
+  X(copy, "cuMemcpyAsync", (optc_cuda_address to, optc_cuda_address from, size_t bytes, void* stream))      \
   X(stream_create, "cuStreamCreate", (void** stream, unsigned flags))                                              \
   X(stream_destroy, "cuStreamDestroy_v2", (void* stream))                                                          \
   X(stream_wait, "cuStreamSynchronize", (void* stream))                                                            \
