@@ -1,9 +1,10 @@
 """Split models over recorded networks: local, remote, the best fixed cut, the controller, and an oracle.
 
     python benchmarks/split_traces.py --zoo build/zoo --traces FOLDER --out build/bench/split
-    python benchmarks/split_traces.py --out build/bench/split --page benchmarks/SPLIT.md
+    python benchmarks/split_traces.py --out build/bench/split --page benchmarks/SPLIT.md --real R.json --policy P.md
 
-The first line measures and writes OUT.json, the second one writes the page from it. FOLDER holds the recorded traces,
+The first line measures and writes OUT.json, the second one writes the page from it and from what
+benchmarks/split_real.py and benchmarks/split_policy.py wrote, where that is given. FOLDER holds the recorded traces,
 one compressed CSV file a set, as SETS says; none of them is part of this repository. Values at the cut are coded
 without any training.
 """
@@ -41,12 +42,14 @@ from optc.frontends import load_model  # noqa: E402
 from optc.runtime.split.control import WayCosts  # noqa: E402
 from optc.targets.link import load_link  # noqa: E402
 
-DEVICES = ("rpi4", "jetson-tx2")
+DEVICES = {"rpi4": ("rpi4", None), "rpi4, one core": ("rpi4", 1), "jetson-tx2": ("jetson-tx2", None)}
+"""Targets and threads by name."""
+
 SERVER = "cpu"
 ENCODINGS = ("q8", "q4")
 JPEG_QUALITY = 90
-PERIOD, REQUESTS = 0.5, 100
-PER_SET = 16
+PERIOD, REQUESTS = 0.5, 60
+PER_SET = 10
 PAYS = 0.95
 """A cut can pay on a trace where the best fixed cut's median is at most this share of the better whole model's."""
 
@@ -141,15 +144,15 @@ def plans(zoo: Path, done: set[tuple[str, str]], models: set[str]) -> Iterator[d
         prepare(module)
         batches = [{next(iter(shapes)): array} for array in arrays]
         server = operation_costs(module, SERVER)
-        for device in DEVICES:
+        for device, (target, threads) in DEVICES.items():
             if (name, device) in done:
                 continue
             start = time.perf_counter()
-            prices = (operation_costs(module, device), server)
+            prices = (operation_costs(module, target, threads=threads), server)
             priced = time.perf_counter()
             link = load_link("wifi")
             plan = plan_split(
-                module, device=device, server=SERVER, link=link, batches=batches, encodings=ENCODINGS, prices=prices
+                module, device=target, server=SERVER, link=link, batches=batches, encodings=ENCODINGS, prices=prices
             )
             yield {
                 "model": name,
@@ -253,8 +256,8 @@ def _share(values: list[bool]) -> str:
     return f"{sum(values)} of {len(values)}"
 
 
-def markdown(report: dict[str, Any]) -> str:
-    """The page."""
+def markdown(report: dict[str, Any], real: list[dict[str, Any]], policy: str) -> str:
+    """The page, from the figures of OUT.json, those of real runs, and the table of the learned controller."""
     rows = report["rows"]
     lines = ["# Split models over recorded networks", "", "Written by `benchmarks/split_traces.py`.", "", NOTES, ""]
     for label in dict.fromkeys(row["variant"] for row in rows):
@@ -267,7 +270,25 @@ def markdown(report: dict[str, Any]) -> str:
     ]  # fmt: skip
     header = ["model", "device", "operations", "cut found in, ms", "prices in, s", "ways"]
     lines += ["## Planning", "", table(header, cells)]
+    for run in real:
+        lines += [f"## A throttled process: {run['model']}", "", _real(run)]
+    if policy:
+        lines += ["## The learned controller", "", LEARNED, "", policy]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _real(run: dict[str, Any]) -> str:
+    """What benchmarks/split_real.py measured."""
+    cells = []
+    for name, row in run["rows"].items():
+        counted = ", ".join(f"{way} {count}" for way, count in row["ways"].items())
+        predicted = "" if row["predicted"] is None else f"{1e3 * row['predicted']:.0f}"
+        cells.append([name, predicted, f"{1e3 * row['median']:.0f}", f"{1e3 * row['p95']:.0f}", counted])
+    about = (
+        f"The device is a process that runs 1/{run['slower']:g} of the time, the server another one on this host; a "
+        f"relay between their sockets replays a trace of {run['mbps']:.1f} Mbit/s on average. Milliseconds.\n\n"
+    )
+    return about + table(["policy", "predicted at the mean rate", "median", "p95", "answered by"], cells)
 
 
 def _by(rows: list[dict[str, Any]], key: str) -> str:
@@ -307,6 +328,13 @@ compressed without loss; server-only sends the input in the same codes or, in th
 what was recorded is what an application received."""
 
 
+LEARNED = """\
+Mean cost over the oracle's, which knows the trace; the cost weighs delay and the device's energy, each relative to
+what the device needs by itself. Rates are those recorded, a fifth of them, and five times as much, in turn. The
+network was trained on every second trace of the sets from Norway, Oboe and the FCC, and is judged on the others and on
+sets that it never saw."""
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--zoo", type=Path, help="folder of manifest.json")
@@ -314,11 +342,15 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="OUT.json is written")
     parser.add_argument("--model", action="append", default=[], help="only this one; repeatable")
     parser.add_argument("--page", type=Path, help="write this page from OUT.json")
+    parser.add_argument("--real", type=Path, action="append", default=[], help="of benchmarks/split_real.py")
+    parser.add_argument("--policy", type=Path, help="table of benchmarks/split_policy.py")
     options = parser.parse_args()
     if options.zoo and options.traces:
         measure(options.zoo, options.traces, options.out, set(options.model))
     if options.page:
-        options.page.write_text(markdown(json.loads(options.out.with_suffix(".json").read_text())))
+        report = json.loads(options.out.with_suffix(".json").read_text())
+        real = [json.loads(path.read_text()) for path in options.real]
+        options.page.write_text(markdown(report, real, options.policy.read_text() if options.policy else ""))
 
 
 if __name__ == "__main__":

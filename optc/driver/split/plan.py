@@ -144,7 +144,7 @@ def plan_split(
         link: between them.
         batches: inputs to measure the size of encoded values on.
         objective: what the choice makes small, a key of OBJECTIVES.
-        encodings: of what is sent; the first one decides where to cut, the others are alternatives at run time.
+        encodings: of what is sent; the first one decides what is chosen, the others are alternatives at run time.
         private: names of values that must not leave the device; INPUTS stands for all inputs of the model.
         memory_limit: bytes that weights and intermediate values may take of the device.
         cuts: how many cuts to keep besides `local` and `remote`.
@@ -180,8 +180,12 @@ def plan_split(
     problem = problems[encodings[0]]
     every = len(problem.tasks)
     chosen = _settle(problem, cheapest_within(problem, conditions, goal, memory_limit), memory_limit)
-    swept = over_bandwidths(problem, conditions, goal, slower=_SLOWER, faster=_FASTER, memory=memory_limit)
-    swept = list(dict.fromkeys([chosen, *(_settle(problem, each, memory_limit) for each in swept)]))
+    swept = [
+        _settle(problem, placement, memory_limit)
+        for each in problems.values()
+        for placement in over_bandwidths(each, conditions, goal, slower=_SLOWER, faster=_FASTER, memory=memory_limit)
+    ]
+    swept = list(dict.fromkeys([chosen, *swept]))
     ends = {LOCAL: (0,) * every, REMOTE: (1,) * every}
     missing = {
         name: reason for name, each in ends.items() if (reason := _refusal(problem, each, memory_limit)) is not None
@@ -190,7 +194,7 @@ def plan_split(
     middle = [each for each in swept if each not in ends.values()]
     front = _settled_front(problem, conditions, memory_limit)
     middle += [each for each, _ in front if each not in ends.values() and each not in middle]
-    middle = _most_useful(problem, conditions, goal, list(possible.values()), middle, cuts, chosen)
+    middle = _most_useful(list(problems.values()), conditions, goal, list(possible.values()), middle, cuts, chosen)
     named = dict(possible)
     # From the input's side to the output's: the more the device computes, the higher the number.
     middle.sort(key=lambda placement: evaluate(problem, placement, conditions).computing[0])
@@ -277,7 +281,7 @@ def _refusal(problem: SplitProblem, placement: Placement, memory: int | None) ->
 
 
 def _most_useful(
-    problem: SplitProblem,
+    problems: Sequence[SplitProblem],
     conditions: Conditions,
     goal: Goal,
     given: Sequence[Placement],
@@ -287,7 +291,8 @@ def _most_useful(
 ) -> list[Placement]:
     """Greedily those that lower the cost most, relative and averaged over the bandwidths that are prepared for.
 
-    The chosen one comes first. What gains nothing anywhere is left out.
+    Each placement counts with the encoding that suits it best. The chosen one comes first. What gains nothing anywhere
+    is left out.
     """
     link = conditions.links[0]
     factors = np.geomspace(_SLOWER, _FASTER, _GRID)
@@ -297,7 +302,8 @@ def _most_useful(
     ]
 
     def costs(placement: Placement) -> np.ndarray:
-        return np.array([evaluate(problem, placement, world).under(goal) for world in worlds])
+        every = [[evaluate(each, placement, world).under(goal) for world in worlds] for each in problems]
+        return np.min(every, axis=0)
 
     known = {placement: costs(placement) for placement in (*given, *candidates)}
     best = np.min([known[each] for each in given], axis=0) if given else np.full(_GRID, np.inf)

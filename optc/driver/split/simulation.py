@@ -180,26 +180,14 @@ def answer(
     hedge = getattr(policy, "hedge_seconds", None)
     late = math.inf if hedge is None else hedge(way.name, observation)
     local = world.local
-    rate = world.trace.rate_at(start) or world.trace.mean_rate
-    now = Situation(max(rate, 1.0), world.rtt(start), world.server_wait, slowness)
-    joules = total_joules(way, world.link, world.idle_watts, now, waiting=exchange)
-    statistics = Statistics(0, 1, round(1e6 * world.server_wait), round(1e6 * way.server_seconds))
-    if local is None or exchange <= late:
-        report = Report(
-            way.name,
-            way.name,
-            seconds=device + exchange,
-            device_seconds=device,
-            exchange_seconds=exchange,
-            server=statistics,
-            sent_bytes=way.sent_bytes,
-            received_bytes=way.returned_bytes,
-        )
-        return Outcome(time, device + exchange, joules, way.name), report
-    alone = late + local.device_seconds * slowness
+    alone = math.inf if local is None or exchange <= late else late + local.device_seconds * slowness
     spent = min(exchange, alone)
-    joules += local.device_joules * slowness * min(1.0, (spent - late) / max(alone - late, 1e-12))
+    joules = way.device_joules * slowness + _radio_joules(world, way, start, exchange, spent)
+    joules += world.idle_watts * spent
+    if local is not None and alone < math.inf:
+        joules += local.device_joules * slowness * (spent - late) / max(alone - late, 1e-12)
     if exchange <= alone:
+        statistics = Statistics(0, 1, round(1e6 * world.server_wait), round(1e6 * way.server_seconds))
         report = Report(
             way.name,
             way.name,
@@ -211,7 +199,8 @@ def answer(
             received_bytes=way.returned_bytes,
         )
         return Outcome(time, device + exchange, joules, way.name), report
-    # The rest of what was sent still has to leave, or the connection is dropped: nothing of it is awaited.
+    assert local is not None
+    # What was not sent yet is dropped with the request.
     report = Report(
         local.name,
         way.name,
@@ -222,6 +211,16 @@ def answer(
         sent_bytes=way.sent_bytes,
     )
     return Outcome(time, device + alone, joules, local.name), report
+
+
+def _radio_joules(world: World, way: WayCosts, start: float, exchange: float, spent: float) -> float:
+    """The radio's energy for an exchange that ended, or was given up, after `spent` of its seconds."""
+    link = world.link
+    moving = max(exchange - world.rtt(start) - world.server_wait - way.server_seconds, 1e-9)
+    share = min(1.0, spent / moving)
+    again = 8.0 / (1.0 - link.loss)
+    bits = again * (way.sent_bytes * link.joules_per_bit_up + way.returned_bytes * link.joules_per_bit_down)
+    return share * (bits + link.active_watts * moving)
 
 
 def base_cost(world: World) -> tuple[float, float]:
@@ -257,6 +256,7 @@ class _Seen:
     def __init__(self, world: World) -> None:
         self.world = world
         self.rate: float | None = None
+        self.last: float | None = None
         self.measured: float | None = None
         self.factor: float | None = None
 
@@ -270,6 +270,7 @@ class _Seen:
             server_wait_seconds=self.world.server_wait,
             device_factor=self.factor,
             age_seconds=age,
+            last_bytes_per_second=self.last,
         )
 
     def probe(self, time: float) -> None:
@@ -294,5 +295,6 @@ class _Seen:
             self._sample((report.sent_bytes + report.received_bytes * down) / moving, time)
 
     def _sample(self, rate: float, time: float) -> None:
+        self.last = rate
         self.rate = rate if self.rate is None else 1 / ((1 - _GAIN) / self.rate + _GAIN / rate)
         self.measured = time

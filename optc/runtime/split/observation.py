@@ -27,6 +27,7 @@ class Observation:
         server_seconds: how long it computes a request, of whichever way was used last.
         device_factor: how many times longer the device computes than predicted.
         age_seconds: since the last measurement of the link.
+        last_bytes_per_second: of the link, that measurement alone; it tells of a fall or a rise before the mean does.
     """
 
     connected: bool = False
@@ -37,6 +38,7 @@ class Observation:
     server_seconds: float | None = None
     device_factor: float | None = None
     age_seconds: float | None = None
+    last_bytes_per_second: float | None = None
 
 
 class Observer:
@@ -82,7 +84,7 @@ class Observer:
             before = self._now.bytes_per_second
             # The harmonic mean: the time of a transfer is what is estimated, and it goes with 1 / rate.
             mean = rate if before is None else 1 / ((1 - _RATE) / before + _RATE / rate)
-            self._now = replace(self._now, bytes_per_second=mean)
+            self._now = replace(self._now, bytes_per_second=mean, last_bytes_per_second=rate)
             self._measured = time.monotonic()
 
     def reply(self, statistics: Statistics) -> None:

@@ -30,7 +30,7 @@ def test_a_constant_link_is_arithmetic() -> None:
     seconds = 0.03 + (10_000 + 1000 / 2) / 1e6 + 0.004 + 0.006
     np.testing.assert_allclose(run.latencies, seconds)
     assert [each.time for each in run.outcomes] == pytest.approx([0.0, 0.3, 0.6, 0.9, 1.2])
-    radio = LINK.up_joules(10_000) + LINK.down_joules(1000)
+    radio = 8 * 10_000 * LINK.joules_per_bit_up + LINK.active_watts * (10_000 / 1e6 + 1000 / 2e6)
     assert run.joules == pytest.approx(0.05 + radio + 0.5 * (seconds - 0.03), rel=1e-6)
 
 

@@ -87,8 +87,10 @@ def total_joules(way: WayCosts, link: Link, idle_watts: float, now: Situation, w
     """Of the device: computing, the radio, and idling until the answer is there (`waiting` seconds, where known)."""
     joules = way.device_joules * now.device_factor
     if way.uses_server:
-        scaled = link.with_rates(uplink=8.0 * now.rate, downlink=8.0 * now.rate * link.downlink / link.uplink)
-        joules += scaled.up_joules(way.sent_bytes) + scaled.down_joules(way.returned_bytes)
+        down = link.downlink / link.uplink
+        again = 8.0 / (1.0 - link.loss)
+        joules += again * (way.sent_bytes * link.joules_per_bit_up + way.returned_bytes * link.joules_per_bit_down)
+        joules += link.active_watts * (way.sent_bytes + way.returned_bytes / down) / now.rate
         joules += idle_watts * (exchange_seconds(way, link, now) if waiting is None else waiting)
     return joules
 

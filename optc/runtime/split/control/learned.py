@@ -74,7 +74,7 @@ class Learned(ModelPredictive):
         *,
         weights: Weights | None = None,
         preference: Preference | None = None,
-        hedge: float = 1.5,
+        hedge: bool = True,
     ) -> None:
         super().__init__(ways, link, idle_watts, preference=preference, caution=0.0, hedge=hedge)
         self.weights = load_policy() if weights is None else weights

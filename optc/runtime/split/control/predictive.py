@@ -1,10 +1,16 @@
-"""The default controller: the cost model predicts every way under the conditions as they are, and the best is taken."""
+"""The default controller: the cost model predicts every way for the conditions as they are, and the best is taken.
+
+The rate of the link is a distribution, and so is the time of an answer. An answer that is late is not waited for: the
+device then computes by itself, too, so that the worst of a way that asks the server is bounded, and trying it is worth
+more when the rate is uncertain. When an answer counts as late is part of the prediction: what is best on average.
+"""
 
 from __future__ import annotations
 
 import math
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from optc.runtime.split.control.costs import (
@@ -24,6 +30,8 @@ if TYPE_CHECKING:
     from optc.runtime.split.client import Report
     from optc.runtime.split.observation import Observation
 
+# The middles of seven equally probable parts of the normal distribution.
+_PARTS = (-1.465, -0.792, -0.366, 0.0, 0.366, 0.792, 1.465)
 _LEAST_MOVING = 1e-4  # seconds; what is shorter says nothing about the rate
 _SWITCH = 0.97  # another way must be better by this factor, or the old one stays
 
@@ -37,7 +45,7 @@ class ModelPredictive:
         idle_watts: what the device draws while it waits.
         preference: between delay and energy.
         caution: standard deviations of the rate by which predictions are pessimistic.
-        hedge: standard deviations after which an answer is late: the device then starts by itself, too.
+        hedge: whether the device starts to compute by itself when an answer is late; never before it is expected.
     """
 
     def __init__(
@@ -47,8 +55,8 @@ class ModelPredictive:
         idle_watts: float = 0.0,
         *,
         preference: Preference | None = None,
-        caution: float = 0.1,
-        hedge: float = 1.5,
+        caution: float = 0.0,
+        hedge: bool = True,
     ) -> None:
         self.ways = {way.name: way for way in ways}
         self.link = link
@@ -67,7 +75,7 @@ class ModelPredictive:
         self.local = next((way for way in ways if not way.uses_server), None)
 
     @staticmethod
-    def of_record(record: SplitRecord, **options: float | Preference) -> ModelPredictive:
+    def of_record(record: SplitRecord, **options: float | bool | Preference) -> ModelPredictive:
         """For a split model as it was built; `options` as for the constructor."""
         return ModelPredictive(ways_of(record), link_of(record.link), record.idle_watts, **options)  # type: ignore[arg-type]
 
@@ -85,16 +93,50 @@ class ModelPredictive:
             return best
 
     def costs(self, observation: Observation) -> dict[str, float]:
-        """The predicted cost of each way; what the device needs by itself is 1."""
-        now = self.situation(observation)
+        """The expected cost of each way; what the device needs by itself is 1."""
+        return {name: cost for name, (cost, _) in self._expected(observation).items()}
+
+    def _expected(self, observation: Observation) -> dict[str, tuple[float, float]]:
+        """For each way its expected cost, and the seconds after sending when its answer is late."""
+        middle = self.situation(observation)
+        spread = self.rate.spread(observation.age_seconds or 0.0)
         alone = self.local or next(iter(self.ways.values()))
-        base = total_seconds(alone, self.link, now), total_joules(alone, self.link, self.idle_watts, now)
-        return {
-            name: self.preference.of(
-                total_seconds(way, self.link, now), total_joules(way, self.link, self.idle_watts, now), base
-            )
-            for name, way in self.ways.items()
-        }
+        base = total_seconds(alone, self.link, middle), total_joules(alone, self.link, self.idle_watts, middle)
+        cases = [replace(middle, rate=middle.rate * math.exp(part * spread)) for part in _PARTS]
+        found = {}
+        for name, way in self.ways.items():
+            if not way.uses_server:
+                seconds, joules = way.device_seconds * middle.device_factor, way.device_joules * middle.device_factor
+                found[name] = (self.preference.of(seconds, joules, base), math.inf)
+                continue
+            times = [exchange_seconds(way, self.link, case) for case in cases]
+            energies = [total_joules(way, self.link, self.idle_watts, case, waiting=0.0) for case in cases]
+            begin = way.device_seconds * middle.device_factor
+            # Slow cases come first; an answer is late when it takes as long as the middle one, or as one slower.
+            lates = [*times[: len(times) // 2 + 1], math.inf] if self._hedge and self.local else [math.inf]
+            found[name] = min((self._cost_with(begin, times, energies, late, middle, base), late) for late in lates)
+        return found
+
+    def _cost_with(
+        self,
+        begin: float,
+        times: Sequence[float],
+        energies: Sequence[float],
+        late: float,
+        now: Situation,
+        base: tuple[float, float],
+    ) -> float:
+        """The expected cost of a way whose answers take `times`, when the device helps itself after `late` seconds."""
+        local = self.local
+        own = math.inf if local is None else local.device_seconds * now.device_factor
+        total = 0.0
+        for time, joules in zip(times, energies, strict=True):
+            spent = min(time, late + own)
+            energy = joules + self.idle_watts * spent
+            if local is not None and time > late:
+                energy += local.device_joules * now.device_factor * (spent - late) / max(own, 1e-12)
+            total += self.preference.of(begin + spent, energy, base)
+        return total / len(times)
 
     def situation(self, observation: Observation, caution: float | None = None) -> Situation:
         """What is believed now, pessimistic by so many standard deviations of the rate."""
@@ -108,17 +150,9 @@ class ModelPredictive:
         )
 
     def hedge_seconds(self, name: str, observation: Observation) -> float:
-        """How long after sending the device should start to compute everything by itself; infinite for never.
-
-        That is when the answer is late by what the rate is known to vary. To start much before would spend energy on
-        answers that come; to wait longer would make late answers later. Where energy counts, more patience is due.
-        """
-        way = self.ways[name]
-        if self.local is None or not way.uses_server or self.preference.energy >= 1.0:
-            return math.inf
+        """How long after sending the device should start to compute everything by itself; infinite for never."""
         with self._lock:
-            late = exchange_seconds(way, self.link, self.situation(observation, self._hedge))
-        return late / (1.0 - self.preference.energy)
+            return self._expected(observation)[name][1]
 
     def learn(self, report: Report, observation: Observation) -> None:
         """See `Chooser`."""
@@ -147,7 +181,7 @@ class ModelPredictive:
         """Take over what the link measured by itself: its distance, and its rate where no request told it."""
         if observation.rtt_seconds is not None:
             self._rtt = observation.rtt_seconds
-        rate = observation.bytes_per_second
+        rate = observation.last_bytes_per_second
         if rate is not None and rate != self._seen:
             self._seen = rate
             if observation.age_seconds is not None and self._last is not None:
