@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import inspect
 from collections import defaultdict
+from pathlib import Path
 
 import click
+
+ROOT = Path(__file__).resolve().parents[2]
+HOST = "cpu"
+"""The target that is whatever machine runs: its figures here would be those of the machine that made the site."""
 
 _FAMILIES = "What an operation computes is ONNX's where its name begins with `onnx.`, at opset {opset}."
 
@@ -14,6 +19,7 @@ def operations() -> str:
     """The IR's operations: each declaration with its kind, what it has of its own, and whether native code exists."""
     from optc.backends.tvm.lowering import LOWERINGS
     from optc.ops import declaration
+    from optc.ops.declaration import Kind
     from optc.ops.onnx_defaults import OPSET
 
     declaration.declaration_of("onnx.Add")
@@ -23,9 +29,10 @@ def operations() -> str:
         rows[each.kind].append([f"`{name}`", "yes" if name in LOWERINGS else "", ", ".join(own)])
     lines = ["# Operations of the IR", "", _FAMILIES.format(opset=OPSET), ""]
     lines += ["Fusion reasons with the kind alone. An operation that is not listed is opaque, and runs in onnxruntime."]
-    for kind, found in rows.items():
-        lines += ["", f"## {kind.value}", "", _KINDS[kind.value], ""]
-        lines += _table(["operation", "native on a CPU", "declared here, beyond ONNX's schema"], found)
+    for kind in Kind:
+        if found := rows[kind]:
+            lines += ["", f"## {kind.value}", "", _KINDS[kind.value], ""]
+            lines += _table(["operation", "native on a CPU", "declared here, beyond ONNX's schema"], found)
     return "\n".join(lines) + "\n"
 
 
@@ -63,12 +70,14 @@ def passes() -> str:
 
 
 def targets() -> dict[str, str]:
-    """A page for each target that ships, by its path."""
+    """A page for each target that ships, by its path; this machine has none."""
     from optc import targets as library
     from optc.cli.commands.targets import figure_rows
 
     pages = {}
     for name in library.available():
+        if name == HOST:
+            continue
         target = library.load(name)
         lines = [f"# {name}", "", f"{target.description}.", ""]
         if target.backends:
@@ -76,7 +85,7 @@ def targets() -> dict[str, str]:
             lines += [f"Emitted by `{target.backends[0]}`" + _linked(target) + "."]
         else:
             lines += ["Its figures only: `optc costmodel predict --target` uses them; no code is emitted yet."]
-        rows = [[f"`{field}`", value, source] for field, value, source in figure_rows(target)]
+        rows = [[field, value, source.replace(f"{ROOT}/", "")] for field, value, source in figure_rows(target)]
         lines += ["", "Every figure has its source; a latency for this target is predicted from them.", ""]
         lines += _table(["figure", "value", "source"], rows)
         pages[f"targets/{name}.md"] = "\n".join(lines) + "\n"
@@ -86,7 +95,7 @@ def targets() -> dict[str, str]:
 def _linked(target: object) -> str:
     tools = getattr(target, "toolchain", {})
     parts = [f"linked by ziglang (`{tools['zig']}`)" if "zig" in tools else ""]
-    parts += [f"or `{tools['prefix']}gcc`" if tools.get("prefix") else ""]
+    parts += [f"or `{tools['prefix']}-gcc`" if tools.get("prefix") else ""]
     parts += [f"verified in `{tools['emulator']}`" if tools.get("emulator") else ""]
     return "".join(f", {part}" for part in parts if part)
 

@@ -13,6 +13,8 @@ from optc.report.profile import Profile
 
 _DTYPE = re.compile(r"(?:tensor<(?:[^<>]*x)?)?([a-z]+[0-9]*)\b")
 _ON_CODES = frozenset({"onnx.ConvInteger", "onnx.MatMulInteger"})
+_LAYERS = frozenset({"onnx.Conv", "onnx.MatMul", "onnx.Gemm"})
+_CODES = frozenset({"i8", "u8"})
 ONNXRUNTIME, COPY = "onnxruntime", "copy"
 
 
@@ -132,8 +134,8 @@ class Explanation:
 
     @property
     def predicted(self) -> float | None:
-        """Seconds of a run by the cost model."""
-        return self.cost.get("predicted_seconds")
+        """Seconds of a run by the cost model; None where it priced nothing."""
+        return self.cost.get("predicted_seconds") if self.cost.get("basis") else None
 
     @property
     def measured(self) -> float | None:
@@ -246,12 +248,13 @@ def _step(index: int, record: Mapping[str, Any], kernels: Mapping[str, Any], mea
 def _precision(record: Mapping[str, Any], template: str) -> str:
     """`int8` where it computes on codes, else the element type of what it computes, or of what it writes."""
     operations = set(record["operations"])
-    if operations & _ON_CODES:
+    reads = [dtype_of(value["type"]) for value in record.get("reads", ())[:1]]
+    if operations & _ON_CODES or (operations & _LAYERS and set(reads) <= _CODES and reads):
         return "int8"
     found = record.get("dtype")
     if found is None and record.get("writes"):
         found = dtype_of(record["writes"][0]["type"])
-    return found or template
+    return "int8" if found in _CODES else found or template
 
 
 def parts_of(node: str) -> list[str]:

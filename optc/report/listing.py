@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from optc.report.explanation import COPY, ONNXRUNTIME, Choice, Explanation, Step
+from optc.report.table import shorten
 from optc.report.units import count_of, seconds_text, size_text
 
 HEADER = ("#", "kernel", "made by", "precision", "predicted", "in a run", "runner-up", "why")
 LABEL_COLUMN = 1
 RIGHT_COLUMNS = (0, 4, 5)
+_LABEL = 60  # characters
 
 
 def plan_rows(explanation: Explanation, order: str = "source", knobs: bool = False) -> list[list[str]]:
@@ -114,4 +116,4 @@ def fallen_back(explanation: Explanation) -> list[tuple[str, str, list[Step]]]:
 
 def _labels(steps: Sequence[Step], most: int = 4) -> str:
     more = f" and {len(steps) - most} more" if len(steps) > most else ""
-    return "; ".join(step.label for step in steps[:most]) + more
+    return "; ".join(shorten(step.label, _LABEL) for step in steps[:most]) + more

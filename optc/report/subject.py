@@ -278,7 +278,7 @@ def _fusion(explanation: Explanation, step: Step) -> str:
     for remark in explanation.remarks:
         applied = remark["pass"].startswith("fuse") and remark["status"] == "applied"
         if applied and remark["nodes"] and set(remark["nodes"]) == set(step.nodes):
-            return f" ({remark['reason']}, predicted)"
+            return f" ({remark['reason']}{', predicted' if remark['predicted'] else ''})"
     return ""
 
 

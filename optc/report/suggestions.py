@@ -101,7 +101,8 @@ def _layer_seconds(layer: Mapping[str, Any]) -> float:
 
 def _calibration(explanation: Explanation) -> list[Suggestion]:
     """Int8 for a model that was compiled in float."""
-    layers = explanation.potential if explanation.precision is None else ()
+    native = explanation.precision is None and "--backend onnx" not in explanation.command
+    layers = explanation.potential if native else ()
     faster = [each for each in layers if each["integer_seconds"] < each["float_seconds"]]
     now = sum(each["float_seconds"] for each in layers)
     saved = sum(each["float_seconds"] - each["integer_seconds"] for each in faster)
@@ -114,6 +115,8 @@ def _calibration(explanation: Explanation) -> list[Suggestion]:
 
 def _native(explanation: Explanation) -> list[Suggestion]:
     """What onnxruntime computes, by the reason."""
+    if "--backend onnx" in explanation.command:
+        return [Suggestion("compile without --backend onnx", "native kernels, where optc has them")]
     by_reason: dict[str, list[Any]] = {}
     for step in explanation.regions:
         by_reason.setdefault(step.why, []).append(step)
