@@ -48,7 +48,7 @@ class Cut:
 
 
 CUTS = {
-    "resnet8": Cut("relu_2", "relu_4", halvings=2, epochs=10, rate_epochs=(6, 2)),
+    "resnet8": Cut("relu_2", "relu_4", halvings=2, epochs=10, rate_epochs=(6, 1)),
     "mobilenet": Cut("add_232", "getitem_33", halvings=1, epochs=8, rate_epochs=(2, 1)),
 }
 CHANNELS, LEVELS = 12, 4
@@ -67,8 +67,8 @@ class Exit:
 
 
 EXITS = {
-    "resnet8": Exit("relu", ((32, 2), (64, 2), (64, 1)), epochs=14),
-    "mobilenet": Exit("getitem_33", ((64, 1), (64, 1)), epochs=6),
+    "resnet8": Exit("relu", ((32, 2), (64, 2), (64, 1)), epochs=10),
+    "mobilenet": Exit("getitem_33", ((64, 1), (64, 1)), epochs=4),
 }
 RATE_WEIGHTS = (0.05, 0.15, 0.5, 1.5)
 """Of a thousand bits in the loss, from the most bytes to the fewest."""

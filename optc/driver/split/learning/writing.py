@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -127,19 +126,22 @@ def _folded(conv: nn.Conv2d, norm: nn.BatchNorm2d | None) -> tuple[np.ndarray, n
     return _array(weight), _array(bias)
 
 
-def halves(model: Bottleneck, width: int | None = None) -> tuple[onnx.ModelProto, onnx.ModelProto]:
+def halves(
+    model: Bottleneck, width: int | None = None, batch: int | None = None
+) -> tuple[onnx.ModelProto, onnx.ModelProto]:
     """The device's half, which ends with the codes as int8, and the server's, which begins with them.
 
     Args:
         model: trained.
         width: leading channels that are sent; all by default. The server's half takes that many.
+        batch: samples a run; by default as the model has it.
     """
     width = width or model.channels
     graph = model.module.main
     source = graph.inputs[0]
-    batch: Any = (source.tensor_type.shape or ("batch",))[0]
+    samples: Any = batch or (source.tensor_type.shape or ("batch",))[0]
     rows = _code_extent(model)
-    codes = helper.make_tensor_value_info(CODES, TensorProto.INT8, [_dim(batch), width, *rows])
+    codes = helper.make_tensor_value_info(CODES, TensorProto.INT8, [_dim(samples), width, *rows])
 
     device = Writer()
     device.taken |= {source.name, CODES}
@@ -154,7 +156,7 @@ def halves(model: Bottleneck, width: int | None = None) -> tuple[onnx.ModelProto
     ]
     held = device.node("Clip", [device.node("Round", [latent], "rounded"), *bounds], "held")
     device.nodes.append(helper.make_node("Cast", [held], [CODES], name=CODES, to=TensorProto.INT8))
-    shape = [_dim(extent) for extent in source.tensor_type.shape or ()]
+    shape = [_dim(samples), *(_dim(extent) for extent in (source.tensor_type.shape or ())[1:])]
     given = helper.make_tensor_value_info(source.name, TensorProto.FLOAT, shape)
 
     server = Writer()
@@ -166,7 +168,7 @@ def halves(model: Bottleneck, width: int | None = None) -> tuple[onnx.ModelProto
     decoded = server.layers(nn.Sequential(_reading(first[0], width), *first[1:]), real, "decoder")
     (result,) = server.section(model.tail, [decoded])
     server.nodes.append(helper.make_node("Identity", [result], [output], name=output))
-    shape = [_dim(extent) for extent in graph.outputs[0].tensor_type.shape or ()]
+    shape = [_dim(samples), *(_dim(extent) for extent in (graph.outputs[0].tensor_type.shape or ())[1:])]
     answer = helper.make_tensor_value_info(output, TensorProto.FLOAT, shape)
     name = model.module.name
     return (
@@ -175,9 +177,9 @@ def halves(model: Bottleneck, width: int | None = None) -> tuple[onnx.ModelProto
     )
 
 
-def whole(model: Bottleneck, width: int | None = None) -> onnx.ModelProto:
-    """Both halves as one model: what `optc split` cuts at `codes`."""
-    device, server = halves(model, width)
+def whole(model: Bottleneck, width: int | None = None, batch: int | None = None) -> onnx.ModelProto:
+    """Both halves as one model, which holds the value `codes`; arguments as for `halves`."""
+    device, server = halves(model, width, batch)
     for part, prefix in ((device, "device."), (server, "server.")):
         kept = {CODES, *(item.name for item in (*part.graph.input, *part.graph.output))}
         for tensor in part.graph.initializer:
@@ -301,12 +303,3 @@ def _model(graph: onnx.GraphProto) -> onnx.ModelProto:
     model.ir_version = helper.find_min_ir_version_for(model.opset_import)
     onnx.checker.check_model(model, full_check=True)
     return model
-
-
-def write_halves(model: Bottleneck, folder: Path, width: int | None = None) -> Mapping[str, Path]:
-    """Write `device.onnx` and `server.onnx`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = {"device": folder / "device.onnx", "server": folder / "server.onnx"}
-    for path, half in zip(paths.values(), halves(model, width), strict=True):
-        path.write_bytes(half.SerializeToString())
-    return paths

@@ -1,8 +1,8 @@
 """`rans-HASH`: int8 codes of a trained bottleneck, coded with the probabilities that it has learned.
 
 Range coding by asymmetric numeral systems (Duda 2013), constriction's implementation: a few bytes above the entropy.
-The probabilities stand in the file `tables/HASH.npy` of the split model, where HASH is the beginning of the file's
-SHA-256: it is part of the encoding's name, so that peers with other tables refuse to talk to each other.
+The probabilities stand in the file `HASH.npy` in the folder of the cut, where HASH is the beginning of the file's SHA-256:
+it is part of the encoding's name, so that peers with other tables refuse to talk to each other.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from optc.errors import OptcError
 from optc.runtime.split.codec.registry import Codec, CodecFault, Place, encoding
 from optc.runtime.split.frames import Buffer
 
-FOLDER = "tables"
 TOTAL = 1 << 16
 """What the frequencies of a channel sum to."""
 
@@ -78,15 +77,12 @@ def frequencies_of(probabilities: np.ndarray) -> np.ndarray:
     return frequencies.astype(np.uint16)
 
 
-def write_tables(folder: Path, frequencies: np.ndarray) -> str:
-    """Write a tables file into the folder of a split model; the name of the encoding."""
+def tables_file(frequencies: np.ndarray) -> tuple[str, str, bytes]:
+    """The name of the encoding, and the name and the content of the file that it needs."""
     stream = io.BytesIO()
     np.save(stream, np.ascontiguousarray(frequencies.astype("<u2")), allow_pickle=False)
     digest = hashlib.sha256(stream.getvalue()).hexdigest()[:_HASH_CHARACTERS]
-    path = folder / FOLDER / f"{digest}.npy"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(stream.getvalue())
-    return f"rans-{digest}"
+    return f"rans-{digest}", f"{digest}.npy", stream.getvalue()
 
 
 def read_tables(path: Path, channels: int) -> np.ndarray:
@@ -123,9 +119,8 @@ def _entropy(name: str, place: Place) -> Codec:
     if tensor.dtype != "int8" or len(tensor.shape) < 2:
         why = f"'{tensor.name}' is {tensor.dtype} of {len(tensor.shape)} dimensions"
         raise OptcError("only int8 values with channels can be coded so", where=name, why=why)
-    if place.folder is None:
-        raise OptcError(
-            f"the encoding '{name}' needs the folder of the split model, which has its tables", where=tensor.name
-        )
-    path = place.folder / FOLDER / f"{name.removeprefix('rans').removeprefix('-')}.npy"
+    if place.folder is None or place.way is None:
+        raise OptcError(f"the encoding '{name}' needs the folder of its cut, which has its tables", where=tensor.name)
+    digest = name.removeprefix("rans").removeprefix("-")
+    path = place.folder / "cuts" / place.way.name / f"{digest}.npy"
     return Entropy(read_tables(path, tensor.shape[1]), tensor.shape)
