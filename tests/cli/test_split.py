@@ -49,6 +49,19 @@ def test_replay_picture_and_artifacts(arguments: list[str], tmp_path: Path, caps
     assert picture.count('class="way"') == len(found["ways"]) and picture.count('class="policy"') == 10
 
 
+def test_energy_needs_figures(arguments: list[str], tmp_path: Path, capsys: Capture) -> None:
+    device = tmp_path / "plain.toml"
+    text = Path(arguments[3]).read_text()
+    device.write_text(text[: text.index("[energy]")])
+    given = [*arguments[:3], str(device), *arguments[4:]]
+    assert run([*given, "--objective", "energy"]) == 2
+    assert capsys.readouterr().err.startswith(
+        "error: the target 'plain' states no energy figures\n  at --objective energy\n"
+    )
+    assert run(given) == 0
+    assert "unknown" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("more", "code", "message"),
     [

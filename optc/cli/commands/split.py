@@ -164,13 +164,13 @@ def _show(prepared: Prepared, record: SplitRecord | None) -> None:
         ]
     )
     click.echo()
-    rows = [_row(way, way is plan.chosen) for way in plan.ways]
+    rows = [_row(way, way is plan.chosen, plan.knows_energy) for way in plan.ways]
     emit_table(HEADER, rows, right=range(2, len(HEADER)))
     click.echo()
     emit_facts([*_choice(plan), *_noise(record)])
 
 
-def _row(way: PlannedWay, chosen: bool) -> list[str]:
+def _row(way: PlannedWay, chosen: bool, energy: bool) -> list[str]:
     cost = way.cost
     more = f" +{len(way.sent) - _NAMES}" if len(way.sent) > _NAMES else ""
     sent = ", ".join(way.sent[:_NAMES]) + more
@@ -180,7 +180,7 @@ def _row(way: PlannedWay, chosen: bool) -> list[str]:
         f"{sent} ({way.encoding})" if sent else "nothing",
         *(f"{1e3 * each:.2f} ms" for each in times),
         str(cost.bytes),
-        f"{1e3 * cost.joules:.1f} mJ",
+        f"{1e3 * cost.joules:.1f} mJ" if energy else "unknown",
         size_text(way.device_bytes),
     ]
 
@@ -249,7 +249,7 @@ def _json(prepared: Prepared, record: SplitRecord | None, outcome: Any, output: 
                 "server_seconds": way.cost.computing[1],
                 "seconds": way.cost.seconds,
                 "bytes": way.cost.bytes,
-                "joules": way.cost.joules,
+                "joules": way.cost.joules if plan.knows_energy else None,
                 "device_bytes": way.device_bytes,
             }
             for way in plan.ways

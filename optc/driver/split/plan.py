@@ -109,6 +109,11 @@ class SplitPlan:
         others = [way for way in self.ways if way is not self.chosen and way.encoding == self.chosen.encoding]
         return min(others, key=lambda way: way.cost.under(goal), default=None)
 
+    @property
+    def knows_energy(self) -> bool:
+        """Whether the device's target says what computing costs."""
+        return bool(targets.load(self.device).energy)
+
     def operations(self, way: PlannedWay) -> list[Operation]:
         """Those that the device runs."""
         return [
@@ -159,6 +164,12 @@ def plan_split(
     """
     if objective not in OBJECTIVES:
         raise UsageError(f"'{objective}' is no objective", hint=f"one of {', '.join(OBJECTIVES)}")
+    if objective == "energy" and not targets.load(device).energy:
+        raise UsageError(
+            f"the target '{targets.load(device).name}' states no energy figures",
+            where="--objective energy",
+            hint="optc targets shows which ones do; [energy] in a target file of your own says them",
+        )
     if prices is None:
         prepare(module)
         prices = (
