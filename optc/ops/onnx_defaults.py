@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 # onnxscript's converter stops at 25, and onnxruntime 1.31 (which stops at 26) runs 24 completely but loses Swish from
 # 25 on. Operations that came later keep the version that introduced them.
 OPSET = 24
-NEWEST_OPSET = 26  # what onnxruntime 1.31 loads
 
 DOMAIN_VERSIONS = {"ai.onnx.ml": 5, "ai.onnx.preview.training": 1, "com.microsoft": 1}
 

@@ -10,7 +10,6 @@ import onnx
 from onnx import helper
 
 from optc.ir.core import CONSTANT, Graph, Module, Operation, Value
-from optc.ir.types import TensorType
 from optc.ops.hints import HINTS
 from optc.ops.onnx_defaults import opset_imports, schema_of, split_name
 from optc.ops.onnx_types import array_to_proto, attribute_to_proto, type_to_proto
@@ -266,8 +265,3 @@ def _trimmed(names: Sequence[str]) -> list[str]:
     while kept and not kept[-1]:
         kept.pop()
     return kept
-
-
-def has_unknown_output_type(graph: Graph) -> bool:
-    """Whether an output's type is unknown, so that a tool that reads the exported graph must infer it."""
-    return any(not isinstance(value.type, TensorType) for value in graph.outputs)

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
-from optc.ir.core import Operation, Value
+from optc.ir.core import Operation
 from optc.ir.dims import Dim, Shape, SymbolicDim, symbol
 from optc.ir.types import OpaqueType, TensorType
 
@@ -126,11 +124,6 @@ def broadcast(operation: Operation, shapes: Sequence[Shape | None]) -> Shape | N
     return tuple(result)
 
 
-def constant_array(value: Value | None) -> np.ndarray | None:
-    """The array behind a constant operand, through identities; None when there is none."""
-    return None if value is None else value.constant
-
-
 def reduced(operation: Operation, shape: Shape | None, axes: Sequence[int] | None, keepdims: bool) -> Shape | None:
     """The shape after reducing `axes` (None: all of them)."""
     if shape is None:
@@ -180,11 +173,3 @@ def window_extent(
     if isinstance(windows, int) and isinstance(extent, int) and (windows - 1) * stride >= extent + padding[0]:
         windows -= 1
     return windows
-
-
-def same_padding(extent: int, kernel: int, stride: int, dilation: int, lower: bool) -> tuple[int, int]:
-    """The padding before and after that SAME_UPPER (or SAME_LOWER) stands for."""
-    reach = (kernel - 1) * dilation + 1
-    total = max(0, (-(-extent // stride) - 1) * stride + reach - extent)
-    small, large = total // 2, total - total // 2
-    return (large, small) if lower else (small, large)

@@ -83,3 +83,22 @@ def test_rounding_is_chosen_on_the_command_line(tmp_path: Path) -> None:
 def test_an_unknown_rounding_is_refused(calibration: Path, tmp_path: Path, capsys: Capture) -> None:
     assert quantize(calibration, "--rounding", "nearst", "-o", str(tmp_path / "q.onnx")) == 2
     assert "no rounding of weights is called 'nearst'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--target", "rpi4"], "--target"),
+        (["--sensitivity", "hessian", "--confidence", "0.9"], "--sensitivity and --confidence"),
+        (["--target", "rpi4", "--analyze"], "--target"),
+    ],
+)
+def test_options_that_only_a_bound_reads_are_refused_without_one(
+    options: list[str], named: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    argv = ["quantize", "model.onnx", "--calib", "calib.npz", "-o", str(tmp_path / "out.onnx"), *options]
+    assert run(argv) == 2
+    assert capsys.readouterr().err == (
+        f"error: {named} would not be used\n  they say how precisions are mixed, and nothing asks for that\n"
+        "  hint: add --min-snr, --max-drop or --objective\n"
+    )

@@ -101,6 +101,8 @@ def command(
     searched = any(each is not None for each in (min_snr, max_drop, objective, pareto, report))
     if output is None and not analyze and pareto is None and report is None:
         raise UsageError("nothing says where the model goes", hint="-o model.int8.onnx, or --analyze")
+    if analyze or not searched:
+        _refuse_unused()
     if not analyze and not searched and len(formats) > 1:
         raise UsageError(
             "several formats need a bound",
@@ -192,6 +194,22 @@ def command(
     facts += [("in float", f"{name}: {reason}") for name, reason in plan.kept.items()]
     facts += [("constant", name) for name in quantizer.calibration.constant]
     emit_facts(facts)
+
+
+_OF_SEARCHES = {"target": "--target", "how": "--sensitivity", "confidence": "--confidence"}
+
+
+def _refuse_unused() -> None:
+    """Raise UsageError where an option was given that only a search for precisions reads."""
+    context = click.get_current_context()
+    default = click.core.ParameterSource.DEFAULT
+    unused = [option for name, option in _OF_SEARCHES.items() if context.get_parameter_source(name) is not default]
+    if unused:
+        raise UsageError(
+            f"{' and '.join(unused)} would not be used",
+            why="they say how precisions are mixed, and nothing asks for that",
+            hint="add --min-snr, --max-drop or --objective",
+        )
 
 
 def _write_front(
