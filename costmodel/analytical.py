@@ -16,6 +16,7 @@ from optc.ir.core import Operation, Value
 from optc.ir.types import TensorType
 from optc.ops.attention import READS_IN_PLACE
 from optc.ops.declaration import Kind, declaration_of
+from optc.ops.packed import decodes
 from optc.ops.views import is_view
 from optc.targets.target import Target
 
@@ -206,7 +207,7 @@ def instructions_of(name: str) -> float:
 
 
 def _nests(candidate: Candidate) -> list[Candidate]:
-    """The loop nests of a kernel: what stands before a contraction fills a scratch buffer first."""
+    """The loop nests of a kernel: what stands before a contraction, except decoding, fills a scratch buffer first."""
     operations = candidate.operations
     root = next((each for each in operations if declaration_of(each.name).kind is Kind.CONTRACTION), None)
     if root is None or len(operations) == 1 or root.name in READS_IN_PLACE:
@@ -214,7 +215,7 @@ def _nests(candidate: Candidate) -> list[Candidate]:
     needed = set(root.present_operands)
     before: list[Operation] = []
     for operation in reversed(operations):
-        if operation is not root and any(result in needed for result in operation.results):
+        if operation is not root and not decodes(operation) and any(r in needed for r in operation.results):
             needed.update(operation.present_operands)
             before.insert(0, operation)
     if not before:

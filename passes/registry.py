@@ -31,6 +31,7 @@ PASSES: dict[str, str] = {
     "inline-loops": "optc.passes.simplify.inline_loops:InlineLoops",
     "layout": "optc.passes.layout.assign:AssignLayouts",
     "order": "optc.passes.memory.order:Order",
+    "pack-weights": "optc.passes.integer.pack_weights:PackWeights",
     "patches": "optc.passes.memory.patches:Patches",
     "recognize": "optc.passes.simplify.recognize:Recognize",
     "recognize-attention": "optc.passes.simplify.recognize_attention:RecognizeAttention",

@@ -21,6 +21,7 @@ from optc.ir import dtypes
 from optc.ir.core import Value
 from optc.ir.dtypes import DType
 from optc.ops.evaluate import evaluate_graph
+from optc.ops.packed import pack_codes
 from optc.targets import Target, load
 
 FAST = ("-O0",)
@@ -207,6 +208,42 @@ def matmul(
         return builder, builder.op("onnx.MatMul", source, other)
     point = None if zero is None else builder.constant(np.array(zero, dtype.numpy))
     return builder, builder.op("onnx.MatMulInteger", source, other, point)
+
+
+def coded_matmul(
+    rows: int,
+    depth: int,
+    columns: int,
+    bits: int,
+    *,
+    signed: bool = True,
+    turned: bool = False,
+    zero: bool = False,
+    block: int = 0,
+    dtype: DType = dtypes.FLOAT32,
+) -> tuple[GroupBuilder, Value]:
+    """A matrix product with weights of a few bits, packed; with 8 bits they are plain bytes."""
+    random, builder = np.random.default_rng(bits), GroupBuilder()
+    shape = (columns, depth) if turned else (depth, columns)
+    least, kind = (-(2 ** (bits - 1)), np.int8) if signed else (0, np.uint8)
+    codes = random.integers(least, least + 2**bits, shape).astype(kind)
+    source = builder.input((rows, depth), dtype=dtype)
+    if bits == 8:
+        stored = builder.constant(codes)
+    else:
+        packed = builder.constant(pack_codes(codes, bits))
+        stored = builder.op("optc.unpack", packed, bits=bits, shape=shape, signed=int(signed))
+    axis = (1 if turned else 0) if block else (0 if turned else 1)
+    entries = list(shape)
+    entries[axis] = -(-entries[axis] // block) if block else entries[axis]
+    scale = builder.constant(random.random(entries if block else entries[axis]).astype(dtype.numpy))
+    zeros = random.integers(least, least + 2**bits, scale.shape).astype(kind)
+    point = builder.constant(zeros) if zero else None
+    attributes = {"axis": axis} | ({"block_size": block} if block else {})
+    weight = builder.op("onnx.DequantizeLinear", stored, scale, point, **attributes)
+    if turned:
+        return builder, builder.op("onnx.Gemm", source, weight, transB=1)
+    return builder, builder.op("onnx.MatMul", source, weight)
 
 
 def gemm(rows: int, depth: int, columns: int, *, turned: bool) -> tuple[GroupBuilder, Value]:

@@ -6,7 +6,8 @@ import json
 from dataclasses import asdict
 
 from optc import cache
-from optc.backends.cuda import packing as _packing  # noqa: F401  (registers its steps)
+from optc.backends.cuda import coded as _coded  # noqa: F401  (registers its step)
+from optc.backends.cuda import packing as _packing  # noqa: F401  (registers its step)
 from optc.backends.cuda.kernel import CudaKernel, Facts, Launch
 from optc.backends.interface import Option, Selection
 from optc.backends.tvm.packing import Packing

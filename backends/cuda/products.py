@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from optc.backends.cuda.coded import Coded, coded_operand
 from optc.backends.cuda.packing import TILES_WITH_SUMS
 from optc.backends.cuda.sides import Name, Read
 from optc.backends.tvm import loops
@@ -65,12 +66,14 @@ class Side:
         zero: its zero point; None where that is 0.
         constant: how it is packed, when it is constant and has no zero point.
         read: for tiles of a given depth along k, and whether integers stay bytes or become 32 bits less the zero point.
+        coded: how it is coded, when it is made of constant codes of a few bits.
     """
 
     value: Value
     zero: Value | None
     constant: Constant | None
     read: Callable[[FusedContraction, int, bool], Read]
+    coded: Coded | None = None
 
 
 @dataclass(frozen=True)
@@ -336,7 +339,8 @@ def _matmul(group: Group, product: Operation) -> Product | str:
         return Extents(batch, rows, columns, -(-depth_extent // depth))
 
     macs = math.prod(result.shape) * depth_extent
-    sides = Side(left, zeros[0], None, row_read), Side(right, zeros[1], constant, column_read)
+    coded = coded_operand(group, right, turned=turned) if len(right.shape) == 2 and batch == 1 else None
+    sides = Side(left, zeros[0], None, row_read), Side(right, zeros[1], constant, column_read, coded)
     return Product(extents, *sides, indices, finish, macs)
 
 

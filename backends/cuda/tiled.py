@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from optc.backends.cuda import nests
+from optc.backends.cuda.coded import coded_side
 from optc.backends.cuda.function import Function
 from optc.backends.cuda.kernel import Argument, Launch
 from optc.backends.cuda.printing import Printer, c_type
@@ -66,7 +67,10 @@ class TiledProduct:
             (product.rows, product.columns, tiling.rows, self.extents.rows),
             (product.columns, product.rows, tiling.columns, self.extents.columns),
         ):
-            if side.constant is not None:
+            if side.coded is not None:
+                self.packings[side.coded.index] = side.coded.packing(width, tiling.depth)
+                shapes[side.coded.index] = (side.coded.bytes(width, tiling.depth),)
+            elif side.constant is not None:
                 summed = tiling.bytes and other.zero is not None
                 packing = side.constant.packing(width, tiling.depth, inner_k=tiling.inner_k, summed=summed)
                 wide = self.extents.batch * -(-extent // width) * width
@@ -109,6 +113,10 @@ class TiledProduct:
 
     def _side(self, name: str, side: Side, width: int, element: str) -> SideText:
         tiling = self.tiling
+        if side.coded is not None:
+            return coded_side(
+                f"{self.symbol}_{name}", side.coded, self.fused, self.names, element, width, tiling.depth
+            )
         if side.constant is not None:
             buffer = self.fused.inputs[side.constant.index]
             return panel_side(

@@ -11,7 +11,8 @@ PIPELINE = (
 """From an imported module to one whose native operations are fused groups, in the order that needs least memory."""
 
 GPU_PIPELINE = (
-    f"{SIMPLIFY},integer-arithmetic,recognize-attention,widen-elements,expand-conv-transpose,distribute,fuse,order"
+    f"{SIMPLIFY},pack-weights,integer-arithmetic,recognize-attention,"
+    "widen-elements,expand-conv-transpose,distribute,fuse,order"
 )
 """The same for a GPU, whose threads read what they share from its own memory: there are no blocks of channels."""
 

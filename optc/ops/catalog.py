@@ -8,6 +8,7 @@ from optc.ops import (  # noqa: F401
     dialect,
     elementwise,
     movement,
+    packed,
     quantize,
     random,
     recurrent,

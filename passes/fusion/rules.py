@@ -11,6 +11,7 @@ from optc.ir.types import TensorType
 from optc.ops.attention import READS_IN_PLACE
 from optc.ops.classical import TREES
 from optc.ops.declaration import Kind, declaration_of
+from optc.ops.packed import decodes
 from optc.ops.parameters import PARAMETERS
 
 ROOTS = (Kind.CONTRACTION, Kind.REDUCTION, Kind.WINDOW)
@@ -141,7 +142,7 @@ class GroupRules:
         if root.name in READS_IN_PLACE:
             moves = self.kind(operation) is Kind.MOVEMENT
             return None if moves else f"{operation.name} computes what {root.name} reads"
-        if kind is Kind.CONTRACTION and not _feeds_only(operation, root, 0):
+        if kind is Kind.CONTRACTION and not _feeds_only(operation, root, 0) and not decodes(operation):
             return f"{operation.name} computes the weights of {root.name}"
         return None
 

@@ -100,9 +100,6 @@ T __shfl_xor_sync(unsigned mask, T value, int by, int width = 32) {
   return optc_emulation::shuffle(mask, value, target / width <= lane / width ? target : lane);
 }
 
-inline float __ldg(const float* p) { return *p; }
-
-struct alignas(16) float4 { float x, y, z, w; };
-struct alignas(8) float2 { float x, y; };
-struct alignas(16) uint4 { unsigned x, y, z, w; };
-struct alignas(8) uint2 { unsigned x, y; };
+inline unsigned __funnelshift_r(unsigned low, unsigned high, unsigned by) {
+  return by % 32 ? low >> by % 32 | high << (32 - by % 32) : low;
+}

@@ -20,11 +20,29 @@
 constexpr int kAlong = 0;   // neighbours along the rows or columns
 constexpr int kDeep = 1;    // neighbours along k
 constexpr int kPanels = 2;  // packed as tiles are laid out in shared memory
+constexpr int kCoded = 3;   // packed in runs along k of codes of a few bits, run by run of neighbouring rows or columns
 
 template <class T, int n>
 struct alignas(sizeof(T) * n) optc_pack {
   T v[n];
 };
+
+// The codes of run `unit` of a stream of bits, which begins at a word; two words more than it needs may be read.
+template <int bits, bool is_signed, class Byte>
+OPTC_DEVICE void optc_unpack(const Byte* stream, int unit, int (&codes)[8]) {
+  const unsigned* words = reinterpret_cast<const unsigned*>(stream) + unit * bits / 4;
+  const int shift = unit * bits % 4 * 8;
+  const unsigned low = __funnelshift_r(words[0], words[1], shift);
+  const unsigned high = bits > 4 ? __funnelshift_r(words[1], words[2], shift) : 0;
+  OPTC_UNROLL
+  for (int i = 0; i < 8; ++i) {
+    const int at = i * bits;
+    unsigned code = at < 32 ? low >> (at % 32) : high >> (at % 32);
+    if (at < 32 && at + bits > 32) code |= high << (32 - at % 32);
+    code &= (1u << bits) - 1u;
+    codes[i] = is_signed ? (int)(code ^ (1u << (bits - 1))) - (1 << (bits - 1)) : (int)code;
+  }
+}
 
 // Reads the tiles of one side; `inner_k`: shared memory has k innermost.
 template <class Side, int width, int depth, int threads, bool inner_k>
@@ -33,13 +51,15 @@ struct optc_loader {
   // Single elements that lie across are gathered along k until they fill a word of shared memory.
   static constexpr bool kGathers = inner_k && Side::kOrder == kAlong && Side::kVector == 1 && sizeof(Element) < 4;
   static constexpr int kVector = kGathers ? 4 / (int)sizeof(Element) : Side::kVector;
+  static constexpr bool kPacked = Side::kOrder == kPanels || Side::kOrder == kCoded;
+  static constexpr bool kCodes = Side::kOrder == kCoded;
   static constexpr int kPieces = width * depth / kVector;
   static constexpr int kCount = (kPieces + threads - 1) / threads;
   static constexpr bool kWhole = kPieces % threads == 0;
   static constexpr bool kFast = Side::kOrder == kPanels ? inner_k : Side::kOrder == kDeep;  // k runs fastest
-  static constexpr int kRun = kGathers ? width : (kFast ? depth : width) / kVector;
+  static constexpr int kRun = kGathers || kCodes ? width : (kFast ? depth : width) / kVector;
   static constexpr bool kOnePlace = !kFast && threads % kRun == 0;
-  static constexpr int kPlaces = Side::kOrder == kPanels ? 1 : kOnePlace ? 1 : kCount;
+  static constexpr int kPlaces = kPacked || kOnePlace ? 1 : kCount;
   // Rows of shared memory are a few words longer: columns of it lie in different banks.
   static constexpr int kPitch = inner_k ? depth + 16 / (int)sizeof(Element) : width + 16 / (int)sizeof(Element);
   static constexpr int kSize = inner_k ? width * kPitch : depth * kPitch;
@@ -49,11 +69,11 @@ struct optc_loader {
   typename Side::Place places[kPlaces];
   optc_pack<Element, kVector> held[kCount];
 
-  static OPTC_DEVICE int w_of(int piece) { return kFast ? piece / kRun : piece % kRun * (kGathers ? 1 : kVector); }
-  static OPTC_DEVICE int k_of(int piece) { return kFast ? piece % kRun * kVector : piece / kRun * (kGathers ? kVector : 1); }
+  static OPTC_DEVICE int w_of(int piece) { return kFast ? piece / kRun : piece % kRun * (kGathers || kCodes ? 1 : kVector); }
+  static OPTC_DEVICE int k_of(int piece) { return kFast ? piece % kRun * kVector : piece / kRun * (kGathers || kCodes ? kVector : 1); }
 
   OPTC_DEVICE optc_loader(const Side& side, int z, int w_tile) : side(side), z(z), w_tile(w_tile) {
-    if constexpr (Side::kOrder != kPanels) {
+    if constexpr (!kPacked) {
       OPTC_UNROLL
       for (int j = 0; j < kPlaces; ++j) places[j] = side.place(z, w_tile * width + w_of(threadIdx.x + j * threads));
     }
@@ -64,7 +84,7 @@ struct optc_loader {
     for (int j = 0; j < kCount; ++j) {
       const int piece = threadIdx.x + j * threads;
       if (!kWhole && piece >= kPieces) continue;
-      if constexpr (Side::kOrder == kPanels) {
+      if constexpr (kPacked) {
         held[j] = side.panel(z, w_tile, tile, piece);
       } else if constexpr (kGathers) {
         OPTC_UNROLL
@@ -82,7 +102,7 @@ struct optc_loader {
       const int piece = threadIdx.x + j * threads;
       if (!kWhole && piece >= kPieces) continue;
       const int w = w_of(piece), k = k_of(piece);
-      if constexpr (kGathers || kFast == inner_k) {
+      if constexpr (kGathers || (kCodes ? inner_k : kFast == inner_k)) {
         *reinterpret_cast<optc_pack<Element, kVector>*>(shared + (inner_k ? w * kPitch + k : k * kPitch + w)) = held[j];
       } else {
         OPTC_UNROLL

@@ -8,6 +8,7 @@ from optc.backends.tvm.lowering import (  # noqa: F401
     integers,
     movement,
     normalization,
+    packed,
     pooling,
     quantization,
     reductions,
