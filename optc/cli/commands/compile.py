@@ -14,6 +14,7 @@ from optc.cli.calibration import calibration_options, check, unmet
 from optc.cli.failures import render
 from optc.cli.output import Progress, emit_facts, emit_json
 from optc.cli.parameters import common, dim_option, shape_option, threads_option, unique
+from optc.cli.reporting import read_explanation, write_report
 from optc.cli.summary import artifact_facts, artifact_record
 
 MEASURE_SECONDS = 0.3
@@ -48,6 +49,7 @@ MEASURE_SECONDS = 0.3
 )
 @click.option("--name", "library_name", help="What the library's names begin with (default: the model's name).")
 @click.option("--depfile", type=click.Path(path_type=Path), help="Write for Make or Ninja what the artifact rests on.")
+@click.option("--report", type=click.Path(path_type=Path, dir_okay=False), help="Write optc explain's page (.html).")
 @calibration_options
 @common
 def command(
@@ -65,6 +67,7 @@ def command(
     backend: str | None,
     verify_each: bool,
     dump_ir: Path | None,
+    report: Path | None,
     emit: tuple[str, ...],
     library_name: str | None,
     depfile: Path | None,
@@ -105,6 +108,8 @@ def command(
         if depfile is not None:
             write_depfile(depfile, artifact.path, sources_of(model, target, (calibration.get("calib"),)))
         measured = None if "ram_bytes" in artifact.manifest.cost else _measure(artifact)
+        if report is not None:
+            write_report(report, read_explanation(str(artifact.path)))
     seconds = time.monotonic() - start
     if as_json:
         emit_json({**artifact_record(artifact.path, artifact.manifest, measured), "compile_seconds": seconds})
@@ -117,7 +122,7 @@ def command(
         raise SystemExit(error.exit_code)
 
 
-_SILENT = frozenset({"output", "as_json", "verbose", "dump_ir", "depfile"})
+_SILENT = frozenset({"output", "as_json", "verbose", "dump_ir", "report", "depfile"})
 """Options that say nothing of what is in the artifact."""
 
 
