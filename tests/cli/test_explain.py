@@ -48,7 +48,7 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OPTC_CACHE_DIR", str(path / "cache"))
         argv = ["compile", str(path / "net.onnx"), "-o", str(path / "net.optc"), "--dim", "batch=1", "--tune", "0"]
-        assert run([*argv, "--threads", "1"]) == 0
+        assert run([*argv, "--threads", "1", "--report", str(path / "compiled.html")]) == 0
     return path / "net.optc"
 
 
@@ -207,6 +207,7 @@ def test_the_page_in_a_browser(artifact: Path, tmp_path: Path, capsys: Capture, 
     assert run(["explain", str(artifact), "--html", str(tmp_path / "report.html")]) == 0
     assert capsys.readouterr().out.endswith(f"\nwritten to {tmp_path / 'report.html'}\n")
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert (artifact.parent / "compiled.html").read_text(encoding="utf-8") == page
     seen, console = _shown(page, tmp_path, *(["--force-dark-mode"] if dark else []))
     assert console == "" and seen["faults"] == []
     assert seen["dark"] is dark and seen["surface"] == ("rgb(20, 24, 29)" if dark else "rgb(255, 255, 255)")
