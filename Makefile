@@ -10,11 +10,12 @@ SURFACES := onnx_model ir_text artifact_folder split_frames
 
 .PHONY: demo test lint docs bench fuzz clean
 
-demo: $(VENV)/.demo ## compile, run and benchmark a real trained model
+demo: $(VENV)/.demo ## compile, run, benchmark and explain a real trained model
 	$(BIN)/optc compile samples/models/cifar10_resnet8.onnx --target cpu --dim batch=1 -o build/demo
 	$(BIN)/optc run build/demo
 	$(BIN)/optc bench build/demo
 	$(BIN)/python samples/classify.py
+	$(BIN)/optc explain build/demo --measure --html build/demo.html
 
 test: $(VENV)/.test ## run the whole test suite
 	$(BIN)/python -m pytest
