@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from optc.ir.core import Module, Operation, Value
+from optc.ir.core import Attribute, Module, Operation, Value
 from optc.ops.packed import UNPACK, pack_codes
 from optc.passes.base import Pass, PassContext, Remark
 from optc.passes.integer.coding import CODES, DEQUANTIZE
@@ -42,7 +42,9 @@ class PackWeights(Pass):
             if bits == 8 or _is_coded(operation.operands[0]):
                 continue
             builder = Builder(coded)
-            attributes = {"bits": bits, "shape": tuple(array.shape), "signed": int(array.dtype == np.int8)}
+            attributes: dict[str, Attribute] = {
+                "bits": bits, "shape": tuple(array.shape), "signed": int(array.dtype == np.int8)
+            }  # fmt: skip
             coded.set_operand(0, builder.call(UNPACK, [builder.constant(pack_codes(array, bits))], attributes))
             if zero is not None and zero.constant is not None:
                 coded.set_operand(2, builder.constant(_as_bytes(zero.constant)))

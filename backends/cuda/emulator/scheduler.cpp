@@ -71,6 +71,7 @@ struct Machine {
   void* argument = nullptr;
   Fiber* running = nullptr;
   bool failed = false;
+  bool reversed = false;
 
   ~Machine() {
     for (Fiber& fiber : fibers) std::free(fiber.stack);
@@ -167,8 +168,8 @@ void run_block(std::size_t count) {
   for (std::size_t i = 0; i < count; ++i) prepare(&machine->fibers[i]);
   std::size_t done = 0;
   while (done < count) {
-    for (std::size_t i = 0; i < count; ++i) {
-      Fiber* fiber = &machine->fibers[i];
+    for (std::size_t turn = 0; turn < count; ++turn) {
+      Fiber* fiber = &machine->fibers[machine->reversed ? count - 1 - turn : turn];
       if (fiber->state != State::kReady) continue;
       machine->running = fiber;
       current = &fiber->thread;
@@ -212,6 +213,7 @@ int run(const unsigned grid[3], const unsigned block[3], std::size_t shared, voi
   local.shared.resize(shared);
   local.body = body;
   local.argument = argument;
+  local.reversed = std::getenv("OPTC_EMULATION_REVERSED") != nullptr;
   for (std::size_t i = 0; i < count; ++i) {
     local.fibers[i].thread = {{unsigned(i % block[0]), unsigned(i / block[0] % block[1]),
                                unsigned(i / block[0] / block[1])}, int(i)};

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from optc.targets.target import Target
 
 THREADS = 128
+MOST_BLOCKS = 65_535  # of a grid along y
 
 
 class Attention(CudaTemplate):
@@ -42,6 +43,9 @@ class Attention(CudaTemplate):
             return refusal
         if any(operand_of(attention, position).dtype.name != "f32" for position in (QUERY, KEY, VALUE)):
             return "its operands are not f32"
+        extents = Extents.of(attention)
+        if extents.batch * extents.heads > MOST_BLOCKS:
+            return f"it has more than {MOST_BLOCKS} heads in all"
         if not self.space(group, target):
             return "its heads are too wide for shared memory"
         return epilogue.rounding_refusal(group) or epilogue_refusal(group)

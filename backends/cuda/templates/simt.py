@@ -25,6 +25,7 @@ _TILES = (
     (1, 64, 1, 1), (1, 256, 1, 2),
 )  # fmt: skip
 PARTS = (1, 2, 4, 8, 16)
+MOST_BLOCKS = 65_535  # of a grid along y and z
 _READ_STEPS = 6.0  # instructions to read one element
 _WARPS_TO_HIDE = 8  # resident on a multiprocessor from which the latency of arithmetic and shared memory is hidden
 
@@ -50,6 +51,8 @@ class Simt(CudaTemplate):
         if any(operand.dtype.name == "bf16" for operand in group.anchor.present_operands):
             return "it multiplies elements of type bf16"
         extents = product.extents(8)
+        if extents.batch > MOST_BLOCKS:
+            return f"it has more than {MOST_BLOCKS} batches"
         if min(extents.rows, extents.columns) < 2 and product.macs < 4096:
             return "it is too small for tiles"
         return epilogue.rounding_refusal(group) or epilogue_refusal(group)

@@ -8,7 +8,7 @@ from optc.backends.cuda.estimate import peak
 from optc.backends.cuda.occupancy import STATIC_SHARED
 from optc.backends.cuda.products import Product, product_of
 from optc.backends.cuda.template import CudaTemplate, Definition, Schedule
-from optc.backends.cuda.templates.simt import PARTS, tile_seconds, worth_parts
+from optc.backends.cuda.templates.simt import MOST_BLOCKS, PARTS, tile_seconds, worth_parts
 from optc.backends.cuda.tiled import TiledProduct, Tiling, shared_bytes
 from optc.backends.cuda.workload import architecture
 from optc.backends.tvm.fused import epilogue_refusal, static_refusal
@@ -45,6 +45,8 @@ class TensorCore(CudaTemplate):
         product = product_of(group)
         if isinstance(product, str):
             return product
+        if product.extents(32).batch > MOST_BLOCKS:
+            return f"it has more than {MOST_BLOCKS} batches"
         sides = (product.rows, product.columns)
         names = {side.value.dtype.name for side in sides}
         if not (names == {"f16"} or names <= {"i8", "u8"}):

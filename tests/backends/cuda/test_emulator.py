@@ -30,6 +30,13 @@ OPTC_GLOBAL void turned(const float* input0, float* output0) {
   __syncthreads();
   output0[blockIdx.x * 64 + threadIdx.x] = tile[63 - threadIdx.x];
 }
+OPTC_GLOBAL void hasty(const float* input0, float* output0) {
+  OPTC_SHARED float tile[64];
+  tile[threadIdx.x] = 0.0f;
+  __syncthreads();
+  tile[threadIdx.x] = input0[threadIdx.x];
+  output0[threadIdx.x] = tile[threadIdx.x / 2];
+}
 OPTC_GLOBAL void divided(const float* input0, float* output0) {
   if (threadIdx.x < 32) __syncthreads();
   output0[threadIdx.x] = input0[threadIdx.x];
@@ -64,10 +71,8 @@ def kernel(function: str, blocks: int, threads: int) -> CudaKernel:
     return CudaKernel(function, b"", selection, source=SOURCE, launches=(launch,))
 
 
-KERNELS = {
-    name: kernel(name, blocks, threads)
-    for name, blocks, threads in (("widen", 256, 256), ("narrow", 256, 256), ("turned", 3, 64), ("divided", 1, 64))
-}
+SHAPES = {"widen": (256, 256), "narrow": (256, 256), "turned": (3, 64), "hasty": (1, 64), "divided": (1, 64)}
+KERNELS = {name: kernel(name, *shape) for name, shape in SHAPES.items()}
 
 
 @pytest.fixture(scope="module")
@@ -123,6 +128,15 @@ def test_threads_see_what_others_wrote_before_a_barrier(emulator: Emulator) -> N
     values, found = np.arange(192, dtype=np.float32), np.empty(192, np.float32)
     emulator.run(KERNELS["turned"], [values], [found])
     np.testing.assert_array_equal(found, values.reshape(3, 64)[:, ::-1].reshape(-1))
+
+
+def test_a_missing_barrier_shows_in_one_of_the_orders(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = np.arange(1, 65, dtype=np.float32)
+    wanted, forwards, backwards = values[np.arange(64) // 2], np.empty(64, np.float32), np.empty(64, np.float32)
+    emulator.run(KERNELS["hasty"], [values], [forwards])
+    monkeypatch.setenv("OPTC_EMULATION_REVERSED", "1")
+    emulator.run(KERNELS["hasty"], [values], [backwards])
+    assert (forwards == wanted).all() and not (backwards == wanted).all()
 
 
 def test_a_barrier_that_some_threads_miss_is_an_error(emulator: Emulator, capfd: pytest.CaptureFixture[str]) -> None:

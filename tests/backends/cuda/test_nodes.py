@@ -33,9 +33,19 @@ def made() -> Made:
     return result
 
 
-def test_the_emulated_kernels_give_the_suites_numbers(made: Made) -> None:
+@pytest.fixture(scope="module")
+def emulator(made: Made) -> Emulator:
+    return Emulator([kernel for *_, kernel in made], options=FAST)
+
+
+@pytest.mark.parametrize("reversed", [False, True])
+def test_the_emulated_kernels_give_the_suites_numbers(
+    made: Made, emulator: Emulator, reversed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In whatever order the threads run between barriers."""
     assert len(made) > 70
-    emulator = Emulator([kernel for *_, kernel in made], options=FAST)
+    if reversed:
+        monkeypatch.setenv("OPTC_EMULATION_REVERSED", "1")
     wrong = []
     for case, group, inputs, kernel in made:
         outputs = [np.ones(v.tensor_type.stored_shape or (1,), v.dtype.numpy) for v in group.body.outputs]
