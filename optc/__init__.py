@@ -12,11 +12,17 @@ from optc.version import __version__
 
 if TYPE_CHECKING:
     from optc.driver import compile
+    from optc.integrations.session import InferenceSession
     from optc.runtime import Artifact, load
 
-__all__ = ["Artifact", "__version__", "compile", "load"]
+__all__ = ["Artifact", "InferenceSession", "__version__", "compile", "load"]
 
-_LAZY = {"compile": "optc.driver", "load": "optc.runtime", "Artifact": "optc.runtime"}
+_LAZY = {
+    "compile": "optc.driver",
+    "load": "optc.runtime",
+    "Artifact": "optc.runtime",
+    "InferenceSession": "optc.integrations.session",
+}
 
 
 def __getattr__(name: str) -> Any:

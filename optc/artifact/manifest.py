@@ -16,6 +16,7 @@ from optc.program import Branch, CopyStep, KernelCall, Program, TensorInfo, fall
 
 SCHEMA = 1
 MANIFEST = "manifest.json"
+SIGNATURE = "signature.json"  # beside the files that a manifest lists
 
 # Path components that no file system gives a meaning of its own: a file, or a file in a folder.
 _FILE_NAME = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9_.+-]{0,127}/)?[A-Za-z0-9_][A-Za-z0-9_.+-]{0,127}")
@@ -74,7 +75,7 @@ def summarize(program: Program) -> dict[str, int]:
 
 def is_file_name(name: str) -> bool:
     """Whether an artifact may hold a file of this name."""
-    return _FILE_NAME.fullmatch(name) is not None and name != MANIFEST
+    return _FILE_NAME.fullmatch(name) is not None and name not in (MANIFEST, SIGNATURE)
 
 
 def encode(manifest: Manifest) -> bytes:

@@ -22,6 +22,7 @@ from optc.program import Program, fallback_calls
 
 _REQUIRED = (WEIGHTS, PLAN, MODULE, HEADER)
 _MANIFEST_LIMIT = 64 << 20
+_PLAN_LIMIT = 256 << 20
 _CHUNK = 1 << 20
 
 
@@ -55,6 +56,8 @@ def read(folder: str | Path, *, check_host: bool = True) -> ArtifactFiles:
     folder = Path(folder)
     try:
         manifest = _read_manifest(folder)
+        if manifest.files[PLAN].bytes > _PLAN_LIMIT:
+            raise FormatFault(f"{PLAN} is too large")
         for name in manifest.files:
             _check_file(folder, name, manifest)
         program, decisions = _read_plan(folder, manifest)

@@ -17,7 +17,7 @@ from typing import Any
 from optc.artifact import manifest as manifest_format
 from optc.artifact.host import HostRequirements
 from optc.artifact.leftovers import RETIRED, held_folder, let_go, sweep
-from optc.artifact.manifest import MANIFEST, FileEntry, Manifest
+from optc.artifact.manifest import MANIFEST, SIGNATURE, FileEntry, Manifest
 from optc.artifact.program_json import program_to_json
 from optc.errors import InternalError, OptcError
 from optc.program import Program, fallback_calls
@@ -211,7 +211,7 @@ def _check_replaceable(destination: Path) -> None:
         return
     try:
         record = json.loads((destination / MANIFEST).read_bytes())
-        listed = {MANIFEST, *record["files"]}
+        listed = {MANIFEST, SIGNATURE, *record["files"]}
         is_artifact = isinstance(record["optc"], str)
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         is_artifact = False

@@ -14,12 +14,12 @@ def sources_of(model: str | Path, target: str, others: Iterable[str | Path | Non
     """The files that a compile reads: the model, its external weights, a target file, and all in `others`.
 
     Args:
-        model: `.onnx` or `.pt2`.
+        model: `.onnx`, `.pt2`, or a folder.
         target: a name, or the path of a target file.
         others: files or folders, such as calibration data.
     """
-    found = [Path(model), *_external(Path(model))]
-    for each in (target, *others):
+    found = [] if os.path.isdir(model) else [Path(model), *_external(Path(model))]
+    for each in (model if not found else None, target, *others):
         if each is not None and os.path.isdir(each):
             found += sorted(path for path in Path(each).rglob("*") if path.is_file())
         elif each is not None and os.path.isfile(each):
@@ -40,7 +40,8 @@ def _external(model: Path) -> Iterator[Path]:
         return
     for tensor in _get_all_tensors(proto):
         if uses_external_data(tensor):
-            yield from (model.parent / each.value for each in tensor.external_data if each.key == "location")
+            places = (model.parent / each.value for each in tensor.external_data if each.key == "location")
+            yield from (path for path in places if path.resolve().is_relative_to(model.parent.resolve()))
 
 
 def depfile_text(artifact: Path, sources: Iterable[Path]) -> str:

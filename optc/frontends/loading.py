@@ -48,8 +48,8 @@ def load_model(
     """Load a model of any supported kind.
 
     Args:
-        model: a path (.onnx or .pt2), the bytes of an ONNX file, an `onnx.ModelProto`, a `torch.nn.Module` or a
-            `torch.export.ExportedProgram`.
+        model: a path (.onnx, .pt2, or a folder of the transformers library), the bytes of an ONNX file, an
+            `onnx.ModelProto`, a `torch.nn.Module` or a `torch.export.ExportedProgram`.
         shapes: full shapes of some inputs by name.
         dims: values of symbolic dimensions by name.
         example_inputs: a tuple of tensors to trace a `torch.nn.Module` with.
@@ -66,6 +66,11 @@ def load_model(
             from optc.frontends import torch_frontend
 
             return _from_proto(torch_frontend.from_file(path), path.stem, shapes, dims)
+        if path.is_dir():
+            from optc.frontends import hf_folder
+
+            if hf_folder.is_folder(path):
+                return _from_proto(hf_folder.from_folder(path, shapes), path.resolve().name, None, dims)
         if path.suffix in _OTHER_FORMATS and path.exists():
             raise ModelError(
                 f"The file is {_OTHER_FORMATS[path.suffix]}, which holds no graph that optc can read",

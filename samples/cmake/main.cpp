@@ -1,4 +1,4 @@
-// Print the class of a picture: classify FILE, where FILE holds 3×32×32 raw float32 values from 0 to 1.
+// Print the class of a picture: classify FILE, where FILE holds 3×32×32 raw float32 values from 0 to 255.
 #include <algorithm>
 #include <cstdio>
 #include <cstring>
@@ -19,7 +19,7 @@ int main(int argc, char** argv) {
     return 1;
   }
   const std::unique_ptr<optc_model, void (*)(optc_model*)> model(opened, resnet8_free);
-  std::vector<float> picture(resnet8_input(opened, 0)->bytes / sizeof(float), 0.5f);
+  std::vector<float> picture(resnet8_input(opened, 0)->bytes / sizeof(float), 127.5f);
   std::vector<float> scores(resnet8_output(opened, 0)->bytes / sizeof(float));
   if (std::strcmp(argv[1], "--grey") != 0) {
     std::ifstream file(argv[1], std::ios::binary);

@@ -311,3 +311,43 @@ def test_fallback_files(kernels: bytes, tmp_path: Path) -> None:
     folder = artifact.write(tmp_path / "model", contents(program, kernels, fallbacks={"part.onnx": b"onnx"}))
     assert (folder / "part.onnx").read_bytes() == b"onnx"
     assert artifact.read(folder).program == program
+
+
+def test_files_that_would_fill_the_memory_are_refused(model: Path) -> None:
+    plan = model / "plan.json"
+    content = plan.read_bytes()
+    os.truncate(plan, 1 << 40)  # takes no space
+    rewrite_manifest(model, lambda record: record["files"]["plan.json"].update(bytes=1 << 40))
+    with pytest.raises(OptcError, match=r"plan\.json is too large"):
+        artifact.read(model)
+    plan.write_bytes(content)
+    os.truncate(model / "manifest.json", 1 << 40)
+    with pytest.raises(OptcError, match=r"manifest\.json is too large"):
+        artifact.read(model)
+
+
+def test_pipes_and_folders_in_place_of_files_are_refused(model: Path) -> None:
+    for name in ("weights.bin", "manifest.json"):
+        content = (model / name).read_bytes()
+        (model / name).unlink()
+        os.mkfifo(model / name)
+        with pytest.raises(OptcError, match=f"{name} is not a regular file"):
+            artifact.read(model)
+        (model / name).unlink()
+        (model / name).mkdir()
+        with pytest.raises(OptcError, match=f"{name} is not a regular file"):
+            artifact.read(model)
+        (model / name).rmdir()
+        (model / name).write_bytes(content)
+    artifact.read(model)
+
+
+def test_nothing_is_written_through_a_link_inside_the_output(kernels: bytes, model: Path, tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("mine")
+    (model / "weights.bin").unlink()
+    (model / "weights.bin").symlink_to(victim)
+    program, weights = weighted_sum()
+    artifact.write(model, contents(program, kernels, weights))
+    assert victim.read_text() == "mine" and not (model / "weights.bin").is_symlink()
+    artifact.read(model)

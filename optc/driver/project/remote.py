@@ -9,10 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from optc import artifact
+from optc.artifact.manifest import MANIFEST, is_file_name
 from optc.driver.cluster import cluster, spread
 from optc.driver.depfile import sources_of
 from optc.driver.project.config import Unit
 from optc.driver.project.jobs import Outcome, Phase, compile_unit
+from optc.errors import OptcError
 
 Files = Mapping[str, bytes]
 
@@ -67,8 +69,12 @@ def compile_apart(unit: Unit, files: Files) -> tuple[Outcome, dict[str, bytes]]:
 
 
 def place(output: Path, files: Files) -> None:
-    """Write an artifact that was compiled elsewhere, as a whole. Raises OptcError."""
+    """Check an artifact that was compiled elsewhere and write it as a whole. Raises OptcError."""
+    for name in files:
+        if name != MANIFEST and not is_file_name(name):
+            raise OptcError("a worker sent a file with a name that no artifact holds", where=str(output), why=name)
     with artifact.stage(output) as staging:
         for name, content in files.items():
             (staging.folder / name).write_bytes(content)
+        artifact.read(staging.folder, check_host=False)
         staging.commit()

@@ -108,6 +108,10 @@ def test_a_process_of_its_own_compiles_and_fails(project: Path) -> None:
     assert outcome.code == 0, outcome.error
     place(unit.output, files)
     artifact.read(unit.output)
+    for wrong in ({"../evil": b""}, {"sub/evil": b""}, {"weights.bin": files["weights.bin"] + b"more"}):
+        with pytest.raises(OptcError):
+            place(project / "other", {**files, **wrong})
+    assert not (project / "other").exists() and not (project / "evil").exists()
     (project / "first.onnx").write_bytes(b"no model")
     outcome = jobs.compile_unit(unit, lambda _unit, text: seen.append(text))
     assert outcome.code == 1
