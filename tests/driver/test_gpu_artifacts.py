@@ -163,3 +163,17 @@ def test_the_library_of_the_board_runs_under_an_emulator_of_its_processor(
     found = run_on_aarch64(compiled.path, sysroot, tmp_path, x, 10)
     expected = onnxruntime.InferenceSession(SAMPLE, providers=["CPUExecutionProvider"]).run(None, {"pixels": x})[0]
     np.testing.assert_allclose(found.reshape(1, 10), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.gpu
+def test_a_gpu_computes_the_same_in_every_run(compiled: driver.Artifact) -> None:
+    """The first run launches the kernels, later ones their graph."""
+    if not compiled.runs_here:
+        pytest.skip("this machine has no GPU that the artifact is for")
+    session = onnxruntime.InferenceSession(SAMPLE, providers=["CPUExecutionProvider"])
+    with load(compiled.path) as model:
+        for seed in range(4):
+            x = np.random.default_rng(seed).uniform(-1, 1, (1, 3, 32, 32)).astype(np.float32)
+            found = model.run({"pixels": x})["logits"]
+            np.testing.assert_allclose(found, session.run(None, {"pixels": x})[0], rtol=1e-3, atol=1e-3)
+        assert sum(time.seconds for time in model.profile({"pixels": x})) > 0
