@@ -31,27 +31,34 @@ HERE = Path(__file__).resolve().parent
 
 @dataclass(frozen=True)
 class Cut:
-    """Where one network is cut, and how long its bottleneck is trained.
+    """Where a network is cut, and how long its bottleneck is trained.
 
     Attributes:
-        cut, resume: values of the ONNX file.
+        network: of models/.
+        cut, resume: values of its ONNX file.
         halvings: of height and width by the encoder, to 8x8.
         epochs: of distillation from end to end.
-        rate_epochs: of the first trade of bytes for accuracy, and of each later one.
+        channels: of the codes.
+        weights: of a thousand bits in the loss, from the most bytes to the fewest: trades of bytes for accuracy.
+        rate_epochs: of the first trade, and of each later one.
     """
 
+    network: str
     cut: str
     resume: str
     halvings: int
     epochs: int
+    channels: int
+    weights: tuple[float, ...]
     rate_epochs: tuple[int, int]
 
 
 CUTS = {
-    "resnet8": Cut("relu_2", "relu_4", halvings=2, epochs=10, rate_epochs=(6, 1)),
-    "mobilenet": Cut("add_232", "getitem_33", halvings=1, epochs=8, rate_epochs=(2, 1)),
+    "resnet8": Cut("resnet8", "relu_2", "relu_4", 2, 10, 12, (0.05, 0.3, 1.0), (6, 1)),
+    "resnet8_late": Cut("resnet8", "relu_4", "relu_4", 1, 4, 10, (0.3,), (1, 1)),
+    "mobilenet": Cut("mobilenet", "add_232", "getitem_33", 1, 8, 12, (0.2, 0.8), (1, 1)),
 }
-CHANNELS, LEVELS = 12, 4
+LEVELS = 4
 
 HELD_OUT = 5000
 """Training images at the end that exits are calibrated on, not trained."""
@@ -70,10 +77,6 @@ EXITS = {
     "resnet8": Exit("relu", ((32, 2), (64, 2), (64, 1)), epochs=10),
     "mobilenet": Exit("getitem_33", ((64, 1), (64, 1)), epochs=4),
 }
-RATE_WEIGHTS = (0.05, 0.15, 0.5, 1.5)
-"""Of a thousand bits in the loss, from the most bytes to the fewest."""
-
-
 PARTS = ("bottleneck", "rates", "exit")
 
 
@@ -93,10 +96,10 @@ def build(name: str) -> Bottleneck:
     torch.manual_seed(0)
     cut = CUTS[name]
     model = Bottleneck.of(
-        HERE / "models" / f"cifar10_{name}.onnx",
+        HERE / "models" / f"cifar10_{cut.network}.onnx",
         cut.cut,
         cut.resume,
-        channels=CHANNELS,
+        channels=cut.channels,
         halvings=cut.halvings,
         levels=LEVELS,
     )
@@ -136,10 +139,11 @@ def bottleneck(name: str, data: Cifar10, work: Path) -> Bottleneck:
 
 def rated(name: str, data: Cifar10, work: Path, weight: float) -> Bottleneck:
     """The trained bottleneck, with bytes traded for accuracy; begins with what the weight before it has learned."""
-    place = RATE_WEIGHTS.index(weight)
+    weights = CUTS[name].weights
+    place = weights.index(weight)
     model, path = build(name), work / f"{name}.rate{weight}.pt"
     if not path.exists():
-        before = rated(name, data, work, RATE_WEIGHTS[place - 1]) if place else bottleneck(name, data, work)
+        before = rated(name, data, work, weights[place - 1]) if place else bottleneck(name, data, work)
         model.load_state_dict(before.state_dict())
     model.levels = 256
     if not path.exists():
@@ -197,9 +201,9 @@ def main() -> None:
         if "bottleneck" in options.parts:
             bottleneck(name, data, options.work)
         if "rates" in options.parts:
-            for weight in RATE_WEIGHTS:
+            for weight in CUTS[name].weights:
                 rated(name, data, options.work, weight)
-        if "exit" in options.parts:
+        if "exit" in options.parts and name in EXITS:
             early_exit(name, data, options.work)
 
 

@@ -25,7 +25,9 @@ def codes_of(model: Bottleneck, inputs: Tensor, width: int | None = None, batch:
 def learned_frequencies(codes: np.ndarray) -> np.ndarray:
     """What is most likely for the codes of training samples: how often each occurs in each channel."""
     channels = codes.shape[1]
-    counts = [np.bincount(codes[:, channel].ravel().astype(np.int64) + 128, minlength=256) for channel in range(channels)]
+    counts = [
+        np.bincount(codes[:, channel].ravel().astype(np.int64) + 128, minlength=256) for channel in range(channels)
+    ]
     return frequencies_of(np.array(counts, np.float64))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from torch import nn
 from optc.driver.split.learning.bottleneck import Bottleneck
 from optc.driver.split.learning.exits import EarlyExit, ExitRule
 from optc.driver.split.learning.section import Section
+from optc.ir.core import Module
 from optc.ops.onnx_export import make_node
 from optc.ops.onnx_types import array_to_proto
 from optc.version import __version__
@@ -237,26 +238,56 @@ def with_exit(model: EarlyExit, rule: ExitRule) -> onnx.ModelProto:
 
     Inputs and outputs are the network's, with a batch of 1, and the output `left_early` (bool [1]).
     """
-    graph = model.module.main
-    source, output = graph.inputs[0], graph.output_names[0]
-    main = Writer()
-    main.taken |= {source.name, output, "left_early"}
-    (features,) = main.section(model.body, [source.name])
+    main = _started(model.module)
+    (features,) = main.section(model.body, [model.module.main.inputs[0].name])
     early = main.layers(model.head, features, "exit")
+    return _stopping(main, model.module, early, rule, lambda go: go.section(model.rest, [features])[0])
+
+
+def cascade(small: Module, large: Module, rule: ExitRule) -> onnx.ModelProto:
+    """A small network, and a large one that runs where the small one is not sure: both for one sample.
+
+    Args:
+        small: one input and one output of scores [n, classes].
+        large: the same interface; what the result is like.
+        rule: calibrated on the scores of both.
+    """
+    main = _started(large)
+    source = large.main.inputs[0].name
+    (early,) = main.section(Section(small.main, small.main.inputs, small.main.outputs), [source])
+    rest = Section(large.main, large.main.inputs, large.main.outputs)
+    return _stopping(main, large, early, rule, lambda go: go.section(rest, [source])[0])
+
+
+LEFT_EARLY = "left_early"
+
+
+def _started(module: Module) -> Writer:
+    """A writer in which the names of the interface are taken."""
+    writer = Writer()
+    writer.taken |= {module.main.inputs[0].name, module.main.output_names[0], LEFT_EARLY}
+    return writer
+
+
+def _stopping(
+    main: Writer, module: Module, early: str, rule: ExitRule, rest: Callable[[Writer], str]
+) -> onnx.ModelProto:
+    """The end of a network that stops where the early scores are sure; `rest` writes the other scores."""
+    graph = module.main
+    source, output = graph.inputs[0], graph.output_names[0]
     threshold = main.constant(np.array([rule.threshold], np.float32), "exit.threshold")
     sureness = _SURENESS[rule.confidence](main, early)
     enough = main.node("GreaterOrEqual", [sureness, threshold], "exit.enough")
-    main.nodes.append(helper.make_node("Identity", [enough], ["left_early"], name="left_early"))
+    main.nodes.append(helper.make_node("Identity", [enough], [LEFT_EARLY], name=LEFT_EARLY))
     classes: Any = graph.outputs[0].tensor_type.shape
     shape = [1, *(int(extent) for extent in classes[1:])]
 
     stop, go = Writer(main), Writer(main)
     stopped = stop.node("Identity", [early], "exit.answer")
-    (late,) = go.section(model.rest, [features])
-    joined = late
+    joined = rest(go)
     if rule.share:
         share = go.constant(np.array(rule.share, np.float32), "exit.share")
-        joined = go.node("Add", [late, go.node("Mul", [early, share], "exit.part")], "joined")
+        joined = go.node("Add", [joined, go.node("Mul", [early, share], "exit.part")], "joined")
     branches = {
         "then_branch": helper.make_graph(stop.nodes, "stop", [], [_floats(stopped, shape)]),
         "else_branch": helper.make_graph(go.nodes, "go_on", [], [_floats(joined, shape)]),
@@ -264,8 +295,8 @@ def with_exit(model: EarlyExit, rule: ExitRule) -> onnx.ModelProto:
     main.nodes.append(helper.make_node("If", [enough], [output], name="exit", **branches))
     inputs: Any = source.tensor_type.shape
     given = _floats(source.name, [1, *(int(extent) for extent in inputs[1:])])
-    flag = helper.make_tensor_value_info("left_early", TensorProto.BOOL, [1])
-    return _model(main.graph(f"{model.module.name}_exit", [given], [_floats(output, shape), flag]))
+    flag = helper.make_tensor_value_info(LEFT_EARLY, TensorProto.BOOL, [1])
+    return _model(main.graph(f"{module.name}_exit", [given], [_floats(output, shape), flag]))
 
 
 def _floats(name: str, shape: Sequence[int]) -> onnx.ValueInfoProto:

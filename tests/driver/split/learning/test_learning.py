@@ -14,12 +14,15 @@ from hypothesis import strategies as st
 from onnx_kit import model, node, value
 
 import optc
+from optc.artifact.split_record import CutTensor, Predicted, Way
 from optc.errors import ModelError
 from optc.program import Branch, walk
+from optc.runtime.split.codec import Place, open_codec
 
 torch = pytest.importorskip("torch")
 
 from optc.driver.split.learning.bottleneck import BottleFit, Bottleneck, compress, train_bottleneck  # noqa: E402
+from optc.driver.split.learning.deployment import trained_way  # noqa: E402
 from optc.driver.split.learning.exits import (  # noqa: E402
     CONFIDENCES,
     EarlyExit,
@@ -31,7 +34,7 @@ from optc.driver.split.learning.exits import (  # noqa: E402
 from optc.driver.split.learning.latent import FactorizedPrior  # noqa: E402
 from optc.driver.split.learning.loop import Samples, Schedule  # noqa: E402
 from optc.driver.split.learning.section import Section, value_named  # noqa: E402
-from optc.driver.split.learning.writing import halves, whole, with_exit  # noqa: E402
+from optc.driver.split.learning.writing import cascade, halves, whole, with_exit  # noqa: E402
 from optc.frontends import load_model  # noqa: E402
 
 
@@ -155,6 +158,21 @@ def test_halves_compute_what_was_trained(trained: Bottleneck, width: int | None)
     np.testing.assert_allclose(ran(whole(trained, width), {"x": inputs})[0], scores, rtol=1e-5, atol=1e-5)
 
 
+def test_a_way_has_what_its_codec_needs(trained: Bottleneck, tmp_path: Path) -> None:
+    inputs = torch.from_numpy(images())
+    way = trained_way(trained, inputs, "narrow", width=2)
+    (file,) = way.files
+    (tmp_path / "cuts" / "narrow").mkdir(parents=True)
+    (tmp_path / "cuts" / "narrow" / file).write_bytes(way.files[file])
+    sent = CutTensor("codes", "int8", (1, 2, 4, 4), way.encodings["codes"], way.sizes["codes"])
+    codec = open_codec(Place(sent, Way("narrow", None, None, (sent,), (), Predicted(0.0, 0.0)), tmp_path))
+    (codes,) = ran(way.device, {"x": images(1, seed=8)})
+    coded = codec.encode(codes)
+    assert np.array_equal(codec.decode(coded), codes)
+    assert memoryview(coded).nbytes < 1.5 * way.sizes["codes"] + 8
+    assert way.details == {"width": 2}
+
+
 def test_compression_trades_bits() -> None:
     made, samples = bottleneck(), Samples(torch.from_numpy(images()))
     train_bottleneck(made, samples, BottleFit(Schedule(1, batch=32), Schedule(2, batch=32)))
@@ -239,6 +257,17 @@ def test_a_written_exit_answers_as_its_rule_says(exit_model: EarlyExit, confiden
     np.testing.assert_allclose(np.concatenate([scores for scores, _ in found]), wanted.numpy(), rtol=1e-3, atol=1e-4)
     assert np.array_equal(np.concatenate([flag for _, flag in found]), leaves.numpy())
     assert int(leaves.sum()) == 12
+
+
+def test_a_cascade_asks_the_large_network_where_the_small_one_is_not_sure() -> None:
+    small, large = load_model(network()).module, load_model(_network(np.zeros(4))).module
+    inputs = images(12, seed=6)
+    early, late = (torch.from_numpy(ran(proto, {"x": inputs})[0]) for proto in (network(), _network(np.zeros(4))))
+    sureness = early.softmax(1).amax(1).sort().values
+    rule = ExitRule("softmax", float((sureness[5] + sureness[6]) / 2), 0.5, 0.5, 0.0)
+    proto = cascade(small, large, rule)
+    found = np.concatenate([ran(proto, {"x": inputs[place : place + 1]})[0] for place in range(12)])
+    np.testing.assert_allclose(found, rule.answers(early, late)[0].numpy(), rtol=1e-3, atol=1e-4)
 
 
 def test_the_rest_is_skipped_in_native_code(exit_model: EarlyExit, tmp_path: Path) -> None:
