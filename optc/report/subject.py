@@ -247,7 +247,7 @@ def _accuracy(explanation: Explanation, name: str) -> Iterator[tuple[str, str]]:
 
 def _decisions(explanation: Explanation, name: str) -> Iterator[tuple[str, str]]:
     """Other remarks about a node."""
-    said = {"layout", "order"}
+    said = {"layout", "order", "fuse-blocks"}
     for remark in explanation.remarks:
         if name in remark["nodes"] and remark["pass"] not in said and remark["what"] != _BOUNDARY:
             if not remark["what"].startswith("fuse-") or remark["status"] == "missed":
