@@ -8,13 +8,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from optc.artifact.writing import LIBRARY, Contents
-from optc.backends.cuda.emulator.build import emulated_library
+from optc.backends.cuda.emulator.build import emulated_library, find_cxx
 from optc.backends.cuda.emulator.driver import NAME, driver_library
 from optc.backends.cuda.kernel import CudaKernel
 from optc.backends.host.launches import launch_object
 from optc.backends.host.link import link, link_runner
 from optc.backends.host.platform import CUDA
 from optc.driver.emulation import Linkable
+from optc.errors import OptcError
 from optc.runtime.emulated import EmulatedArtifact
 from optc.targets.foreign import is_foreign
 from optc.targets.target import Target
@@ -29,6 +30,11 @@ def why_not_emulated(contents: Contents) -> str | None:
     """Why an artifact is not run while it is compiled; None where it is."""
     if contents.fallbacks:
         return "some regions need onnxruntime"
+    try:
+        find_cxx()
+        find_compiler()
+    except OptcError as error:
+        return f"{error.what}, which the emulation of a GPU needs"
     flops = sum(step["flops"] for step in contents.decisions["steps"])
     if flops > MOST_FLOPS:
         return f"the emulation of {flops / 1e9:.1f} GFLOP takes too long"

@@ -14,6 +14,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from optc import driver, targets
+from optc.backends.cuda.toolkit import check_architecture
 from optc.errors import OptcError
 from optc.runtime import load
 from optc.targets.foreign import compiler_for, is_foreign
@@ -135,3 +136,17 @@ def test_dot_products_of_bytes_give_the_same_bits_there(tmp_path: Path) -> None:
     if shutil.which("aarch64-linux-gnu-objdump"):
         command = ["aarch64-linux-gnu-objdump", "-d", tmp_path / "rpi5" / "libmodel.so"]
         assert "\tsdot\t" in subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def test_tensor_cores_give_the_same_bits_in_an_emulation(tmp_path: Path) -> None:
+    try:
+        check_architecture("sm_87")
+        compiler_for(targets.load("jetson"))
+    except OptcError as error:
+        pytest.skip(error.what)
+    model, x = network_of_codes()
+    made = driver.compile(model, target="jetson", output=tmp_path / "model", inputs={"x": x})
+    assert "tensor_core" in {kernel["template"] for kernel in made.decisions["kernels"]}
+    assert made.manifest.verification is not None
+    assert [output["max_abs"] for output in made.manifest.verification["outputs"]] == [0.0]
+    assert (made.path / "tensorrt" / "calibration.cache").exists()
