@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import tracemalloc
+from importlib.util import find_spec
 
 import ml_dtypes
 import numpy as np
@@ -20,6 +21,7 @@ from optc.runtime.split.codec.affine import channel_axis
 
 EXACT = settings(derandomize=True, deadline=None, max_examples=40)
 BITS = range(2, 9)
+CODECS = ["raw", "lossless", "q2", "q4", "q8", *(["r2", "r4", "r8"] if find_spec("constriction") else [])]
 _shapes = st.sampled_from([(), (5,), (1, 10), (3, 40), (1, 4, 6, 6), (1, 40, 8), (2, 3, 4, 2, 5), (1, 0, 4)])
 
 
@@ -52,6 +54,24 @@ def test_quantization_error_is_bounded(data: st.DataObject, shape: tuple[int, ..
         low, high = array.min(rest, keepdims=True), array.max(rest, keepdims=True)
         width = (high - low) + (abs(high) + abs(low)) / 128
         assert np.all(abs(found - array) <= (width / ((1 << bits) - 1) * 0.5 + 1e-5 * abs(width)) + 1e-30)
+
+
+@EXACT
+@given(st.data(), _shapes, st.sampled_from(BITS))
+def test_counting_changes_bytes_only(data: st.DataObject, shape: tuple[int, ...], bits: int) -> None:
+    pytest.importorskip("constriction")
+    array = data.draw(arrays.arrays(np.float32, shape, elements=st.floats(-9, 9, width=32)))
+    plain, counted = codec(f"q{bits}", shape), codec(f"r{bits}", shape)
+    assert np.array_equal(counted.decode(counted.encode(array)), plain.decode(plain.encode(array)))
+
+
+def test_counting_pays_where_channels_differ() -> None:
+    pytest.importorskip("constriction")
+    generator = np.random.default_rng(0)
+    scales = np.linspace(0.05, 2, 16).reshape(1, 16, 1, 1)
+    array = np.tanh(generator.standard_normal((1, 16, 16, 16)) * scales).astype(np.float32)
+    sizes = {name: len(bytes(codec(name, array.shape).encode(array))) for name in ("q2", "r2", "q4", "r4")}
+    assert sizes["r2"] < 0.95 * sizes["q2"] and sizes["r4"] < sizes["q4"]
 
 
 @pytest.mark.parametrize("bits", BITS)
@@ -89,7 +109,7 @@ def test_other_types_are_quantized_or_kept() -> None:
 
 
 @EXACT
-@given(st.sampled_from(["raw", "lossless", "q2", "q4", "q8"]), st.binary(max_size=200), st.data())
+@given(st.sampled_from(CODECS), st.binary(max_size=200), st.data())
 def test_garbage_is_refused_or_decoded(name: str, garbage: bytes, data: st.DataObject) -> None:
     shape = (1, 4, 6, 6)
     coder = codec(name, shape)

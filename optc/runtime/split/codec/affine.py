@@ -19,8 +19,8 @@ from optc.runtime.split.frames import Buffer
 from optc.runtime.split.tensors import numpy_dtype
 
 _CODES, _LOSSLESS = 0, 1
-_RANGE_BYTES = 4
-_LEVEL = 3
+RANGE_BYTES = 4
+LEVEL = 3
 # A range costs 4 bytes; over fewer values than this it would cost more than it saves at 8 bits.
 _VALUES_PER_CHANNEL = 32
 
@@ -44,25 +44,25 @@ class Affine:
     """
 
     def __init__(self, bits: int, dtype: np.dtype, shape: tuple[int, ...]) -> None:
-        self._levels = (1 << bits) - 1
+        self.levels = (1 << bits) - 1
         self._dtype = dtype
         self._shape = shape
         self._axis = channel_axis(shape)
-        self._channels = 1 if self._axis is None else shape[self._axis]
-        self._count = math.prod(shape)
+        self.channels = 1 if self._axis is None else shape[self._axis]
+        self.count = math.prod(shape)
         self._lossless = Lossless(dtype, shape)
         self._is_float = dtype.kind == "f" or dtype.name == "bfloat16"
 
     def encode(self, array: np.ndarray) -> Buffer:
-        planes = self._planes(array) if self._is_float and self._count else None
+        planes = self._planes(array) if self._is_float and self.count else None
         ranges = None if planes is None else _ranges(planes)
         if planes is None or ranges is None:
             return bytes([_LOSSLESS]) + bytes(self._lossless.encode(array))
         low, step = self._steps(ranges)
         with np.errstate(all="ignore"):
             codes = np.rint((planes - low[:, None]) / np.where(step == 0, 1, step)[:, None])
-        codes = np.clip(codes, 0, self._levels).astype(np.uint8)
-        return bytes([_CODES]) + compress(ranges.tobytes() + codes.tobytes(), _LEVEL)
+        codes = np.clip(codes, 0, self.levels).astype(np.uint8)
+        return bytes([_CODES]) + self._pack(ranges.tobytes(), codes)
 
     def decode(self, data: Buffer) -> np.ndarray:
         view = memoryview(data)
@@ -70,22 +70,31 @@ class Affine:
             raise CodecFault("quantized values begin with an unknown byte")
         if view[0] == _LOSSLESS:
             return self._lossless.decode(view[1:])
-        content = decompress(view[1:], _RANGE_BYTES * self._channels + self._count)
-        ranges = np.frombuffer(content, "<u2", 2 * self._channels).reshape(2, self._channels)
-        codes = np.frombuffer(content, np.uint8, offset=_RANGE_BYTES * self._channels)
-        if codes.max(initial=0) > self._levels:
-            raise CodecFault(f"a code is above {self._levels}")
+        packed, codes = self._unpack(view[1:])
+        ranges = np.frombuffer(packed, "<u2").reshape(2, self.channels)
+        if codes.max(initial=0) > self.levels:
+            raise CodecFault(f"a code is above {self.levels}")
         low, step = self._steps(ranges)
         if not np.isfinite(low).all() or not np.isfinite(step).all() or (step < 0).any():
             raise CodecFault("the range of a channel is none")
-        planes = codes.reshape(self._channels, -1).astype(np.float32) * step[:, None] + low[:, None]
+        planes = codes.reshape(self.channels, -1).astype(np.float32) * step[:, None] + low[:, None]
         return self._whole(planes.astype(self._dtype))
+
+    def _pack(self, ranges: bytes, codes: np.ndarray) -> bytes:
+        """Ranges and codes (channels, values of a channel), compressed."""
+        return compress(ranges + codes.tobytes(), LEVEL)
+
+    def _unpack(self, data: Buffer) -> tuple[bytes, np.ndarray]:
+        """The inverse of `_pack`. Raises CodecFault."""
+        size = RANGE_BYTES * self.channels
+        content = decompress(data, size + self.count)
+        return content[:size], np.frombuffer(content, np.uint8, offset=size)
 
     def _steps(self, ranges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The value of code 0 and the distance of two codes, of each channel, in float32."""
         low, high = (ranges.astype(np.uint32) << 16).view(np.float32)
         with np.errstate(all="ignore"):
-            return low, high / np.float32(self._levels) - low / np.float32(self._levels)
+            return low, high / np.float32(self.levels) - low / np.float32(self.levels)
 
     def _planes(self, array: np.ndarray) -> np.ndarray:
         """float32, a row for each channel."""
@@ -93,13 +102,13 @@ class Affine:
             values = np.asarray(array).astype(np.float32)
         if self._axis is not None:
             values = np.moveaxis(values, self._axis, 0)
-        return values.reshape(self._channels, -1)
+        return values.reshape(self.channels, -1)
 
     def _whole(self, planes: np.ndarray) -> np.ndarray:
         if self._axis is None:
             return planes.reshape(self._shape)
         rest = tuple(extent for axis, extent in enumerate(self._shape) if axis != self._axis)
-        return np.ascontiguousarray(np.moveaxis(planes.reshape(self._channels, *rest), 0, self._axis))
+        return np.ascontiguousarray(np.moveaxis(planes.reshape(self.channels, *rest), 0, self._axis))
 
 
 def _ranges(planes: np.ndarray) -> np.ndarray | None:

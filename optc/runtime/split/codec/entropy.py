@@ -1,8 +1,8 @@
 """`rans-HASH`: int8 codes of a trained bottleneck, coded with the probabilities that it has learned.
 
 Range coding by asymmetric numeral systems (Duda 2013), constriction's implementation: a few bytes above the entropy.
-The probabilities stand in the file `HASH.npy` in the folder of the cut, where HASH is the beginning of the file's SHA-256:
-it is part of the encoding's name, so that peers with other tables refuse to talk to each other.
+The probabilities stand in the file `HASH.npy` in the folder of the cut, where HASH is the beginning of the file's
+SHA-256: it is part of the encoding's name, so that peers with other tables refuse to talk to each other.
 """
 
 from __future__ import annotations

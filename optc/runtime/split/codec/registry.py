@@ -18,6 +18,7 @@ from optc.runtime.split.frames import Buffer
 _MODULES = (
     "optc.runtime.split.codec.plain",
     "optc.runtime.split.codec.affine",
+    "optc.runtime.split.codec.histograms",
     "optc.runtime.split.codec.entropy",
 )
 
