@@ -17,12 +17,15 @@ POWERCAP = Path("/sys/class/powercap")
 def joules(estimate: Estimate, target: Target) -> float | None:
     """Arithmetic, operands moved, and what a core draws meanwhile; None where the target states no coefficients.
 
+    All multiprocessors of an accelerator draw while one of its kernels runs.
+
     The coefficients' source stands in the target's figures: it says whether they were measured.
     """
     table = target.energy
     if not table:
         return None
-    return estimate.flops * table["flop"] + estimate.bytes * table["byte"] + estimate.seconds * table["watts"]
+    watts = table["watts"] * (target.cores if target.host else 1)
+    return estimate.flops * table["flop"] + estimate.bytes * table["byte"] + estimate.seconds * watts
 
 
 def grams(joules: float, intensity: float) -> float:

@@ -50,7 +50,7 @@ def gpu_cost(
     program = lowered.assembly.program
     interface = sum(tensor_bytes(info) or 0 for info in (*program.inputs, *program.outputs))
     return {
-        "predicted_joules": energy(estimates, target),
+        "predicted_joules": energy(estimates),
         "gpu": {
             "code": list(gpu_code_of(target)),
             "functions": len(facts),
@@ -74,13 +74,10 @@ def _in_mode(assembly: Assembly, target: Target, options: CompileOptions, contex
     estimates = kernel_estimates(assembly, context, target)
     context.cost_model = previous
     seconds = sum(estimate.seconds for estimate in estimates)
-    return {"predicted_seconds": seconds, "predicted_joules": energy(estimates, target)}
+    return {"predicted_seconds": seconds, "predicted_joules": energy(estimates)}
 
 
-def energy(estimates: Sequence[Estimate], target: Target) -> float | None:
-    """Joules of a run: arithmetic, operands, and what all multiprocessors draw meanwhile; None if it is not known."""
+def energy(estimates: Sequence[Estimate]) -> float | None:
+    """Joules of a run; None if those of a kernel are not known."""
     known = [estimate.joules for estimate in estimates if estimate.joules is not None]
-    if len(known) != len(estimates):
-        return None
-    others = target.energy.get("watts", 0.0) * (target.cores - 1)
-    return sum(known) + others * sum(estimate.seconds for estimate in estimates)
+    return sum(known) if len(known) == len(estimates) else None

@@ -73,6 +73,10 @@ def _figure(name: str, value: Any) -> str:
         return ", ".join(f"{each.name} {size_text(each.bytes)}" for each in value)
     if name == "peak_flops":
         return ", ".join(f"{dtype} {count_text(flops)}FLOP/s" for dtype, flops in value.items())
+    if name == "modes":
+        return ", ".join(f"{each}: {mode.cores} at {mode.clock / 1e9:.3g} GHz" for each, mode in value.items())
+    if name in ("packages", "architectures"):
+        return ", ".join(value)
     if name == "llvm":
         return " ".join(f"{key}={item}" for key, item in value.items())
     if name.startswith("memory_bandwidth"):
