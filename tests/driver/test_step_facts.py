@@ -80,3 +80,41 @@ def test_only_one_branch_takes_time(folder: Path, condition: bool, taken: str) -
 def test_the_same_model_gives_the_same_facts(folder: Path, tmp_path: Path) -> None:
     optc.compile(_branching(), output=tmp_path / "again", tune=0, verify=False, threads=1).close()
     assert (tmp_path / "again" / "plan.json").read_bytes() == (folder / "plan.json").read_bytes()
+
+
+def test_steps_say_what_they_compute_read_and_write(folder: Path) -> None:
+    with optc.load(folder) as artifact:
+        steps, program = artifact.decisions["steps"], timed_steps(artifact.program)
+    makers = {}
+    for step, call in zip(steps, program, strict=True):
+        if step["template"] == "copy":
+            assert "body" not in step
+            continue
+        assert [each["op"] for each in step["body"]] == step["operations"]
+        assert step["nodes"] == list(dict.fromkeys(node for each in step["body"] for node in each["nodes"]))
+        places = {(each["space"], each["offset"], each["bytes"]) for each in (*step["reads"], *step["writes"])}
+        region = step["template"] == "onnxruntime"
+        arguments = [at for _, at in (*call.inputs, *call.outputs)] if region else call.arguments
+        assert places <= {(at.space, at.offset, at.bytes) for at in arguments}
+        makers.update((each["name"], step["label"]) for each in step["writes"])
+    by_node = {step["nodes"][0]: step for step in steps if step.get("nodes")}
+    assert [each["name"] for each in by_node["conv"]["reads"]] == ["x"]
+    assert by_node["det"]["reason"] == "it has no native lowering"
+    assert {"h", "d"} <= set(makers)
+
+
+def test_the_model_as_imported_is_kept(folder: Path) -> None:
+    with optc.load(folder) as artifact:
+        source, potential = artifact.decisions["source"], artifact.decisions["int8_potential"]
+    assert [(each["op"], each["nodes"]) for each in source] == [
+        ("onnx.Conv", ["conv"]),
+        ("onnx.Neg", ["minus"]),
+        ("onnx.Add", ["plus"]),
+        ("onnx.If", ["if"]),
+        ("onnx.Det", ["det"]),
+        ("onnx.Identity", ["same"]),
+    ]
+    assert source[0]["reads"] == ["x"] and set(source[3]["reads"]) == {"c", "h", "a", "b"}
+    assert source[0]["results"] == [{"name": "h", "type": "tensor<1x4x6x6xf32>"}]
+    (layer,) = potential
+    assert layer["name"] == "conv" and 0 < layer["integer_seconds"] < layer["float_seconds"]
