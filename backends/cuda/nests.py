@@ -75,14 +75,74 @@ def output_element(value: Value, tensor: LogicalTensor, place: Sequence[Any]) ->
     return scoped(lambda: choose(within, lambda: tensor(*logical), lambda: zero))
 
 
-def map_function(function: Function, extents: Sequence[int], write: Callable[[Printer, Sequence[Any]], None]) -> Any:
-    """One thread for each index of a box; the text and the launch."""
-    size = math.prod(extents)
+def map_function(
+    begin: Callable[[], Function],
+    extents: Sequence[int],
+    item_bytes: int,
+    elements: Callable[[Printer, Sequence[Any]], Sequence[tuple[Buffer, Any]]],
+) -> Any:
+    """Threads for all indices of a box: several neighbours each where that makes wide loads and stores.
+
+    Args:
+        begin: makes the function.
+        extents: of the box, which is stored row by row in each result.
+        item_bytes: of the widest element.
+        elements: of an index, each result's buffer and the value that belongs there.
+
+    Returns:
+        the text and the launch.
+    """
+    size, lanes = math.prod(extents), _LOAD_BYTES // item_bytes
+    while lanes > 1 and (size % lanes or size < _MANY_THREADS * lanes):
+        lanes //= 2
+    made = _wide_map(begin(), size, lanes, extents, elements) if lanes > 1 else None
+    if made is not None:
+        return made
+    function = begin()
     printer = function.printer
     printer.line(f"const int i = blockIdx.x * {THREADS} + threadIdx.x;")
     printer.line(f"if (i >= {size}) return;")
-    write(printer, decoded(printer.index("i", size), extents))
+    place = decoded(printer.index("i", size), extents)
+    for buffer, value in elements(printer, place):
+        store(printer, buffer, value, flat(place, extents))
     return function.finish((-(-size // THREADS), 1, 1), THREADS)
+
+
+_LOAD_BYTES = 16
+_MANY_THREADS = 8192  # with fewer, a thread for each element serves better than wide loads
+
+
+def _wide_map(
+    function: Function,
+    size: int,
+    lanes: int,
+    extents: Sequence[int],
+    elements: Callable[[Printer, Sequence[Any]], Sequence[tuple[Buffer, Any]]],
+) -> Any:
+    """As `map_function` with `lanes` neighbours a thread; None where what is read are no neighbours."""
+    printer = function.printer
+    printer.line(f"const int i = blockIdx.x * {THREADS} + threadIdx.x;")
+    printer.line(f"if (i >= {size // lanes}) return;")
+    start = len(printer.lines)
+    first = printer.index("i", size // lanes) * lanes
+    lane = printer.begin_lanes(lanes)
+    place = decoded(first + lane, extents)
+    made = elements(printer, place)
+    kinds = [f"optc_pack<{c_type(str(buffer.dtype))}, {lanes}>" for buffer, _ in made]
+    with printer.block(f"OPTC_UNROLL for (int lane = 0; lane < {lanes}; ++lane)"):
+        for number, (buffer, value) in enumerate(made):
+            text = printer.expression(stored(value, str(buffer.dtype)))
+            printer.stores.append((buffer, printer.simplified(first + lane)))
+            printer.line(f"result{number}.v[lane] = ({c_type(str(buffer.dtype))})({text});")
+    if not printer.straight:
+        return None
+    before = [f"  {line}" for line in printer.hoisted]
+    before += [f"  {kind} result{number};" for number, kind in enumerate(kinds)]
+    printer.lines[start:start] = before
+    for number, ((buffer, _), kind) in enumerate(zip(made, kinds, strict=True)):
+        printer.line(f"*reinterpret_cast<{kind}*>({printer.array(buffer)} + i * {lanes}) = result{number};")
+    threads = size // lanes
+    return function.finish((-(-threads // THREADS), 1, 1), THREADS)
 
 
 class Partial:

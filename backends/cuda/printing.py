@@ -7,6 +7,7 @@ that guards reads becomes an `if`, so that no read outside a buffer is ever eval
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -45,6 +46,8 @@ class Printer:
         used: the buffers that it reads or writes.
         loads: each buffer that was read, and where.
         stores: each buffer that was written, and where.
+        hoisted: what must come before the loop over lanes, see `begin_lanes`.
+        straight: whether all that was read in lanes are neighbours or the same for all of them.
     """
 
     def __init__(self, depth: int = 1) -> None:
@@ -54,6 +57,11 @@ class Printer:
         self.used: dict[Any, None] = {}
         self.loads: list[tuple[Any, Any]] = []
         self.stores: list[tuple[Any, Any]] = []
+        self.hoisted: list[str] = []
+        self.straight = True
+        self._lane: Any = None
+        self._lanes = 1
+        self._branches = 0
         self._depth = depth
         self._names: dict[Any, str] = {}
         self._buffers: dict[Any, str] = {}
@@ -138,6 +146,33 @@ class Printer:
 
         return self._analyzer.simplify(tirx.convert(expression))
 
+    def begin_lanes(self, lanes: int) -> Any:
+        """A variable `lane`: what follows is the body of a loop over it, and reads neighbours by one wide load."""
+        self._lane, self._lanes = self.index("lane", lanes), lanes
+        return self._lane
+
+    def _wide_load(self, source: Any, place: Any) -> str | None:
+        """The element of the lane out of a load of neighbours; None where the read is none of neighbours."""
+        from tvm import sym, tirx
+
+        found = list(sym.detect_linear_equation(place, [self._lane]))
+        step = int(found[0]) if found and isinstance(found[0], tirx.IntImm) else None
+        if step == 0:
+            return None
+        base = self.simplified(found[1]) if step == 1 else None
+        aligned = base is not None and self._analyzer.can_prove_equal(tirx.floormod(base, self._lanes), 0)
+        before, text = len(self.lines), "" if base is None else self.expression(base)
+        simple = len(self.lines) == before and set(re.findall(r"[A-Za-z_]\w*", text)) <= {"i"}
+        if not aligned or not simple or self._branches:
+            self.straight = False
+            return None
+        kind = f"optc_pack<{c_type(str(source.dtype))}, {self._lanes}>"
+        name = f"wide_{self.array(source)}_{re.sub(r'[^0-9A-Za-z]+', '_', text).strip('_')}"
+        line = f"const {kind} {name} = *reinterpret_cast<const {kind}*>({self.array(source)} + {text});"
+        if line not in self.hoisted:
+            self.hoisted.append(line)
+        return f"{name}.v[lane]"
+
     def define(self, expression: Any, name: str = "t") -> str:
         """Evaluate an expression now; the name of the constant that holds it."""
         text = self.expression(expression)
@@ -161,7 +196,7 @@ class Printer:
         dtype = str(statement.buffer.dtype)
         if dtype != _dtype(statement.value):
             value = f"({c_type(dtype)})({value})"
-        self.line(f"{self._array(statement.buffer)}[{place}] = {value};")
+        self.line(f"{self.array(statement.buffer)}[{place}] = {value};")
 
     def expression(self, value: Any) -> str:
         """The text of an expression; what must come before it is printed."""
@@ -190,9 +225,13 @@ class Printer:
         source = value.source
         place = self.simplified(flat_index(source.shape, value.indices))
         self.loads.append((source, place))
-        return f"{self._array(source)}[{self.expression(place)}]"
+        wide = None if self._lane is None else self._wide_load(source, place)
+        if wide is not None:
+            return wide
+        return f"{self.array(source)}[{self.expression(place)}]"
 
-    def _array(self, buffer: Any) -> str:
+    def array(self, buffer: Any) -> str:
+        """The name of a buffer that is about to be read or written."""
         self.used[buffer] = None
         return self._buffers[buffer]
 
@@ -272,7 +311,9 @@ class Printer:
         for side in (then, otherwise):
             start, known = len(self.lines), dict(self._names)
             self._depth += 1
+            self._branches += 1
             text = self.expression(side)
+            self._branches -= 1
             self._depth -= 1
             self._names = known  # what a side defines is not known outside
             sides.append((text, self.lines[start:]))

@@ -122,7 +122,6 @@ class _Launches:
             self.parameters.append((("scratch", len(self.scratch)), buffer))
             self.scratch.append(size * dtype.bytes)
             buffers.append(buffer)
-        function = self._function()
 
         def write(printer: Printer, own: Sequence[Any], values: Elements) -> None:
             place = nests.flat(own, stage.shape)
@@ -131,12 +130,14 @@ class _Launches:
 
         if stage.combiner is None:
 
-            def element(printer: Printer, own: Sequence[Any]) -> None:
-                write(printer, own, nests.scoped_all(lambda: stage.body(own, ()), lambda each: each))
+            def elements(printer: Printer, own: Sequence[Any]) -> list[tuple[Any, Any]]:
+                values = nests.scoped_all(lambda: stage.body(own, ()), lambda each: each)
+                return list(zip(buffers, values, strict=True))
 
-            self._add(nests.map_function(function, stage.shape, element))
+            widest = max(dtype.bytes for dtype in stage.dtypes)
+            self._add(nests.map_function(self._function, stage.shape, max(widest, self._widest()), elements))
         else:
-            self._reduction(function, f"{self.symbol}_partial{number}", stage, write)
+            self._reduction(self._function(), f"{self.symbol}_partial{number}", stage, write)
         stage.read = tuple(nests.reader(b, stage.shape, t) for b, t in zip(buffers, stage.dtypes, strict=True))
 
     def _read_inline(self, number: int, stage: Stage) -> None:
@@ -190,14 +191,18 @@ class _Launches:
             by_shape.setdefault(output[0].tensor_type.stored_shape, []).append(output)
         for shape, outputs in by_shape.items():
 
-            def element(
-                printer: Printer, place: Sequence[Any], shape: tuple[int, ...] = shape, outputs: list[Any] = outputs
-            ) -> None:
+            def elements(
+                printer: Printer, place: Sequence[Any], outputs: list[Any] = outputs
+            ) -> list[tuple[Any, Any]]:
                 self.printer = printer
-                for value, tensor, buffer in outputs:
-                    nests.store(printer, buffer, nests.output_element(value, tensor, place), nests.flat(place, shape))
+                return [(buffer, nests.output_element(value, tensor, place)) for value, tensor, buffer in outputs]
 
-            self._add(nests.map_function(self._function(), shape, element))
+            self._add(nests.map_function(self._function, shape, self._widest(), elements))
+
+    def _widest(self) -> int:
+        """Bytes of the widest element that the kernel reads or writes."""
+        values = [*self.kernel.sources, *(value for value, _, _ in self.kernel.outputs)]
+        return max(value.dtype.bytes for value in values)
 
 
 class Pointwise(Generic):
