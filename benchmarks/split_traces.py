@@ -48,8 +48,8 @@ DEVICES = {"rpi4": ("rpi4", None), "rpi4, one core": ("rpi4", 1), "jetson-tx2": 
 SERVER = "cpu"
 ENCODINGS = ("q8", "q4")
 JPEG_QUALITY = 90
-PERIOD, REQUESTS = 0.5, 60
-PER_SET = 10
+PERIOD, REQUESTS = 1.0, 60
+PER_SET = 8
 PAYS = 0.95
 """A cut can pay on a trace where the best fixed cut's median is at most this share of the better whole model's."""
 
@@ -228,7 +228,7 @@ def measure(zoo: Path, folder: Path, out: Path, models: set[str]) -> None:
         for plan in report["plans"]:
             if (chosen.label, plan["model"], plan["device"]) not in done:
                 report["rows"] += [row for trace in found for row in _replays(chosen, trace, plan)]
-        path.write_text(json.dumps(report, indent=1) + "\n")
+                path.write_text(json.dumps(report, indent=1) + "\n")
         print(chosen.label, len(report["rows"]), file=sys.stderr, flush=True)
 
 
@@ -320,7 +320,7 @@ def _by(rows: list[dict[str, Any]], key: str) -> str:
 
 NOTES = f"""\
 Devices are predicted by the cost model, the server is this host as the cost model predicts it. Each trace answers
-{REQUESTS} requests, one every {PERIOD} s or when the one before is answered. Figures are medians of latencies over the
+{REQUESTS} requests, one every {PERIOD:g} s. Figures are medians of latencies over the
 better of local-only and server-only. "A cut can pay" where the best fixed cut, picked with the whole trace known, is at
 most {PAYS:.2f} of that. Bytes are those of four crops of two photographs, in codes of so many bits for each channel,
 compressed without loss; server-only sends the input in the same codes or, in the last section, as JPEG (quality

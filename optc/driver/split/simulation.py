@@ -1,11 +1,13 @@
 """Requests over a recorded link: what each policy would have answered, when, and for how much energy.
 
 The policies are those of the runtime. They see what the runtime would let them see: requests that they sent, and probes
-of the link when they sent none. A request is issued every period, or when the one before is answered if that is later.
+of the link when they sent none. Requests are issued at the same moments whatever the policy and however long an answer
+takes, or a policy that is slow in bad times would be asked less often then; they do not contend with one another.
 """
 
 from __future__ import annotations
 
+import heapq
 import math
 from collections import Counter
 from collections.abc import Sequence
@@ -137,7 +139,7 @@ class Run:
 
 
 def simulate(world: World, policy: Policy, name: str, *, period: float, requests: int, seed: int = 0) -> Run:
-    """Let a policy answer requests, one after the other.
+    """Let a policy answer requests.
 
     Args:
         world: the trace and the ways.
@@ -150,8 +152,13 @@ def simulate(world: World, policy: Policy, name: str, *, period: float, requests
     generator = np.random.default_rng(seed)
     seen = _Seen(world)
     run = Run(name)
-    time = 0.0
-    for _ in range(requests):
+    pending: list[tuple[float, int, Report, Observation]] = []
+    for number in range(requests):
+        time = number * period
+        while pending and pending[0][0] <= time:
+            finished, _, report, earlier = heapq.heappop(pending)
+            seen.take(report, finished)
+            policy.learn(report, earlier)
         seen.probe(time)
         observation = seen.observation(time)
         choose_at = getattr(policy, "choose_at", None)
@@ -159,9 +166,7 @@ def simulate(world: World, policy: Policy, name: str, *, period: float, requests
         slowness = world.device_factor * math.exp(world.jitter * generator.standard_normal())
         outcome, report = answer(world, policy, wanted, time, slowness, observation)
         run.outcomes.append(outcome)
-        seen.take(report, time + outcome.seconds)
-        policy.learn(report, observation)
-        time += max(period, outcome.seconds)
+        heapq.heappush(pending, (time + outcome.seconds, number, report, observation))
     return run
 
 
@@ -236,12 +241,11 @@ def simulate_oracle(world: World, *, period: float, requests: int, preference: P
     Computing times have no jitter for it.
     """
     wanted, base = preference or Preference(), base_cost(world)
-    run, time = Run("oracle"), 0.0
-    for _ in range(requests):
+    run = Run("oracle")
+    for time in (number * period for number in range(requests)):
         every = [answer(world, Fixed(way.name), way, time, world.device_factor, Observation())[0] for way in world.ways]
         best = min(every, key=lambda outcome: wanted.of(outcome.seconds, outcome.joules, base))
         run.outcomes.append(best)
-        time += max(period, best.seconds)
     return run
 
 
