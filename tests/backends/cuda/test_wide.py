@@ -12,7 +12,6 @@ from optc.ir import dtypes
 from optc.ir.core import Value
 
 
-
 def scaled(columns: int = 132) -> tuple[GroupBuilder, Value]:
     """One operand is the same for a whole row."""
     builder, shape = GroupBuilder(), (4, 64, columns)
