@@ -11,6 +11,7 @@ from typing import Any
 from optc.report.explanation import Explanation
 from optc.report.units import count_of, seconds_text
 
+HOST = "cpu"
 _DROP_STEP = 1e-3
 _LEAST_SHARE = 0.005
 
@@ -133,7 +134,9 @@ def _native(explanation: Explanation) -> list[Suggestion]:
 
 
 def _tuning(explanation: Explanation) -> list[Suggestion]:
-    """Schedules that nobody measured."""
+    """Schedules that nobody measured, where they can be: on this kind of machine."""
+    if explanation.target != HOST:
+        return []
     open_ = [step for step in explanation.steps if step.timed < step.points]
     untimed = sum(step.points - step.timed for step in open_)
     if not untimed:
