@@ -25,7 +25,7 @@ def _operations(graph: Graph) -> Iterator[dict[str, Any]]:
     for operation in graph:
         if operation.name == CONSTANT:
             continue
-        inner = []
+        inner: list[Value] = []
         for nested in operation.graphs.values():
             yield from _operations(nested)
             inner += nested.outputs
