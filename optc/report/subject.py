@@ -185,7 +185,8 @@ def _boundary(explanation: Explanation, first: Step, second: Step) -> str | None
     for remark in explanation.remarks:
         nodes = set(remark["nodes"])
         if remark["what"] == _BOUNDARY and nodes <= one | two and nodes & one and nodes & two:
-            reasons.append(f"{remark['reason']} (predicted)" if remark["predicted"] else remark["reason"])
+            basis = " (as fusion predicted)" if remark["predicted"] else ""
+            reasons.append(f"{remark['reason']}{basis}")
         elif remark["status"] == "missed" and remark["what"].startswith("block-") and nodes == one | two:
             reasons.append(f"as one block, {remark['reason']}")
     return "; ".join(reasons) or None
@@ -278,7 +279,7 @@ def _fusion(explanation: Explanation, step: Step) -> str:
     for remark in explanation.remarks:
         applied = remark["pass"].startswith("fuse") and remark["status"] == "applied"
         if applied and remark["nodes"] and set(remark["nodes"]) == set(step.nodes):
-            return f" ({remark['reason']}{', predicted' if remark['predicted'] else ''})"
+            return f" ({remark['reason']}{', as fusion predicted' if remark['predicted'] else ''})"
     return ""
 
 
