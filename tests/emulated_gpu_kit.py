@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -69,7 +68,7 @@ def kernel(
         f"  const int i = blockIdx.x * {block} + threadIdx.x;\n  if (i < {SIZE}) output_0[i] = {body};\n}}\n"
     )
     parameters = ",\n".join(f"  .param .u64 {name}_f_param_{i}" for i in range(inputs + 1))
-    ptx = f".version 8.0\n.target sm_80\n.address_size 64\n.visible .entry {name}_f(\n{parameters}\n)\n{{\n}}\n"
+    ptx = f".version 9.0\n.target sm_80\n.address_size 64\n.visible .entry {name}_f(\n{parameters}\n)\n{{\n}}\n"
     arguments: tuple[Argument, ...] = (*(("input", i) for i in range(inputs)), ("output", 0))
     launch = Launch(f"{name}_f", (-(-SIZE // block), 1, 1), (block, 1, 1), shared, arguments)
     option = Option("by hand", (), 0.0)
@@ -106,7 +105,7 @@ def build(folder: Path, program: Program, weights: bytes = b"") -> Path:
     """Put the library of a program of KERNELS, its weights, its emulated kernels and the driver into `folder`."""
     compiler = find_compiler()
     used = dict.fromkeys(step.symbol for step in walk(program.steps) if isinstance(step, KernelCall))
-    objects = [launch_object([KERNELS[symbol] for symbol in used], compiler)]
+    objects = [launch_object([KERNELS[symbol] for symbol in used], compiler, "13.0")]
     (folder / "libmodel.so").write_bytes(link(emit_entry(program, "test", 1), objects, compiler, CUDA))
     (folder / "weights.bin").write_bytes(weights)
     (folder / NAME).write_bytes(driver_library(compiler))
@@ -114,13 +113,14 @@ def build(folder: Path, program: Program, weights: bytes = b"") -> Path:
     return folder
 
 
-def drive(folder: Path, text: str, *, sm: int = 80, driver: Path | None = None) -> Outcome:
+def drive(folder: Path, text: str, *, sm: int = 80, driver: Path | None = None, cuda: int = 13000) -> Outcome:
     """Run Python `text` (see _DRIVE for what it may use) in a process whose CUDA driver is the emulated one."""
     report = folder / "report.json"
     environment = {
         **os.environ,
         "LD_LIBRARY_PATH": str(driver or folder),
         "OPTC_EMULATED_SM": str(sm),
+        "OPTC_EMULATED_CUDA": str(cuda),
         "OPTC_EMULATED_KERNELS": str(folder / "kernels.so"),
         "OPTC_EMULATED_REPORT": str(report),
     }
@@ -141,9 +141,9 @@ def run_on_aarch64(folder: Path, sysroot: Path, place: Path, x: np.ndarray, outp
         (place / name).write_text(text)
     for source in (folder / "kernels").iterdir():
         shutil.copy(source, place)
-    source = (place / "kernels.cu").read_text()
-    names = re.findall(r"^OPTC_GLOBAL void .*?(\w+)\(", source, re.MULTILINE)
-    (place / "kernels.cpp").write_text(emulated_source([source], names))
+    launches = json.loads((folder / "plan.json").read_text())["decisions"]["launches"]
+    names = list(dict.fromkeys(each["function"] for kernel in launches.values() for each in kernel))
+    (place / "kernels.cpp").write_text(emulated_source([(place / "kernels.cu").read_text()], names))
     command = [*zig, "c++", *triple, *FLAGS, "-O1", "-DOPTC_EMULATION", "-I.", "kernels.cpp", "scheduler.cpp"]
     subprocess.run([*command, "-o", "kernels.so"], cwd=place, check=True)
     program = place / "run_once"

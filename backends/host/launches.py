@@ -47,7 +47,7 @@ class Launched:
     images: Sequence[Image]
 
 
-def launch_object(kernels: Sequence[Launched], compiler: Compiler) -> bytes:
+def launch_object(kernels: Sequence[Launched], compiler: Compiler, toolkit: str) -> bytes:
     """The object file of `emit_launches` with the images in it.
 
     Raises:
@@ -57,7 +57,7 @@ def launch_object(kernels: Sequence[Launched], compiler: Compiler) -> bytes:
         folder = Path(temporary)
         for name, text in CUDA.sources().items():
             (folder / name).write_text(text)
-        (folder / UNIT).write_text(emit_launches(kernels))
+        (folder / UNIT).write_text(emit_launches(kernels, toolkit))
         for number, each in enumerate(kernels):
             for index, image in enumerate(each.images):
                 (folder / f"image_{number}_{index}.bin").write_bytes(image.content + bytes(image.is_ptx))
@@ -65,8 +65,14 @@ def launch_object(kernels: Sequence[Launched], compiler: Compiler) -> bytes:
         return (folder / "launches.o").read_bytes()
 
 
-def emit_launches(kernels: Sequence[Launched]) -> str:
-    """The C source of the functions that launch kernels, and of the tables that `runtime/cuda` reads."""
+def emit_launches(kernels: Sequence[Launched], toolkit: str) -> str:
+    """The C source of the functions that launch kernels, and of the tables that `runtime/cuda` reads.
+
+    Args:
+        kernels: in the order of their numbers.
+        toolkit: the version of CUDA that made the code, as `13.0`.
+    """
+    major, minor = (int(part) for part in toolkit.split(".")[:2])
     first = 0
     rows, parts = [], ['#include "kernels.h"']
     for number, each in enumerate(kernels):
@@ -82,6 +88,7 @@ def emit_launches(kernels: Sequence[Launched]) -> str:
     parts.append(f"const optc_cuda_kernel optc_cuda_kernels[] = {{\n{table}\n}};")
     parts.append(f"const int32_t optc_cuda_kernel_count = {len(kernels)};")
     parts.append(f"const int32_t optc_cuda_function_count = {first};")
+    parts.append(f"const int32_t optc_cuda_toolkit = {1000 * major + 10 * minor};")
     return "\n\n".join(parts) + "\n"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from optc.artifact.host import gpu_code_of
 from optc.backends.cuda.kernel import CudaKernel
 from optc.backends.cuda.runtime import runtime_headers
-from optc.backends.cuda.toolkit import assemble
+from optc.backends.cuda.toolkit import assemble, find_toolkit
 from optc.backends.host.launches import Image, Launched, launch_object
 from optc.driver.drafts import KernelDraft, flatten
 from optc.driver.emulation import Linkable
@@ -35,7 +35,7 @@ def gpu_linkable(entry: str, lowered: Lowered, target: Target, options: CompileO
         options.progress("assembling", number, len(lowered.kernels))
         assert isinstance(kernel, CudaKernel)
         launched.append(Launched(kernel, *arities[kernel.symbol], images_of(kernel, target)))
-    return Linkable(entry, [launch_object(launched, compiler_for(target))], launched)
+    return Linkable(entry, [launch_object(launched, compiler_for(target), find_toolkit().version)], launched)
 
 
 def kernel_sources(lowered: Lowered) -> dict[str, bytes]:

@@ -11,6 +11,7 @@ from optc.artifact.writing import LIBRARY, Contents
 from optc.backends.cuda.emulator.build import emulated_library, find_cxx
 from optc.backends.cuda.emulator.driver import NAME, driver_library
 from optc.backends.cuda.kernel import CudaKernel
+from optc.backends.cuda.toolkit import find_toolkit
 from optc.backends.host.launches import launch_object
 from optc.backends.host.link import link, link_runner
 from optc.backends.host.platform import CUDA
@@ -55,7 +56,8 @@ def emulated_gpu(folder: Path, linkable: Linkable, target: Target) -> Iterator[E
         library = folder / LIBRARY
         if is_foreign(target):
             library = place / LIBRARY
-            library.write_bytes(link(linkable.entry, [launch_object(linkable.launched, compiler)], compiler, CUDA))
+            launches = launch_object(linkable.launched, compiler, find_toolkit().version)
+            library.write_bytes(link(linkable.entry, [launches], compiler, CUDA))
         kernels = [each.kernel for each in linkable.launched]
         command = emulated_command(place, library, kernels, compiler, str(target.llvm["arch"]))
         yield EmulatedArtifact(folder, command)

@@ -7,6 +7,7 @@ from typing import Any
 
 from optc.artifact.host import gpu_code_of
 from optc.backends.cuda.kernel import CudaKernel, Facts, Launch
+from optc.backends.cuda.toolkit import find_toolkit
 from optc.costmodel.interface import Estimate
 from optc.driver.assembly import Assembly
 from optc.driver.cost_models import cost_model
@@ -53,6 +54,7 @@ def gpu_cost(
         "predicted_joules": energy(estimates),
         "gpu": {
             "code": list(gpu_code_of(target)),
+            "toolkit": find_toolkit().version,
             "functions": len(facts),
             "most_registers": max((each.registers for each in facts), default=0),
             "most_shared_bytes": max((each.shared_bytes for each in facts), default=0),

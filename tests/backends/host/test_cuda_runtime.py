@@ -182,6 +182,15 @@ def test_no_gpu_that_fits(chained: Path, sm: int) -> None:
     assert done.status == 0 and done.report["live"] == 0, done.errors
 
 
+def test_a_driver_that_is_older_than_the_code(chained: Path) -> None:
+    done = kit.drive(chained, REFUSAL, cuda=12060)
+    assert str(done.said["why"]).endswith(
+        "(CUDA_ERROR_UNSUPPORTED_PTX_VERSION); the code is of CUDA 13.0, and the driver knows CUDA 12.6: "
+        "compile with a CUDA 12, or renew the driver"
+    )
+    assert done.status == 0 and done.report["live"] == 0, done.errors
+
+
 def test_shared_memory_that_a_gpu_lacks(tmp_path: Path) -> None:
     folder = kit.build(tmp_path, chain("roomy"))
     assert kit.drive(folder, RUN.format(seed=1, offset=0, runs=1, expected="2 * x"), sm=80).status == 0

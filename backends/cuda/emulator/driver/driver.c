@@ -59,7 +59,7 @@ typedef struct {
 emulated_counts counts;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static bool is_initialized;
-static int capability, retained;
+static int capability, retained, cuda_version = 13000;
 static long live_streams, live_events, live_graphs, live_modules;
 static void* kernels;
 static char context; /* its address is the primary context */
@@ -108,14 +108,23 @@ API cuInit(unsigned flags) {
   pthread_mutex_lock(&lock);
   const char* sm = getenv("OPTC_EMULATED_SM");
   capability = sm ? atoi(sm) : 80;
+  const char* cuda = getenv("OPTC_EMULATED_CUDA");
+  if (cuda) cuda_version = atoi(cuda);
   is_initialized = true;
   pthread_mutex_unlock(&lock);
+  return SUCCESS;
+}
+
+API cuDriverGetVersion(int* version) {
+  *version = cuda_version;
   return SUCCESS;
 }
 
 API cuGetErrorName(int error, const char** text) {
   *text = error == INVALID_VALUE       ? "CUDA_ERROR_INVALID_VALUE"
           : error == OUT_OF_MEMORY     ? "CUDA_ERROR_OUT_OF_MEMORY"
+          : error == INVALID_IMAGE     ? "CUDA_ERROR_INVALID_IMAGE"
+          : error == UNSUPPORTED_PTX   ? "CUDA_ERROR_UNSUPPORTED_PTX_VERSION"
           : error == NO_BINARY_FOR_GPU ? "CUDA_ERROR_NO_BINARY_FOR_GPU"
           : error == LAUNCH_FAILED     ? "CUDA_ERROR_LAUNCH_FAILED"
                                        : "CUDA_ERROR_UNKNOWN";
@@ -199,7 +208,7 @@ API cuCtxPopCurrent_v2(void** out) {
 
 API cuModuleLoadData(void** out, const void* image) {
   ENTER(true);
-  emulated_module* module = code == SUCCESS ? image_load(image, capability, &code) : NULL;
+  emulated_module* module = code == SUCCESS ? image_load(image, capability, cuda_version, &code) : NULL;
   *out = module;
   live_modules += module != NULL;
   counts.modules += module != NULL;

@@ -5,6 +5,7 @@
  * limits of the compute capability. Every complaint goes to stderr and makes the process fail when it ends.
  *
  *   OPTC_EMULATED_SM      compute capability, 87 for 8.7 (default 80)
+ *   OPTC_EMULATED_CUDA    the version that the driver knows, 13000 for 13.0 (the default)
  *   OPTC_EMULATED_KERNELS the library of the kernels (backends/cuda/emulator/build.py)
  *   OPTC_EMULATED_REPORT  a file that gets the counts of all that was done, as JSON
  */
@@ -23,6 +24,7 @@ enum {
   NO_DEVICE = 100,
   INVALID_DEVICE = 101,
   INVALID_IMAGE = 200,
+  UNSUPPORTED_PTX = 222,
   INVALID_CONTEXT = 201,
   NO_BINARY_FOR_GPU = 209,
   INVALID_HANDLE = 400,
@@ -54,7 +56,7 @@ void memory_blame(const char* name); /* what is running, for the message about a
 
 /* image.c */
 typedef struct emulated_module emulated_module;
-emulated_module* image_load(const void* data, int sm, int* code); /* a cubin, or PTX */
+emulated_module* image_load(const void* data, int sm, int cuda, int* code); /* a cubin, or PTX */
 void image_free(emulated_module* module);
 int image_parameters(const emulated_module* module, const char* function); /* bytes of its parameters; -1: none such */
 int image_registers(const emulated_module* module, const char* function);  /* of a thread; 0 where PTX does not say */

@@ -34,13 +34,23 @@ static bool is_cubin(const unsigned char* data) {
   return memcmp(data, ELFMAG, SELFMAG) == 0 && ((const Elf64_Ehdr*)data)->e_machine == CUDA_MACHINE;
 }
 
-emulated_module* image_load(const void* data, int sm, int* code) {
+/* What CUDA 13 made, whose cubins have another ABI and whose PTX is of version 9, no older driver takes. */
+static bool is_of_cuda_13(const void* data, bool is_ptx) {
+  int version = 0;
+  const char* stated = is_ptx ? strstr(data, ".version ") : NULL;
+  if (stated) sscanf(stated, ".version %d", &version);
+  return is_ptx ? version >= 9 : ((const Elf64_Ehdr*)data)->e_ident[EI_ABIVERSION] >= 8;
+}
+
+emulated_module* image_load(const void* data, int sm, int cuda, int* code) {
   const unsigned char* bytes = data;
   int made_for = 0;
   const char* target = is_cubin(bytes) ? NULL : strstr(data, "\n.target sm_");
   if (target) sscanf(target, "\n.target sm_%d", &made_for);
   *code = INVALID_IMAGE;
   if (!target && !is_cubin(bytes)) return NULL;
+  *code = target ? UNSUPPORTED_PTX : INVALID_IMAGE;
+  if (cuda < 13000 && is_of_cuda_13(data, target != NULL)) return NULL;
   if (!target) made_for = capability_of(bytes);
   *code = NO_BINARY_FOR_GPU;
   if (target ? made_for > sm : made_for != sm && !(made_for / 10 == sm / 10 && made_for < sm && sm != 87)) return NULL;

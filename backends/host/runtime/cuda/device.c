@@ -141,12 +141,26 @@ static int choose(optc_device* device) {
               images);
 }
 
+/* Adds the usual reason to the message about code that a driver refuses: it is older than the compiler. */
+static int refused(optc_device* device, int code) {
+  int version = 0;
+  device->driver->driver_version(&version);
+  const size_t length = strlen(device->message);
+  if (version / 1000 < optc_cuda_toolkit / 1000)
+    snprintf(device->message + length, OPTC_ERROR_BYTES - length,
+             "; the code is of CUDA %d.%d, and the driver knows CUDA %d.%d: compile with a CUDA %d, or renew the driver",
+             (int)optc_cuda_toolkit / 1000, (int)optc_cuda_toolkit % 1000 / 10, version / 1000, version % 1000 / 10,
+             version / 1000);
+  return code;
+}
+
 static int load_kernels(optc_device* device) {
   for (int32_t k = 0; k < optc_cuda_kernel_count; ++k) {
     const optc_cuda_kernel* kernel = &optc_cuda_kernels[k];
     const optc_cuda_image* image = image_for(kernel, device->sm);
     if (!image) return fail(device->message, OPTC_DEVICE, "%s has no code for sm_%d", kernel->functions->function, device->sm);
-    TRY(module_load(&device->modules[k], image->data), kernel->functions->function);
+    const int loaded = device->driver->module_load(&device->modules[k], image->data);
+    if (loaded != CUDA_SUCCESS) return refused(device, check(device, loaded, kernel->functions->function));
     for (int32_t f = 0; f < kernel->function_count; ++f) {
       const optc_cuda_function* each = &kernel->functions[f];
       void** function = &device->functions[kernel->first + f];

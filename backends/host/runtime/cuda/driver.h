@@ -34,6 +34,7 @@ enum {
   X(init, "cuInit", (unsigned flags))                                                                              \
   X(error_name, "cuGetErrorName", (int code, const char** text))                                                   \
   X(error_string, "cuGetErrorString", (int code, const char** text))                                               \
+  X(driver_version, "cuDriverGetVersion", (int* version))                                                          \
   X(device_count, "cuDeviceGetCount", (int* count))                                                                \
   X(device_get, "cuDeviceGet", (int* device, int ordinal))                                                         \
   X(device_name, "cuDeviceGetName", (char* name, int length, int device))                                          \

@@ -31,6 +31,7 @@ typedef struct {
 extern const optc_cuda_kernel optc_cuda_kernels[];
 extern const int32_t optc_cuda_kernel_count;
 extern const int32_t optc_cuda_function_count;
+extern const int32_t optc_cuda_toolkit; /* that made the code: 13000 for CUDA 13.0 */
 
 /* Queues a function of a kernel; `arguments` holds the addresses of its parameters. Returns 0, or the driver's code. */
 int32_t optc_cuda_launch(int32_t kernel, int32_t function, void** arguments);
