@@ -34,7 +34,7 @@ def _faults(part: Mapping[str, Any]) -> list[str]:
         "every way with a server is used by some of them), while the server is killed (-9) and started again, the link",
         "is cut for 5 s and loses packets, and a proxy between two of five devices and the server flips bits, ends",
         "connections inside of frames and leaves bytes out. Each answer is compared bit by bit with that of the same",
-        "halves without a network.",
+        "halves without a network. The machine did other work meanwhile, so the times say nothing about speed.",
         "",
         "| | |",
         "| --- | --- |",
@@ -55,7 +55,7 @@ def _faults(part: Mapping[str, Any]) -> list[str]:
         who = "with the server" if place == "server" else "by the device, waiting included"
         lines.append(f"| milliseconds {who} | median {median:g}, 99% {late:g}, most {most:g} |")
     lines += ["", "Bytes sent for a request, frames included: "]
-    lines[-1] += ", ".join(f"{way} {size:,}" for way, size in part["bytes sent"].items()) + "."
+    lines[-1] += ", ".join(f"{way}: {size:,}" for way, size in part["bytes sent"].items()) + "."
     lines += ["", "Why the server did not answer:", "", "| reason | requests |", "| --- | --- |"]
     reasons: Counter[str] = Counter()
     for reason, count in part["reasons"].items():

@@ -56,6 +56,13 @@ def split_options(function: Callable[..., None]) -> Callable[..., None]:
     return wrapped
 
 
+def is_split(folder: str) -> bool:
+    """Whether `optc split` wrote a folder."""
+    from optc.artifact.split_record import RECORD
+
+    return Path(folder, RECORD).is_file()
+
+
 def run_split(
     folder: str, given: Mapping[str, np.ndarray], seed: int, threads: int | None, options: SplitOptions
 ) -> tuple[dict[str, np.ndarray], list[str], Report]:

@@ -11,7 +11,7 @@ import click
 from optc.cli.arrays import input_option, read_inputs, statistics, write_arrays
 from optc.cli.output import emit_json, emit_table
 from optc.cli.parameters import common, threads_option
-from optc.cli.split_run import SplitOptions, describe, run_split, split_options
+from optc.cli.split_run import SplitOptions, describe, is_split, run_split, split_options
 
 
 @click.command("run")
@@ -33,14 +33,14 @@ def command(
 ) -> None:
     """Run ARTIFACT once and show its outputs; inputs that are not given are random.
 
-    With --server, a part of a split model runs here and the rest there; if the server does not answer, all runs here.
+    Of what `optc split` wrote, a part runs here and the rest on --server; without an answer from there, all runs here.
     """
     from optc.runtime import load
     from optc.runtime.random_inputs import random_inputs
 
     given = read_inputs(inputs)
     report = None
-    if split.server is not None:
+    if split.server is not None or is_split(artifact):
         outputs, missing, report = run_split(artifact, given, seed, threads, split)
     else:
         with load(artifact, threads=threads) as loaded:

@@ -19,14 +19,17 @@ from optc.ir.source import near
 from optc.runtime.arrays import check_inputs
 from optc.runtime.split.control.predictive import ModelPredictive
 from optc.runtime.split.frames import FrameFault
+from optc.runtime.split.handshake import HANDSHAKE_LIMIT
 from optc.runtime.split.link import Exchange, Link, State, Timing, Unanswered
 from optc.runtime.split.messages import Statistics
 from optc.runtime.split.observation import Observation, Observer
-from optc.runtime.split.ways import OpenWay, open_way
+from optc.runtime.split.ways import OpenWay, message_bytes, open_way
 
 # Times the expected duration of a request after which its answer is no longer waited for.
 _PATIENCE_FACTOR = 3.0
 _PATIENCE_LEAST = 0.1
+# Seconds after which the link is measured again for a chooser that needs to know it.
+_PROBE = 1.0
 # Seconds after which a request whose link was closed in the same moment is given up.
 _CLOSING = 1.0
 
@@ -160,8 +163,9 @@ class Client:
         self._lock = threading.Lock()
         self._ways: dict[str, OpenWay] = {}
         self._chooser: Chooser = chooser or ModelPredictive.of_record(self.record)
-        if isinstance(self._chooser, Fixed):
-            self._open(self._chooser.way)
+        # Loading is no part of a request: whatever may be chosen is loaded now.
+        for way in [self._chooser.way] if isinstance(self._chooser, Fixed) else [way.name for way in self.record.ways]:
+            self._open(way)
         if self.record.local is not None:
             self._open(LOCAL)
         # Computes what the server is late with, while the server is still waited for.
@@ -169,19 +173,16 @@ class Client:
         self._link: Link | None = None
         if server is not None:
             host, port = parse_address(server)
-            # Replies hold no more than the values that the record states.
-            limit = max(
-                (self._open(way.name).returned.message_bytes for way in self.record.ways if way.server), default=0
-            )
+            limit = max((message_bytes(way.returned) for way in self.record.ways), default=0)
             self._link = Link(
                 host,
                 port,
                 identity=bytes.fromhex(self.record.identity),
                 secret=secret,
                 tls=tls,
-                reply_limit=max(limit, 4096),
+                reply_limit=max(limit, HANDSHAKE_LIMIT),
                 observer=self.observer,
-                timing=timing or Timing(),
+                timing=timing or Timing(probe=None if isinstance(self._chooser, Fixed) else _PROBE),
             )
 
     @property
@@ -336,7 +337,10 @@ class Client:
                     hint = near(name, names) or f"there are {', '.join(names)}"
                     raise UsageError(f"no way of the split model is called '{name}'", hint=hint)
                 entry = names.index(name)
-                self._ways[name] = open_way(self._folder, self.record, entry, server=False, threads=self._threads)
+                way = open_way(self._folder, self.record, entry, server=False, threads=self._threads)
+                half = way.way.device
+                way.warm_up(self.record.inputs if half is None else half.inputs, way.sent)
+                self._ways[name] = way
             return self._ways[name]
 
 

@@ -8,7 +8,9 @@ import contextlib
 import enum
 import itertools
 import logging
+import os
 import random
+import socket
 import ssl
 import threading
 import time
@@ -87,7 +89,7 @@ class Link:
         identity: the hash of the split model, 32 bytes.
         secret: that the server knows; empty where certificates stand for it.
         tls: of `optc.runtime.split.tls`; None for no encryption.
-        reply_limit: the longest reply, in bytes.
+        reply_limit: the longest reply, in bytes, and the longest text of an error.
         observer: is told what was measured.
         timing: how patient it is.
     """
@@ -290,10 +292,10 @@ class Link:
         await connection.write(Kind.PING, number, self._model, [bytes(size)], patience=self._timing.dead)
 
     def _probe_bytes(self) -> int:
-        """What takes a link of the rate that was measured last about 50 ms."""
+        """What takes a link of the rate that was measured last about 100 ms: enough to tell from a ping."""
         rate = self._observer.observation.bytes_per_second or 1e6
         most = self._ready.frame_bytes if self._ready is not None else 0
-        return int(min(max(rate * 0.05, 4096), most, 1 << 18))
+        return int(min(max(rate * 0.1, 1 << 14), most, 1 << 18))
 
     @property
     def _model(self) -> bytes:
@@ -363,7 +365,7 @@ class Link:
             case Kind.PONG:
                 began, size = self._pings.pop(header.request, (now, -1))
                 if size == 0:
-                    self._observer.ping(now - began)
+                    self._observer.ping(now - began, alone=not self._pending)
                 elif size > 0:
                     self._observer.transfer(size, now - began)
             case Kind.GOODBYE:
@@ -394,5 +396,7 @@ def _why(fault: Exception) -> str:
     if isinstance(fault, TimeoutError):
         return "the server does not answer"
     if isinstance(fault, OSError):
-        return f"the server cannot be reached: {fault.strerror or fault}"
+        # asyncio puts the address in place of the system's words.
+        text = fault.strerror if isinstance(fault, socket.gaierror) or fault.errno is None else os.strerror(fault.errno)
+        return f"the server cannot be reached: {text or fault}"
     return str(fault)

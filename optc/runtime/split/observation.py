@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import statistics
 import threading
 import time
 from dataclasses import dataclass, replace
 
 from optc.runtime.split.messages import Statistics
 
-# How much of an estimate each new sample replaces.
+# How much of an estimate each new sample replaces; of the rate, so much more for every second that it is old.
 _RATE, _TIME = 0.3, 0.2
-# RTT is the least of so many recent pings: whatever else a ping waits for is no property of the link.
+# What of a transfer has to be beyond the RTT, as a share of it and in seconds, to be told from noise.
+_LEAST_SHARE, _LEAST_SECONDS = 0.1, 1e-4
+# RTT is the median of so many recent pings: what a slow device adds to each exchange belongs to it.
 _PINGS = 8
 
 
@@ -64,38 +67,45 @@ class Observer:
                 self._pings.clear()
             self._now = replace(self._now, connected=connected)
 
-    def ping(self, seconds: float) -> None:
-        """A ping without a payload came back."""
+    def ping(self, seconds: float, *, alone: bool = True) -> None:
+        """A ping without a payload came back; one that was not alone on the link can only show that it is shorter."""
         with self._lock:
+            known = self._now.rtt_seconds
+            if not alone and known is not None and seconds >= known:
+                return
             self._pings = [*self._pings[1 - _PINGS :], seconds]
-            self._now = replace(self._now, rtt_seconds=min(self._pings))
+            self._now = replace(self._now, rtt_seconds=statistics.median(self._pings))
 
     def transfer(self, size: int, seconds: float) -> None:
         """So many bytes took so long, whatever the server did meanwhile taken off, the RTT included.
 
-        A transfer that took hardly longer than the RTT says nothing about the rate and is left out.
+        One that took hardly longer than the RTT says no more than that the rate is at least a certain one.
         """
         with self._lock:
             rtt = self._now.rtt_seconds or 0.0
-            moving = seconds - rtt
-            if moving <= 0.1 * rtt or moving <= 0.0:
-                return
+            least = max(_LEAST_SHARE * rtt, _LEAST_SECONDS)
+            moving = max(seconds - rtt, least)
             rate = size / moving
             before = self._now.bytes_per_second
+            now = time.monotonic()
+            age = 0.0 if self._measured is None else now - self._measured
+            self._measured = now
+            if moving == least and before is not None and before >= rate:
+                return
             # The harmonic mean: the time of a transfer is what is estimated, and it goes with 1 / rate.
-            mean = rate if before is None else 1 / ((1 - _RATE) / before + _RATE / rate)
+            weight = 1 - (1 - _RATE) ** (1 + age)
+            mean = rate if before is None else 1 / ((1 - weight) / before + weight / rate)
             self._now = replace(self._now, bytes_per_second=mean, last_bytes_per_second=rate)
-            self._measured = time.monotonic()
 
-    def reply(self, statistics: Statistics) -> None:
+    def reply(self, load: Statistics) -> None:
         """A reply, or that the server is busy, came with these figures."""
         with self._lock:
             now = self._now
             self._now = replace(
                 now,
-                queued=statistics.queued,
-                server_wait_seconds=_mean(now.server_wait_seconds, statistics.waited_us / 1e6),
-                server_seconds=_mean(now.server_seconds, statistics.service_us / 1e6),
+                queued=load.queued,
+                server_wait_seconds=_mean(now.server_wait_seconds, load.waited_us / 1e6),
+                server_seconds=_mean(now.server_seconds, load.service_us / 1e6),
             )
 
     def device(self, seconds: float, predicted: float) -> None:

@@ -1,7 +1,8 @@
 """The server of split models: asyncio accepts, checks and frames; a pool of threads computes.
 
 asyncio rather than gRPC: a frame adds 40 bytes and one task per connection, back-pressure is that of TCP, everything
-is in the standard library, and nothing of a request is parsed before the peer has proved the secret.
+is in the standard library, and nothing of a request is parsed before the peer has proved the secret. uvloop saves less
+than 0.15 ms of an exchange, so it is no dependency.
 """
 
 from __future__ import annotations
@@ -301,8 +302,10 @@ class _Answers:
 
 
 def _open_ways(folder: Path, record: SplitRecord, limits: Limits) -> dict[int, OpenWay]:
-    return {
-        entry: open_way(folder, record, entry, server=True, copies=limits.workers or 1, threads=limits.threads)
-        for entry, way in enumerate(record.ways)
-        if way.server is not None
-    }
+    found = {}
+    for entry, way in enumerate(record.ways):
+        if way.server is not None:
+            copies = limits.workers or 1
+            found[entry] = open_way(folder, record, entry, server=True, copies=copies, threads=limits.threads)
+            found[entry].warm_up(way.server.inputs, found[entry].returned)
+    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,14 +11,30 @@ from pathlib import Path
 import numpy as np
 
 from optc.artifact.split_record import CutTensor, SplitRecord, Way
+from optc.errors import OptcError
+from optc.program import TensorInfo
+from optc.runtime.random_inputs import random_inputs
 from optc.runtime.split.codec import Codec, CodecFault, Place, open_codec
 from optc.runtime.split.frames import FrameFault
 from optc.runtime.split.halves import Engine, open_half
 from optc.runtime.split.messages import MAX_MESSAGE_HEAD
 from optc.runtime.split.tensors import CodedTensor, check_type, numpy_dtype, tensor_head_bytes
 
+_logger = logging.getLogger("optc.split")
 # What an encoding may add to the bytes of a value: headers, and a compressor that finds nothing.
 _SLACK_SHARE, _SLACK_BYTES = 0.05, 4096
+
+
+def value_bytes(tensors: Sequence[CutTensor]) -> int:
+    """Of values before encoding."""
+    return sum(math.prod(tensor.shape) * numpy_dtype(tensor.dtype).itemsize for tensor in tensors)
+
+
+def message_bytes(tensors: Sequence[CutTensor]) -> int:
+    """The longest message that values make, however they are encoded."""
+    heads = sum(tensor_head_bytes(len(tensor.shape)) for tensor in tensors)
+    size = value_bytes(tensors)
+    return MAX_MESSAGE_HEAD + heads + size + len(tensors) * _SLACK_BYTES + math.ceil(size * _SLACK_SHARE)
 
 
 class Crossing:
@@ -39,14 +56,12 @@ class Crossing:
     @property
     def value_bytes(self) -> int:
         """Of all values before encoding."""
-        return sum(math.prod(tensor.shape) * numpy_dtype(tensor.dtype).itemsize for tensor in self.tensors)
+        return value_bytes(self.tensors)
 
     @property
     def message_bytes(self) -> int:
         """The longest message that they make."""
-        heads = sum(tensor_head_bytes(len(tensor.shape)) for tensor in self.tensors)
-        slack = len(self.tensors) * _SLACK_BYTES + math.ceil(self.value_bytes * _SLACK_SHARE)
-        return MAX_MESSAGE_HEAD + heads + self.value_bytes + slack
+        return message_bytes(self.tensors)
 
     def encode(self, values: Mapping[str, np.ndarray]) -> list[CodedTensor]:
         """The values in the order in which they are sent, coded."""
@@ -90,6 +105,22 @@ class OpenWay:
     engine: Engine | None
     sent: Crossing
     returned: Crossing
+
+    def warm_up(self, given: Sequence[TensorInfo], crossing: Crossing) -> None:
+        """Run the half once on random values, and encode what it makes, so that the first request is like all others.
+
+        Args:
+            given: what the half reads.
+            crossing: what leaves this side: `sent` on the device, `returned` on the server.
+        """
+        try:
+            values = random_inputs(given)
+            if self.engine is not None:
+                values |= self.engine.run(values)
+            crossing.encode(values)
+        except (OptcError, KeyError) as fault:
+            # Not all halves compute on random values; requests tell whether this one does on real ones.
+            _logger.debug("%s is not warmed up: %s", self.way.name, fault)
 
 
 def open_way(

@@ -33,7 +33,11 @@ def test_run_with_a_server(split: Path, secret_file: Path, tmp_path: Path, capsy
         )
     assert run([*command, "--secret-file", str(secret_file), "--way", "cut0"]) == 0
     errors = capsys.readouterr().err
-    assert "answered by the device in " in errors and "because the server cannot be reached" in errors
+    assert (
+        "answered by the device in " in errors and "because the server cannot be reached: Connection refused" in errors
+    )
+    assert run(["run", str(split), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["split"]["way"] == "local"
 
 
 def test_serve_refuses_what_it_cannot_serve(

@@ -61,7 +61,7 @@ def test_without_a_server_the_device_answers(split: Path) -> None:
     with client(split, f"127.0.0.1:{_free_port()}") as device:
         assert not device.connect()
         report = device.run(values(0)).report
-        assert report.way == "local" and report.reason.startswith("the server cannot be reached")
+        assert report.way == "local" and report.reason == "the server cannot be reached: Connection refused"
 
 
 def test_by_itself_the_client_does_what_is_predicted_to_be_fastest(split: Path, server: InThread) -> None:

@@ -41,6 +41,8 @@ class Lossless:
     LEVEL = 3
 
     def __init__(self, dtype: np.dtype, shape: tuple[int, ...]) -> None:
+        import zstandard  # noqa: F401 - the first request should not wait for it
+
         self._raw = Raw(dtype, shape)
 
     def encode(self, array: np.ndarray) -> Buffer:
