@@ -25,6 +25,7 @@ from optc.backends.interface import Progress
 from optc.driver.split.learning.bottleneck import BottleFit, Bottleneck, compress, train_bottleneck
 from optc.driver.split.learning.exits import EarlyExit, train_exit
 from optc.driver.split.learning.loop import Samples, Schedule
+from optc.driver.split.learning.writing import whole
 
 HERE = Path(__file__).resolve().parent
 
@@ -175,6 +176,13 @@ def early_exit(name: str, data: Cifar10, work: Path) -> EarlyExit:
     return model.eval()
 
 
+def export(name: str, data: Cifar10, work: Path) -> None:
+    """Write the bottleneck of a network as one model, whose value `codes` crosses the link."""
+    path = HERE / "models" / f"cifar10_{name}_bottleneck.onnx"
+    path.write_bytes(whole(bottleneck(name, data, work), batch=1).SerializeToString())
+    print(f"{path.name}: {path.stat().st_size} bytes")
+
+
 def report(work: Path, key: str, value: float) -> None:
     """Keep an accuracy on the 10,000 test images in accuracy.json."""
     path = work / "accuracy.json"
@@ -187,6 +195,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"networks, of {', '.join(CUTS)} (default: both)")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--export", nargs="*", default=(), metavar="NAME", help="bottlenecks to write to models/")
     parser.add_argument("--data", type=Path, default=HERE.parent / "build" / "cifar10", help="the download")
     parser.add_argument("--work", type=Path, default=HERE.parent / "build" / "split_cifar10", help="checkpoints")
     options = parser.parse_args()
@@ -205,6 +214,8 @@ def main() -> None:
                 rated(name, data, options.work, weight)
         if "exit" in options.parts and name in EXITS:
             early_exit(name, data, options.work)
+        if name in options.export:
+            export(name, data, options.work)
 
 
 if __name__ == "__main__":
