@@ -190,6 +190,31 @@ def test_only_what_keeps_items_apart_is_batched(onnx_split: Path) -> None:
         assert np.array_equal(np.frombuffer(reply.tensors[0].data, np.float32), -x[0])
 
 
+def test_devices_share_runs_of_the_server(onnx_split: Path) -> None:
+    """Ten devices at once, one worker: answers stay apart, and some come from one run."""
+    reports = []
+
+    def ask_once(seed: int) -> None:
+        with Client(onnx_split, server.address, secret=SECRET, chooser=Fixed("apart"), threads=1) as device:
+            assert device.connect()
+            begin.wait()
+            for repeat in range(5):
+                answer = device.run(values(seed + repeat))
+                assert np.array_equal(answer.outputs["y"].ravel(), -2 * values(seed + repeat)["x"])
+                reports.append(answer.report)
+
+    begin = threading.Barrier(10)
+    with InThread(Server(onnx_split, secret=SECRET, limits=Limits(workers=1, batch=4))) as server:
+        threads = [threading.Thread(target=ask_once, args=(10 * index,)) for index in range(10)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        totals = server.server.totals
+    assert len(reports) == 50 and all(report.remote for report in reports)
+    assert totals.answered == 50 and totals.batches < 50
+
+
 def test_what_waits_is_computed_together() -> None:
     class Batched(Slow):
         def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
