@@ -123,6 +123,11 @@ def test_what_was_not_learned_changes_nothing() -> None:
         assert settled(learned, rate) == settled(ModelPredictive(WAYS, LINK, caution=0.0), rate)
 
 
+def test_the_policy_that_comes_along_follows_the_rate() -> None:
+    for rate, best in ((2e4, "local"), (1e6, "1"), (2e7, "remote")):
+        assert settled(Learned(WAYS, LINK), rate) == best
+
+
 def test_a_file_that_is_no_policy_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "policy.npz"
     np.savez(path, first=np.ones((2, 2)), bias=np.ones(2), second=np.ones(2))

@@ -16,7 +16,7 @@ import numpy as np
 from optc.driver.split.simulation import World, answer, base_cost, simulate
 from optc.runtime.split.client import Fixed
 from optc.runtime.split.control.costs import Preference
-from optc.runtime.split.control.learned import FEATURES, HIDDEN, Learned, corrections
+from optc.runtime.split.control.learned import FEATURES, HIDDEN, LIMIT, Learned
 from optc.runtime.split.observation import Observation
 
 Arrays = dict[str, np.ndarray]
@@ -119,14 +119,15 @@ def loss_and_gradient(weights: Arrays, contexts: Sequence[Context], temperature:
     total = 0.0
     for context in contexts:
         hidden = np.tanh(context.features @ weights["first"] + weights["bias"])
-        scores = np.log(context.predicted) + hidden @ weights["second"]
+        bent = np.tanh(hidden @ weights["second"] / LIMIT)
+        scores = np.log(context.predicted) + LIMIT * bent
         shares = np.exp(-(scores - scores.min()) / temperature)
         shares /= shares.sum()
         # An answer that never comes costs no more than a very bad one, or it alone would be learned from.
         costs = np.minimum(context.true / context.true.min(), 20.0)
         expected = float(shares @ costs)
         total += expected - 1.0
-        by_score = -shares * (costs - expected) / temperature
+        by_score = -shares * (costs - expected) / temperature * (1.0 - bent**2)
         gradient["second"] += hidden.T @ by_score
         inner = np.outer(by_score, weights["second"]) * (1.0 - hidden**2)
         gradient["first"] += context.features.T @ inner
@@ -150,6 +151,3 @@ def _fit(weights: Arrays, contexts: Sequence[Context], recipe: Recipe, batch: in
             mean, square = first[name] / (1 - 0.9**step), second[name] / (1 - 0.999**step)
             weights[name] = array - recipe.rate * (mean / (np.sqrt(square) + 1e-8) + recipe.decay * array)
     return weights
-
-
-__all__ = ["Recipe", "contexts_of", "corrections", "initial_weights", "loss_and_gradient", "train_policy"]

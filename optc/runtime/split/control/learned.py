@@ -32,6 +32,9 @@ Weights = Mapping[str, np.ndarray]
 FEATURES = 10
 HIDDEN = 16
 _SHAPES = {"first": (FEATURES, HIDDEN), "bias": (HIDDEN,), "second": (HIDDEN,)}
+LIMIT = 0.2
+"""What the network adds at most to the logarithm of a cost: it settles close calls and overrules no clear one."""
+
 _LARGEST = 5.0  # features are logarithms and shares; what is beyond tells no more
 
 
@@ -55,7 +58,8 @@ def load_policy(path: Path | None = None) -> dict[str, np.ndarray]:
 
 def corrections(features: np.ndarray, weights: Weights) -> np.ndarray:
     """What the network adds to the logarithm of each way's predicted cost: shape (ways, FEATURES) to (ways,)."""
-    return np.asarray(np.tanh(features @ weights["first"] + weights["bias"]) @ weights["second"])
+    raw = np.tanh(features @ weights["first"] + weights["bias"]) @ weights["second"]
+    return np.asarray(LIMIT * np.tanh(raw / LIMIT))
 
 
 class Learned(ModelPredictive):
@@ -85,10 +89,7 @@ class Learned(ModelPredictive):
         predicted = super().costs(observation)
         features = self.features(observation)
         added = corrections(np.array([features[name] for name in predicted]), self.weights)
-        return {
-            name: cost * math.exp(float(np.clip(more, -1.0, 1.0)))
-            for (name, cost), more in zip(predicted.items(), added, strict=True)
-        }
+        return {name: cost * math.exp(float(more)) for (name, cost), more in zip(predicted.items(), added, strict=True)}
 
     def features(self, observation: Observation) -> dict[str, list[float]]:
         """The context of each way; FEATURES numbers."""
