@@ -13,9 +13,14 @@ import pytest
 
 from optc import artifact, driver, targets
 from optc.artifact.writing import LIBRARY
+from optc.backends.cuda.kernel import CudaKernel, Launch
 from optc.backends.cuda.toolkit import check_architecture, find_toolkit
+from optc.backends.interface import Option, Selection
+from optc.driver.gpu_emulation import emulated_command
 from optc.errors import OptcError, UsageError
 from optc.runtime import load
+from optc.runtime.emulated import EmulatedArtifact
+from optc.toolchain import find_compiler
 
 SAMPLE = Path(__file__).parents[2] / "samples" / "models" / "cifar10_resnet8.onnx"
 
@@ -177,3 +182,28 @@ def test_a_gpu_computes_the_same_in_every_run(compiled: driver.Artifact) -> None
             found = model.run({"pixels": x})["logits"]
             np.testing.assert_allclose(found, session.run(None, {"pixels": x})[0], rtol=1e-3, atol=1e-3)
         assert sum(time.seconds for time in model.profile({"pixels": x})) > 0
+
+
+def test_every_gpu_gets_code_that_fits_it(compiled: driver.Artifact, tmp_path: Path) -> None:
+    """Cubins for each of the listed GPUs, PTX for later ones, and a refusal for earlier ones."""
+    if compiled.manifest.target != "cuda":
+        pytest.skip("the artifact is for one GPU and another processor")
+    launches = [
+        Launch(each["function"], tuple(each["grid"]), tuple(each["block"]), each["dynamic_shared_bytes"], ())
+        for kernel in compiled.decisions["launches"].values()
+        for each in kernel
+    ]
+    option = Option("any", (), 0.0)
+    source = (compiled.path / "kernels" / "kernels.cu").read_text()
+    kernel = CudaKernel("all", b"", Selection(option, None, option, 1, 0, ""), source=source, launches=tuple(launches))
+    x = np.random.default_rng(0).uniform(-1, 1, (1, 3, 32, 32)).astype(np.float32)
+    expected = onnxruntime.InferenceSession(SAMPLE, providers=["CPUExecutionProvider"]).run(None, {"pixels": x})[0]
+    command = emulated_command(tmp_path, compiled.path / LIBRARY, [kernel], find_compiler(), "sm_80")
+    at = next(index for index, word in enumerate(command) if word.startswith("OPTC_EMULATED_SM="))
+    for sm in (80, 86, 87, 89, 90, 120):  # a system on a chip, 87, takes no cubin of others, but their PTX
+        command[at] = f"OPTC_EMULATED_SM={sm}"
+        found = EmulatedArtifact(compiled.path, command).run({"pixels": x})["logits"]
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+    command[at] = "OPTC_EMULATED_SM=75"
+    with pytest.raises(OptcError, match="is sm_75, and the library has code for: sm_80, sm_86, sm_89, sm_90, PTX"):
+        EmulatedArtifact(compiled.path, command).run({"pixels": x})

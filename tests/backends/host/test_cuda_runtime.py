@@ -236,3 +236,9 @@ ctypes.string_at(place.value, 1)
 """
     done = kit.drive(chained, text)
     assert done.status == 70 and "touches" in done.errors
+
+
+def test_the_gpus_that_the_driver_lists(chained: Path) -> None:
+    text = "from optc.targets.gpu import gpus\nsaid['found'] = [list(gpus().capabilities), gpus().reason]\n"
+    assert kit.drive(chained, text, sm=87).said["found"] == [[87], ""]
+    assert kit.drive(chained, text, sm=0).said["found"] == [[], "this machine has no GPU that CUDA can use"]
