@@ -14,7 +14,7 @@ def markdown(parts: Mapping[str, Any]) -> str:
         "# The runtime of split models",
         "",
         "Written by `benchmarks/split_runtime.py`. Device and server are processes in two network namespaces, joined",
-        "by an emulated link of IP packets (`benchmarks/emulated_link.py`).",
+        "by an emulated link of IP packets (`benchmarks/emulated_link.py`; this machine's kernel has no `tc netem`).",
         "",
     ]
     if "faults" in parts:

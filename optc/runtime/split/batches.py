@@ -93,7 +93,8 @@ def _reply(way: OpenWay, values: Values) -> Reply | Exception:
 
 def _known(way: OpenWay, fault: Exception) -> OptcError:
     """What a client is told of a failure: in a sentence, and nothing about this machine."""
-    _logger.warning("a request for %s failed: %s", way.way.name, fault, exc_info=not isinstance(fault, OptcError))
+    traced = _logger.isEnabledFor(logging.DEBUG) and not isinstance(fault, OptcError)
+    _logger.warning("a request for %s failed: %s", way.way.name, fault, exc_info=traced)
     if isinstance(fault, OptcError):
         return fault
     return InternalError("the server failed to compute the request", why=type(fault).__name__)

@@ -16,6 +16,10 @@ class Closed(Exception):
     """The connection has ended, or did not move within the time that it was given; the text is one sentence."""
 
 
+class Silent(Closed):
+    """Nothing came within the time; reading may go on."""
+
+
 class Connection:
     """One end of a connection. Frames may be written by several tasks, and are read by one.
 
@@ -66,7 +70,7 @@ class Connection:
                 async with asyncio.timeout(patience):
                     data = await self._stream.read(_PORTION)
             except TimeoutError as fault:
-                raise Closed(f"nothing came for {patience:g} s") from fault
+                raise Silent(f"nothing came for {patience:g} s") from fault
             except OSError as fault:
                 raise Closed(f"the connection broke: {fault.strerror or fault}") from fault
             if not data:

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from optc.runtime.split import handshake
-from optc.runtime.split.connection import Closed, Connection
+from optc.runtime.split.connection import Closed, Connection, Silent
 from optc.runtime.split.frames import MAX_REQUEST, MODEL_BYTES, OVERHEAD, FrameFault, Header, Kind
 from optc.runtime.split.messages import Ready, Reply, Request, parse_busy, parse_ready, parse_reply, parse_text
 from optc.runtime.split.observation import Observer
@@ -123,6 +123,7 @@ class Link:
         self._pings: dict[int, tuple[float, int]] = {}
         self._numbers = itertools.cycle(range(1, MAX_REQUEST))
         self._not_before = 0.0
+        self._until = 0.0
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="optc-link", daemon=True)
         self._thread.start()
@@ -175,9 +176,9 @@ class Link:
 
     def close(self) -> None:
         """End the connection and the thread."""
-        if self._thread.is_alive():
-            self._loop.call_soon_threadsafe(self._main.cancel)
-            self._thread.join(self._timing.connect + 1.0)
+        with contextlib.suppress(RuntimeError):  # the loop has ended already
+            self._loop.call_soon_threadsafe(lambda: self._main.cancel())
+        self._thread.join(self._timing.connect + 1.0)
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
@@ -261,7 +262,13 @@ class Link:
         why = "the connection was lost"
         try:
             while True:
-                header, payload = await connection.read(self._timing.ping + self._timing.dead)
+                try:
+                    header, payload = await connection.read(self._timing.ping + self._timing.dead)
+                except Silent:
+                    # A long request on a slow link holds pings up; it has a time limit of its own.
+                    if time.monotonic() < self._until:
+                        continue
+                    raise
                 self._take(header, payload)
         except (Closed, FrameFault) as fault:
             why = _why(fault)
@@ -311,7 +318,9 @@ class Link:
                 answer: asyncio.Future[Exchange] = self._loop.create_future()
                 pieces = Request(entry, int(patience * 1e3) + 1, tensors).pack()
                 size = OVERHEAD + sum(memoryview(piece).nbytes for piece in pieces)
-                self._pending[number] = (answer, time.monotonic(), size)
+                now = time.monotonic()
+                self._pending[number] = (answer, now, size)
+                self._until = max(self._until, now + patience)
                 await connection.write(Kind.REQUEST, number, self._model, pieces, patience=patience)
                 return await answer
         except TimeoutError as fault:

@@ -191,8 +191,9 @@ class Server:
             _logger.info("%s: %s", peer, fault)
             with suppress(Closed):
                 await connection.write(Kind.ERROR, 0, self._model, [pack_text(str(fault))], patience=1.0)
-        except Exception:
-            _logger.exception("%s: a bug in optc", peer)
+        except Exception as fault:
+            traced = _logger.isEnabledFor(logging.DEBUG)
+            _logger.error("%s: a bug in optc: %s: %s", peer, type(fault).__name__, fault, exc_info=traced)
         finally:
             del self._connections[task]
             await connection.close()

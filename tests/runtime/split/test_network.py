@@ -73,6 +73,23 @@ def test_a_shaped_link_that_is_cut(link: EmulatedLink, split: Path, secret_file:
         on_device(link, work)
 
 
+def test_a_long_request_on_a_slow_link_is_not_given_up(link: EmulatedLink, split: Path, secret_file: Path) -> None:
+    """4 kB at 24 kbit/s take longer than the patience with pings, which wait behind them."""
+    link.shape(GOOD)
+    inside = link.inside("server")
+    with serving(split, "--host", ADDRESS["server"], secret_file=secret_file, prefix=inside) as (port, _):
+
+        def work() -> None:
+            address = f"{ADDRESS['server']}:{port}"
+            with Client(split, address, secret=SECRET, chooser=Fixed("remote"), timeout=10.0, timing=FAST) as device:
+                assert device.connect()
+                link.shape(Shape(up=24e3, down=8e6, delay=0.01))
+                report = ask(device, 0)
+                assert report.remote and report.exchange_seconds > 1.0
+
+        on_device(link, work)
+
+
 def ask(device: Client, seed: int) -> Any:
     answer = device.run(values(seed))
     assert np.array_equal(answer.outputs["y"], expected(values(seed)["x"]))
