@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from optc.cli.arrays import read_inputs
 from optc.cli.files import write_whole
 from optc.cli.output import Progress
 from optc.errors import OptcError
@@ -30,6 +29,7 @@ def measured_profile(
     Raises:
         OptcError: it cannot run here, or does not say what its steps compute.
     """
+    from optc.cli.arrays import read_inputs
     from optc.report.profile import measure
     from optc.runtime import load
     from optc.runtime.random_inputs import random_inputs
