@@ -294,7 +294,7 @@ def _real(run: dict[str, Any]) -> str:
 def _by(rows: list[dict[str, Any]], key: str) -> str:
     header = [
         key, "traces × models", "a cut can pay", "best fixed cut there", "adaptive there", "at most 0.60 there",
-        "adaptive elsewhere, worst", "adaptive / oracle, median", "within 10%", "mean latency / oracle's",
+        "adaptive elsewhere, above 1.05", "worst", "adaptive / oracle, median", "within 10%", "mean latency / oracle's",
     ]  # fmt: skip
     lines = []
     for name in [*dict.fromkeys(row[key] for row in rows), "all"]:
@@ -309,6 +309,7 @@ def _by(rows: list[dict[str, Any]], key: str) -> str:
                 _median([row["split"] for row in paying]),
                 _median([row["adaptive"] for row in paying]),
                 _share([row["adaptive"] <= 0.60 for row in paying]),
+                _share([row["adaptive"] > 1.05 for row in others]),
                 f"{max((row['adaptive'] for row in others), default=math.nan):.2f}",
                 _median([row["median_over_oracle"] for row in own]),
                 _share([row["median_over_oracle"] <= 1.10 for row in own]),

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 
+_SURPRISE = 1.5  # standard deviations beyond which a sample is a change and no noise
+_LARGEST = 0.7  # of the errors that count for the variance: a factor of two
+
 
 class RateEstimate:
     """How long a byte takes, and how sure that is, from transfers of the past.
@@ -34,11 +37,10 @@ class RateEstimate:
             self._log, self._first = sample, False
             return
         error = sample - self._log
-        # A sudden fall or rise is followed at once, noise is averaged.
-        surprising = error**2 > 4.0 * self._variance
-        weight = max(self._weight, 0.8) if surprising else self._weight
-        self._log += weight * error
-        self._variance += self._weight * (error**2 - self._variance)
+        # A sudden fall or rise is followed at once, noise is averaged; how far a jump went says little of the noise.
+        surprising = error**2 > _SURPRISE**2 * self._variance
+        self._log += error if surprising else self._weight * error
+        self._variance += self._weight * (min(error**2, _LARGEST**2) - self._variance)
         self._variance = max(self._variance, 1e-4)
 
     def at_most(self, rate: float) -> None:

@@ -71,6 +71,7 @@ class ModelPredictive:
         self._server = Mean(1.0)
         self._last: str | None = None
         self._seen: float | None = None
+        self._told = False
         self._lock = threading.Lock()
         self.local = next((way for way in ways if not way.uses_server), None)
 
@@ -184,10 +185,11 @@ class ModelPredictive:
         rate = observation.last_bytes_per_second
         if rate is not None and rate != self._seen:
             self._seen = rate
-            if observation.age_seconds is not None and self._last is not None:
-                last = self.ways[self._last]
-                if not last.uses_server:
-                    self.rate.add(rate)
+            if not self._told:
+                self.rate.add(rate)
+        self._told = False
 
     def _sample(self, rate: float) -> None:
+        """A request told the rate; the link will report the same measurement."""
         self.rate.add(rate)
+        self._told = True
