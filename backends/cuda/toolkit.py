@@ -126,8 +126,11 @@ def _run(command: Sequence[str], folder: Path | None = None) -> str:
     if done.returncode:
         lines = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
         errors = [line for line in lines if "error" in line.lower() or "fatal" in line.lower()] or lines
+        lacks_host = any("host compiler" in line for line in lines)
         raise OptcError(
-            f"'{command[0]}' failed with code {done.returncode}", why="\n  ".join(errors[:6]) or "it gave no message"
+            f"'{command[0]}' failed with code {done.returncode}",
+            why="\n  ".join(errors[:6]) or "it gave no message",
+            hint="nvcc needs a C++ compiler beside it: install g++" if lacks_host else None,
         )
     return done.stdout + done.stderr
 

@@ -86,6 +86,18 @@ def test_without_a_compiler_it_is_said_where_to_get_one(monkeypatch: pytest.Monk
     assert caught.value.what == f"there is no nvcc in {tmp_path}/bin"
 
 
+def test_nvcc_without_a_compiler_for_the_host_says_what_to_install(tmp_path: Path) -> None:
+    fake = tmp_path / "nvcc"
+    fake.write_text("#!/bin/sh\necho 'nvcc fatal   : Failed to preprocess host compiler properties.' >&2\nexit 1\n")
+    fake.chmod(0o755)
+    with pytest.raises(OptcError) as caught:
+        toolkit._run([str(fake)])
+    assert str(caught.value) == (
+        f"'{fake}' failed with code 1\n  nvcc fatal   : Failed to preprocess host compiler properties.\n"
+        "  hint: nvcc needs a C++ compiler beside it: install g++"
+    )
+
+
 @needs_nvcc
 def test_gpus_that_the_compiler_no_longer_knows_are_refused_in_a_sentence() -> None:
     found = toolkit.find_toolkit()
