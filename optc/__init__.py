@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from optc.version import __version__
 
 if TYPE_CHECKING:
-    from optc.driver import compile
+    from optc.driver.compile import compile
     from optc.integrations.session import InferenceSession
     from optc.runtime import Artifact, load
 

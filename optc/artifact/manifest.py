@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from optc.artifact.checks import FormatFault, expect, member
@@ -76,6 +77,12 @@ def summarize(program: Program) -> dict[str, int]:
 def is_file_name(name: str) -> bool:
     """Whether an artifact may hold a file of this name."""
     return _FILE_NAME.fullmatch(name) is not None and name not in (MANIFEST, SIGNATURE)
+
+
+def files_in(folder: Path) -> list[str]:
+    """All that lies in a folder and the folders in it, links included, by name with `/`, in order."""
+    found = [path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()]
+    return sorted(path.relative_to(folder).as_posix() for path in found)
 
 
 def encode(manifest: Manifest) -> bytes:

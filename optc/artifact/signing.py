@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from optc.artifact.manifest import MANIFEST, SIGNATURE
+from optc.artifact.manifest import MANIFEST, SIGNATURE, files_in
 from optc.artifact.reading import read
 from optc.errors import OptcError, UsageError
 
@@ -136,7 +136,7 @@ def _message(folder: Path) -> bytes:
     """What is signed: the manifest of an artifact whose files are as it says, and none beside them."""
     files = read(folder, check_host=False)
     known = {MANIFEST, SIGNATURE, *files.manifest.files}
-    if others := sorted(entry.name for entry in folder.iterdir() if entry.name not in known):
+    if others := [name for name in files_in(folder) if name not in known]:
         raise OptcError("the folder holds files that no manifest lists", where=str(folder), why=", ".join(others[:4]))
     return _CONTEXT + (folder / MANIFEST).read_bytes()
 

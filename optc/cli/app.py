@@ -41,6 +41,7 @@ COMMANDS: dict[str, str] = {
     "build": "Compile the models of a project file, those that changed.",
     "cmake-dir": "Print the folder with the CMake module.",
     "completion": "Print the completion script of a shell.",
+    "serve-compile": "Compile models that clients send over HTTP.",
     "sign": "Sign an artifact, or make a key.",
     "verify-signature": "Check an artifact against its signature.",
     "doctor": "Show what optc finds on this machine.",

@@ -48,9 +48,10 @@ def from_folder(path: Path, shapes: Mapping[str, Sequence[int]] | None = None) -
             why=f"{fault.name} is not installed",
             hint="pip install 'optc[transformers]'",
         ) from fault
-    kind: Any = getattr(transformers, architecture, None)
-    if not (isinstance(kind, type) and issubclass(kind, transformers.PreTrainedModel)):
+    found = getattr(transformers, architecture, None)
+    if not (isinstance(found, type) and issubclass(found, transformers.PreTrainedModel)):
         raise ModelError(f"transformers has no model '{architecture}'", where=str(path / CONFIG))
+    kind: Any = found
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     try:

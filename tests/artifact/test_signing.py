@@ -79,6 +79,10 @@ def test_further_files_and_other_keys_are_found(signed: Path, tmp_path: Path) ->
     with pytest.raises(OptcError, match="the folder holds files that no manifest lists"):
         verify_signature(signed, public(signed))
     (signed / "libevil.so").unlink()
+    (signed / "sub").symlink_to(tmp_path)
+    with pytest.raises(OptcError, match="the folder holds files that no manifest lists"):
+        verify_signature(signed, public(signed))
+    (signed / "sub").unlink()
     other = generate_key(tmp_path / "other")
     with pytest.raises(OptcError, match="the signature does not fit"):
         verify_signature(signed, [other])
