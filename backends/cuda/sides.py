@@ -10,6 +10,7 @@ from optc.backends.cuda.printing import Printer, c_type
 from optc.backends.tvm.lowering import scoped
 
 Loads = Sequence[tuple[Any, Any]]
+_LOAD_BYTES = 16  # of the widest load
 ALONG, DEEP, PANELS = "kAlong", "kDeep", "kPanels"
 
 
@@ -65,7 +66,7 @@ class SideText:
 
 
 def read_side(
-    name: str, read: Read, buffers: Mapping[Any, str], element: str, width: int, depth: int, most_vector: int
+    name: str, read: Read, buffers: Mapping[Any, str], element: str, width: int, depth: int, *, inner_k: bool
 ) -> SideText:
     """The struct of a side that is read where it lies.
 
@@ -76,7 +77,8 @@ def read_side(
         element: TIR's type of the elements that products are made of.
         width: of a tile.
         depth: of a tile along k.
-        most_vector: elements of the widest load.
+        inner_k: whether k is innermost in shared memory. Loads across it then take single elements: stores of wider
+            ones would all meet one bank.
     """
     printer = Printer(3)
     for buffer, text in buffers.items():
@@ -89,7 +91,8 @@ def read_side(
     fill = f"({c_type(element)})0" if read.fill is None else printer.expression(scoped(lambda: read.fill))
     before = printer.lines
     order = _order(loads, read, variables)
-    span = min(most_vector, *((read.span, width) if order == ALONG else (read.deep_span, depth)))
+    along = 1 if inner_k else min(read.span, width)
+    span = min(_LOAD_BYTES // _bytes(element), along if order == ALONG else min(read.deep_span, depth))
     plain = not body and len(loads) == 1 and str(made.ty) == str(loads[0][0].dtype) == element
     vector = span if plain and _steps(loads, read, variables, order) == 1 else 1
     if vector > 1:

@@ -126,7 +126,8 @@ class TiledProduct:
             )  # fmt: skip
         inputs = {buffer: self.names[buffer] for buffer in self.fused.inputs}
         read = side.read(self.fused, tiling.depth, tiling.bytes)
-        return read_side(f"{self.symbol}_{name}", read, inputs, element, width, tiling.depth, 16 // _bytes(element))
+        struct = f"{self.symbol}_{name}"
+        return read_side(struct, read, inputs, element, width, tiling.depth, inner_k=tiling.inner_k)
 
     def _problem(self) -> tuple[str, list[Any]]:
         """The struct that says what follows from a sum, and the parameters that it needs."""
