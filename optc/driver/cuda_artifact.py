@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from optc.artifact.host import gpu_code_of
 from optc.backends.cuda.kernel import CudaKernel
+from optc.backends.cuda.portable import portable_ptx
 from optc.backends.cuda.runtime import runtime_headers
 from optc.backends.cuda.toolkit import assemble, find_toolkit
 from optc.backends.host.launches import Image, Launched, launch_object
@@ -52,7 +53,7 @@ def images_of(kernel: CudaKernel, target: Target) -> list[Image]:
     for code in gpu_code_of(target):
         kind, _, number = code.partition("_")
         if kind == "compute":
-            images.append(Image(int(number), True, kernel.ptx.encode()))
+            images.append(Image(int(number), True, portable_ptx(kernel.ptx, own).encode()))
         else:
             cubin = kernel.object_code if code == own else assemble(kernel.ptx, code).cubin
             images.append(Image(int(number), False, cubin))

@@ -204,6 +204,10 @@ def test_every_gpu_gets_code_that_fits_it(compiled: driver.Artifact, tmp_path: P
         command[at] = f"OPTC_EMULATED_SM={sm}"
         found = EmulatedArtifact(compiled.path, command).run({"pixels": x})["logits"]
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
-    command[at] = "OPTC_EMULATED_SM=75"
+    command.insert(1, "OPTC_EMULATED_CUDA=11080")  # a driver that reads no cubin of CUDA 13 compiles the PTX
+    command[at + 1] = "OPTC_EMULATED_SM=86"
+    found = EmulatedArtifact(compiled.path, command).run({"pixels": x})["logits"]
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+    command[at + 1] = "OPTC_EMULATED_SM=75"
     with pytest.raises(OptcError, match="is sm_75, and the library has code for: sm_80, sm_86, sm_89, sm_90, PTX"):
         EmulatedArtifact(compiled.path, command).run({"pixels": x})

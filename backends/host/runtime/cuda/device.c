@@ -93,11 +93,11 @@ static bool fits(const optc_cuda_image* image, int sm) {
 }
 
 /* The best code of a kernel for a GPU: a cubin before PTX, a near version before a far one; NULL when none fits. */
-static const optc_cuda_image* image_for(const optc_cuda_kernel* kernel, int sm) {
+static const optc_cuda_image* image_for(const optc_cuda_kernel* kernel, int sm, bool only_ptx) {
   const optc_cuda_image* best = NULL;
   for (int32_t i = 0; i < kernel->image_count; ++i) {
     const optc_cuda_image* image = &kernel->images[i];
-    if (!fits(image, sm)) continue;
+    if (!fits(image, sm) || (only_ptx && !image->is_ptx)) continue;
     if (!best || image->is_ptx < best->is_ptx || (image->is_ptx == best->is_ptx && image->sm > best->sm)) best = image;
   }
   return best;
@@ -130,7 +130,7 @@ static int choose(optc_device* device) {
     TRY(device_attribute(&maps, CUDA_ATTRIBUTE_CAN_MAP_HOST_MEMORY, device->number), "a GPU does not tell its kind");
     device->sm = 10 * major + minor;
     device->is_integrated = integrated && maps;
-    if (optc_cuda_kernel_count == 0 || image_for(&optc_cuda_kernels[0], device->sm)) return OPTC_OK;
+    if (optc_cuda_kernel_count == 0 || image_for(&optc_cuda_kernels[0], device->sm, false)) return OPTC_OK;
     if (ordinal > 0) continue;
     first = device->sm;
     device->driver->device_name(name, sizeof name, device->number);
@@ -154,13 +154,26 @@ static int refused(optc_device* device, int code) {
   return code;
 }
 
+/* A driver that is older than the compiler refuses its cubins, but may compile its PTX. */
+static int load_module(optc_device* device, int32_t number, bool* only_ptx) {
+  const optc_cuda_kernel* kernel = &optc_cuda_kernels[number];
+  const char* name = kernel->functions->function;
+  const optc_cuda_image* image = image_for(kernel, device->sm, *only_ptx);
+  if (!image) return fail(device->message, OPTC_DEVICE, "%s has no code for sm_%d", name, device->sm);
+  const int code = device->driver->module_load(&device->modules[number], image->data);
+  if (code == CUDA_SUCCESS) return OPTC_OK;
+  if (*only_ptx || image->is_ptx || code == CUDA_OUT_OF_MEMORY || !image_for(kernel, device->sm, true))
+    return refused(device, check(device, code, name));
+  *only_ptx = true;
+  return load_module(device, number, only_ptx);
+}
+
 static int load_kernels(optc_device* device) {
+  bool only_ptx = false;
   for (int32_t k = 0; k < optc_cuda_kernel_count; ++k) {
     const optc_cuda_kernel* kernel = &optc_cuda_kernels[k];
-    const optc_cuda_image* image = image_for(kernel, device->sm);
-    if (!image) return fail(device->message, OPTC_DEVICE, "%s has no code for sm_%d", kernel->functions->function, device->sm);
-    const int loaded = device->driver->module_load(&device->modules[k], image->data);
-    if (loaded != CUDA_SUCCESS) return refused(device, check(device, loaded, kernel->functions->function));
+    const int loaded = load_module(device, k, &only_ptx);
+    if (loaded != OPTC_OK) return loaded;
     for (int32_t f = 0; f < kernel->function_count; ++f) {
       const optc_cuda_function* each = &kernel->functions[f];
       void** function = &device->functions[kernel->first + f];
