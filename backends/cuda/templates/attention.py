@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from optc.backends.cuda.estimate import group_bytes, overlapped, peak
 from optc.backends.cuda.kernel import Argument, Launch
-from optc.backends.cuda.occupancy import STATIC_SHARED
+from optc.backends.cuda.occupancy import CAPABILITIES, STATIC_SHARED, residency
 from optc.backends.cuda.printing import Printer
 from optc.backends.cuda.sides import members
 from optc.backends.cuda.template import CudaTemplate, Definition, Schedule
+from optc.backends.cuda.workload import architecture
 from optc.backends.tvm.fused import FusedContraction, epilogue_refusal, static_refusal
 from optc.backends.tvm.group import Group
 from optc.backends.tvm.lowering import scoped
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from optc.targets.target import Target
 
 THREADS = 128
+_REGISTERS = 128  # of a thread, about
 MOST_BLOCKS = 65_535  # of a grid along y
 
 
@@ -81,7 +83,8 @@ class Attention(CudaTemplate):
         work = 2 * queries * padded_keys * (score + gather + 24)
         each = -(-blocks // target.cores)
         shared = _shared_bytes(extents, rows, lanes, keys)
-        resident = max(1, min(each, 98_304 // shared))
+        fits = residency(CAPABILITIES[architecture(target)], THREADS, _REGISTERS, shared)
+        resident = max(1, min(each, fits.blocks))
         hidden = min(1.0, resident * THREADS / 32 / 8)
         compute = each * work / (peak(target, "f32") * hidden)
         return target.launch_seconds + overlapped(compute, group_bytes(group) / target.memory_bandwidth_all)

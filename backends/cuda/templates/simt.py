@@ -6,10 +6,11 @@ import math
 from typing import TYPE_CHECKING
 
 from optc.backends.cuda.estimate import group_bytes, memory_seconds, overlapped, peak
-from optc.backends.cuda.occupancy import STATIC_SHARED
+from optc.backends.cuda.occupancy import CAPABILITIES, MOST_REGISTERS, STATIC_SHARED, residency
 from optc.backends.cuda.products import Extents, Product, product_of
 from optc.backends.cuda.template import CudaTemplate, Definition, Schedule
 from optc.backends.cuda.tiled import TiledProduct, Tiling, blocks_of, padded_work, shared_bytes
+from optc.backends.cuda.workload import architecture
 from optc.backends.tvm.fused import epilogue_refusal, static_refusal
 from optc.backends.tvm.group import Group
 from optc.backends.tvm.templates import epilogue
@@ -108,8 +109,9 @@ def tile_seconds(
     extents = product.extents(tiling.depth)
     blocks = blocks_of(tiling, extents)
     each = -(-blocks // target.cores)
-    by_registers = 65_536 // (registers * tiling.threads)
-    resident = max(1, min(each, by_registers, 1536 // tiling.threads, 98_304 // shared_bytes(tiling)))
+    limits = CAPABILITIES[architecture(target)]
+    fits = residency(limits, tiling.threads, min(registers, MOST_REGISTERS), shared_bytes(tiling))
+    resident = max(1, min(each, fits.blocks))
     hidden = min(1.0, resident * tiling.threads / 32 / _WARPS_TO_HIDE)
     compute = 2 * padded_work(tiling, extents) / rate
     steps = math.ceil(extents.steps / tiling.parts)
