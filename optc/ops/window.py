@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
+
 from optc.ir import dtypes
 from optc.ir.core import Operation
 from optc.ir.dims import Dim, Shape
@@ -66,5 +68,13 @@ def _input_flops(operation: Operation) -> int:
     return data.tensor_type.elements + elements_of(operation)
 
 
-for _name in ("GlobalMaxPool", "GlobalAveragePool", "GlobalLpPool"):
+def _global_maximum(operation: Operation, arrays: Sequence[np.ndarray | None]) -> Sequence[np.ndarray]:
+    """Over all spatial axes, however many: ONNX's own evaluation takes them to be two."""
+    (data,) = arrays
+    assert data is not None
+    return [data.max(axis=tuple(range(2, data.ndim)), keepdims=True)]
+
+
+declare("onnx.GlobalMaxPool", Kind.REDUCTION, infer=_infer_global, evaluate=_global_maximum, flops=_input_flops)
+for _name in ("GlobalAveragePool", "GlobalLpPool"):
     declare(f"onnx.{_name}", Kind.REDUCTION, infer=_infer_global, flops=_input_flops)
