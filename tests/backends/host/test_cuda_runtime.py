@@ -71,6 +71,40 @@ model.close()
     assert apart.report["uploaded"] == apart.report["downloaded"] == 5 * 4000 and apart.report["graphs"] == 1
 
 
+def test_memory_of_the_device_that_is_not_aligned_is_copied_there(chained: Path) -> None:
+    text = """
+driver = ctypes.CDLL("libcuda.so.1")
+model = start()
+context, x, y = ctypes.c_void_p(), ctypes.c_ulonglong(), ctypes.c_ulonglong()
+assert not driver.cuDevicePrimaryCtxRetain(ctypes.byref(context), 0)
+assert not driver.cuCtxPushCurrent_v2(context)
+stream = ctypes.c_void_p()
+assert not driver.cuStreamCreate(ctypes.byref(stream), 0)
+size = ctypes.c_size_t(4000)
+for place in (x, y):
+    assert not driver.cuMemAlloc_v2(ctypes.byref(place), ctypes.c_size_t(4200))
+given, found = vector(3), vector()
+assert not driver.cuMemcpyHtoDAsync_v2(ctypes.c_ulonglong(x.value + 4), ctypes.c_void_p(address(given)), size, stream)
+assert not driver.cuStreamSynchronize(stream)
+for offset in (4, 4, 128):
+    model.run([x.value + 4], [y.value + offset])
+    source = ctypes.c_ulonglong(y.value + offset)
+    assert not driver.cuMemcpyDtoHAsync_v2(ctypes.c_void_p(address(found)), source, size, stream)
+    assert not driver.cuStreamSynchronize(stream)
+    assert np.array_equal(found, -4 * given), offset
+model.close()
+for place in (x, y):
+    assert not driver.cuMemFree_v2(place)
+assert not driver.cuStreamDestroy_v2(stream)
+assert not driver.cuCtxPopCurrent_v2(ctypes.byref(context))
+assert not driver.cuDevicePrimaryCtxRelease_v2(0)
+"""
+    done = kit.drive(chained, text)
+    assert done.status == 0, done.errors
+    assert done.report["uploaded"] == 4000 and done.report["downloaded"] == 3 * 4000
+    assert done.report["copies"] == 3 + 2
+
+
 def test_profiled_steps_have_times_of_their_own(chained: Path) -> None:
     text = """
 model = start()

@@ -298,6 +298,29 @@ static char* in_place(const optc_device* device, const void* buffer) {
   return address % ALIGNMENT ? NULL : (char*)(uintptr_t)address;
 }
 
+/* Whether the caller's buffer is memory of a device; CUDA does not know pageable memory of this machine at all. */
+static bool is_remote(const optc_device* device, const void* buffer) {
+  unsigned type;
+  const int code = device->driver->pointer_attribute(&type, CUDA_POINTER_MEMORY_TYPE, (uintptr_t)buffer);
+  return code == CUDA_SUCCESS && type != CUDA_MEMORY_HOST;
+}
+
+static int bring(optc_device* device, char* to, const void* from, size_t bytes) {
+  if (is_remote(device, from))
+    TRY(copy((uintptr_t)to, (uintptr_t)from, bytes, device->stream), "an input cannot be copied");
+  else
+    TRY(upload((uintptr_t)to, from, bytes, device->stream), "an input cannot be copied");
+  return OPTC_OK;
+}
+
+static int fetch(optc_device* device, void* to, const char* from, size_t bytes) {
+  if (is_remote(device, to))
+    TRY(copy((uintptr_t)to, (uintptr_t)from, bytes, device->stream), "an output cannot be copied");
+  else
+    TRY(download(to, (uintptr_t)from, bytes, device->stream), "an output cannot be copied");
+  return OPTC_OK;
+}
+
 static int bind(optc_device* device, const void* const* inputs, void* const* outputs) {
   const optc_program* program = device->program;
   for (int32_t slot = 0; slot < slot_count(program); ++slot) {
@@ -307,8 +330,8 @@ static int bind(optc_device* device, const void* const* inputs, void* const* out
     if (bytes <= 0) continue;
     char* used = in_place(device, buffer);
     device->addresses[slot] = used ? used : device->bindings[slot].slot;
-    if (is_input && !used)
-      TRY(upload((uintptr_t)device->addresses[slot], buffer, (size_t)bytes, device->stream), "an input cannot be copied");
+    const int code = is_input && !used ? bring(device, device->addresses[slot], buffer, (size_t)bytes) : OPTC_OK;
+    if (code != OPTC_OK) return code;
   }
   return OPTC_OK;
 }
@@ -318,9 +341,9 @@ static int fetch_outputs(optc_device* device, void* const* outputs) {
   for (int32_t index = 0; index < program->output_count; ++index) {
     const int32_t slot = program->input_count + index;
     const int64_t bytes = program->outputs[index].bytes;
-    if (bytes > 0 && device->addresses[slot] == device->bindings[slot].slot)
-      TRY(download(outputs[index], (uintptr_t)device->addresses[slot], (size_t)bytes, device->stream),
-          "an output cannot be copied");
+    if (bytes <= 0 || device->addresses[slot] != device->bindings[slot].slot) continue;
+    const int code = fetch(device, outputs[index], device->addresses[slot], (size_t)bytes);
+    if (code != OPTC_OK) return code;
   }
   TRY(stream_wait(device->stream), "the GPU failed while it ran the model");
   return OPTC_OK;
