@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from optc import artifact
-from optc.artifact.manifest import MANIFEST, is_file_name
+from optc.artifact.manifest import MANIFEST, files_in, is_file_name
 from optc.driver.cluster import cluster, spread
 from optc.driver.depfile import sources_of
 from optc.driver.project.config import Unit
@@ -64,8 +64,8 @@ def compile_apart(unit: Unit, files: Files) -> tuple[Outcome, dict[str, bytes]]:
             options=tuple(moved(word) if os.path.isabs(word) else word for word in unit.options),
         )
         outcome = compile_unit(here)
-        found = {path.name: path.read_bytes() for path in here.output.iterdir()} if outcome.code == 0 else {}
-        return outcome, found
+        found = files_in(here.output) if outcome.code == 0 else []
+        return outcome, {name: (here.output / name).read_bytes() for name in found}
 
 
 def place(output: Path, files: Files) -> None:
@@ -75,6 +75,9 @@ def place(output: Path, files: Files) -> None:
             raise OptcError("a worker sent a file with a name that no artifact holds", where=str(output), why=name)
     with artifact.stage(output) as staging:
         for name, content in files.items():
+            (staging.folder / name).parent.mkdir(exist_ok=True)
             (staging.folder / name).write_bytes(content)
-        artifact.read(staging.folder, check_host=False)
+        listed = {MANIFEST, *artifact.read(staging.folder, check_host=False).manifest.files}
+        if others := sorted(set(files) - listed):
+            raise OptcError("a worker sent files that no manifest lists", where=str(output), why=", ".join(others[:4]))
         staging.commit()

@@ -102,13 +102,19 @@ def test_failures_come_last_and_the_rest_is_built(project: Path, capsys: Capture
 
 
 def test_a_process_of_its_own_compiles_and_fails(project: Path) -> None:
-    unit = Unit("first", "cpu", project / "first.onnx", project / "out", ("--tune", "0", "--no-verify"), "0")
+    unit = Unit("first", "cpu", project / "first.onnx", project / "out", ("--backend", "onnx", "--no-verify"), "0")
     seen: list[str] = []
     outcome, files = compile_apart(unit, {str(unit.file): unit.file.read_bytes()})
     assert outcome.code == 0, outcome.error
     place(unit.output, files)
     artifact.read(unit.output)
-    for wrong in ({"../evil": b""}, {"sub/evil": b""}, {"weights.bin": files["weights.bin"] + b"more"}):
+    for wrong in (
+        {"../evil": b""},
+        {"a/../../evil": b""},
+        {"/evil": b""},
+        {"sub/evil": b""},
+        {"weights.bin": files["weights.bin"] + b"more"},
+    ):
         with pytest.raises(OptcError):
             place(project / "other", {**files, **wrong})
     assert not (project / "other").exists() and not (project / "evil").exists()
