@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from onnx_kit import model, node, value
 
+from optc import artifact
 from optc.cli.app import run
 from optc.costmodel.training.config import Config, read_config
 from optc.costmodel.training.sweep import in_turn, sweep, to_toml, trials
@@ -107,3 +109,23 @@ def test_trials_are_all_combinations(tmp_path: Path) -> None:
 
 def test_trials_in_turn_are_numbered() -> None:
     assert list(in_turn(lambda a, b: a + b, [(1, 2), (3, 4)])) == [(0, 3), (1, 7)]
+
+
+@pytest.mark.usefixtures("two_workers")
+def test_a_project_is_built_on_workers_that_share_no_files(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("one", "two"):
+        net = model([node("Relu", "x", "y")], [value("x", [2, 3])], ["y"])
+        (tmp_path / f"{name}.onnx").write_bytes(net.SerializeToString() if name == "one" else b"no model")
+    lines = ["[defaults]", "tune = 0", "verify = false"]
+    lines += [f'[models.{name}]\nfile = "{name}.onnx"' for name in ("one", "two")]
+    (tmp_path / "optc.toml").write_text("\n".join(lines))
+    monkeypatch.chdir(tmp_path)
+    assert run(["build", "--ray", "--json"]) == 1
+    captured = capsys.readouterr()
+    units = {each["model"]: each for each in json.loads(captured.out)["units"]}
+    assert (units["one"]["status"], units["two"]["status"]) == ("compiled", "failed")
+    assert "two/cpu failed with code 1:\nerror: The file is not an ONNX model" in captured.err
+    found = artifact.read(tmp_path / "optc-out" / "one" / "cpu")
+    assert found.manifest.command == "optc compile one.onnx --target cpu --tune 0 --no-verify"
