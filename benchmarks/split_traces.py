@@ -320,14 +320,13 @@ def _by(rows: list[dict[str, Any]], key: str) -> str:
 
 
 NOTES = f"""\
-Devices are predicted by the cost model, the server is this host as the cost model predicts it. Each trace answers
-{REQUESTS} requests, one every {PERIOD:g} s. Figures are medians of latencies over the
-better of local-only and server-only. "A cut can pay" where the best fixed cut, picked with the whole trace known, is at
-most {PAYS:.2f} of that. Bytes are those of four crops of two photographs, in codes of so many bits for each channel,
-compressed without loss; server-only sends the input in the same codes or, in the last section, as JPEG (quality
-{JPEG_QUALITY}) where that is smaller. Downlink traces stand for links of that rate:
-what was recorded is what an application received."""
-
+Devices are predicted by the cost model, and so is the server, one core of this host. Each trace answers {REQUESTS}
+requests, one every {PERIOD:g} s. Figures are medians of latencies over the better of local-only and server-only. "A cut
+can pay" where the best fixed cut, picked with the whole trace known, is at most {PAYS:.2f} of that. Bytes are those of
+four crops of two photographs, in codes of so many bits for each channel, compressed without loss; there is no trained
+bottleneck in any of these models. Server-only sends the input in the same codes or, in the last section, as JPEG
+(quality {JPEG_QUALITY}) where that is smaller. Downlink traces stand for links of that rate: what was recorded is what
+an application received. The oracle knows the trace and takes the fastest way for each request."""
 
 LEARNED = """\
 Mean cost over the oracle's, which knows the trace; the cost weighs delay and the device's energy, each relative to

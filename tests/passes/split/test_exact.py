@@ -97,7 +97,7 @@ def close(found: float, wanted: float) -> bool:
 
 
 @given(problems(), worlds(), goals)
-@settings(max_examples=150, derandomize=True, deadline=None)
+@settings(max_examples=70, derandomize=True, deadline=None)
 def test_two_tiers(problem: SplitProblem, world: Conditions, goal: Goal) -> None:
     found = cheapest(problem, world, goal)
     assert is_allowed(problem, found)
@@ -106,7 +106,7 @@ def test_two_tiers(problem: SplitProblem, world: Conditions, goal: Goal) -> None
 
 
 @given(problems(), worlds(), goals)
-@settings(max_examples=150, derandomize=True, deadline=None)
+@settings(max_examples=70, derandomize=True, deadline=None)
 def test_what_is_condensed_has_the_same_minimum(problem: SplitProblem, world: Conditions, goal: Goal) -> None:
     small = condense(problem, world)
     found = small.expand(cheapest(small.problem, world, goal))
@@ -128,7 +128,7 @@ def test_a_chain_keeps_what_shrinks() -> None:
 
 
 @given(problems(tiers=3, most=5), worlds(hops=2), goals)
-@settings(max_examples=80, derandomize=True, deadline=None)
+@settings(max_examples=40, derandomize=True, deadline=None)
 def test_three_tiers(problem: SplitProblem, world: Conditions, goal: Goal) -> None:
     found = cheapest(problem, world, goal)
     assert is_allowed(problem, found)
@@ -137,7 +137,7 @@ def test_three_tiers(problem: SplitProblem, world: Conditions, goal: Goal) -> No
 
 
 @given(problems(most=6), worlds(), goals, st.integers(min_value=0, max_value=150))
-@settings(max_examples=80, derandomize=True, deadline=None)
+@settings(max_examples=40, derandomize=True, deadline=None)
 def test_within_memory(problem: SplitProblem, world: Conditions, goal: Goal, memory: int) -> None:
     fitting = [each for each in placements(problem) if device_memory(problem, each) <= memory]
     if not fitting:
