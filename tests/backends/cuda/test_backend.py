@@ -46,10 +46,11 @@ def target_of(arch: str) -> Target:
 
 @needs_nvcc
 @pytest.mark.parametrize("arch", ARCHITECTURES)
-def test_every_template_compiles_for_every_gpu_without_spills(arch: str) -> None:
+def test_kernels_compile_for_every_gpu_without_spills(arch: str) -> None:
+    """All templates for one GPU; for the others what differs between them, the tensor cores."""
     if arch not in find_toolkit().architectures:
         pytest.skip(f"this CUDA does not compile for {arch}")
-    wanted = groups() if arch in ("sm_75", "sm_87") else groups()[1:3]
+    wanted = groups() if arch == "sm_87" else groups()[1:3] if arch == "sm_75" else groups()[1:2]
     for kernel in compile_groups(wanted, target_of(arch)):
         assert isinstance(kernel, CudaKernel), kernel
         assert kernel.object_code.startswith(b"\x7fELF") and f".target {arch}" in kernel.ptx

@@ -44,16 +44,18 @@ OPTC_GLOBAL void divided(const float* input0, float* output0) {
 """
 
 BEYOND = """
+static int extra = 0;
 OPTC_GLOBAL void beyond(const float* input0, float* output0) {
   OPTC_SHARED float tile[64];
-  tile[threadIdx.x + EXTRA] = input0[threadIdx.x];
+  tile[threadIdx.x + extra] = input0[threadIdx.x];
   __syncthreads();
   output0[threadIdx.x] = tile[threadIdx.x];
 }
 """
 
 MAIN = """
-int main() {
+int main(int count, char** words) {
+  extra = std::atoi(words[1]);
   float* in = (float*)std::malloc(64 * sizeof(float));
   float* out = (float*)std::malloc(64 * sizeof(float));
   for (int i = 0; i < 64; ++i) in[i] = i;
@@ -151,16 +153,15 @@ def test_address_sanitizer_finds_a_store_beyond_shared_memory(tmp_path: Path) ->
         (tmp_path / name).write_text(text)
     (tmp_path / "main.cpp").write_text(emulated_source([BEYOND], ["beyond"]) + MAIN)
 
+    units = ["main.cpp", "scheduler.cpp", "-o", "beyond"]
+    command = [*find_cxx(), "-std=c++17", "-DOPTC_EMULATION", "-fsanitize=address", "-I.", *units]
+    made = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    if made.returncode:
+        pytest.skip(f"no AddressSanitizer here: {made.stderr.splitlines()[-1]}")
+
     def run(extra: int) -> subprocess.CompletedProcess[str]:
-        units = ["main.cpp", "scheduler.cpp", "-o", f"beyond{extra}"]
-        flags = ["-std=c++17", "-DOPTC_EMULATION", f"-DEXTRA={extra}", "-fsanitize=address", "-I."]
-        done = subprocess.run([*find_cxx(), *flags, *units], cwd=tmp_path, capture_output=True, text=True, check=False)
-        if done.returncode:
-            pytest.skip(f"no AddressSanitizer here: {done.stderr.splitlines()[-1]}")
-        program = [str(tmp_path / f"beyond{extra}")]
-        return subprocess.run(
-            program, env={"ASAN_OPTIONS": "detect_leaks=0"}, capture_output=True, text=True, check=False
-        )
+        program, settings = [str(tmp_path / "beyond"), str(extra)], {"ASAN_OPTIONS": "detect_leaks=0"}
+        return subprocess.run(program, env=settings, capture_output=True, text=True, check=False)
 
     assert run(0).returncode == 0
     found = run(1)
