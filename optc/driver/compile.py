@@ -18,6 +18,7 @@ from optc.driver.flows import check_target, flow_of
 from optc.driver.libraries import with_libraries
 from optc.driver.options import CompileOptions, check_threads, parse_budget, parse_size
 from optc.driver.origins import source_record
+from optc.driver.potential import int8_potential
 from optc.driver.product import Job
 from optc.driver.races import Races
 from optc.driver.verification import compared_constants, verification
@@ -151,7 +152,7 @@ def write_artifact(model: Any, options: CompileOptions, folder: Path, example_in
     module = loaded.module
     probes = compared_constants(module)
     require_static_inputs(module)
-    source = source_record(module)
+    origins = {"source": source_record(module), "int8_potential": int8_potential(module, target)}
 
     def planned(each: Module, chosen: CompileOptions) -> PassContext:
         return plan(each, backend, target, chosen)
@@ -159,7 +160,7 @@ def write_artifact(model: Any, options: CompileOptions, folder: Path, example_in
     with artifact.stage(folder) as staging:
         job = Job(loaded.name, module, backend, target, options, flow.pipeline, planned)
         product = flow.make(job)
-        contents = replace(product.contents, decisions={**product.contents.decisions, "source": source})
+        contents = replace(product.contents, decisions={**product.contents.decisions, **origins})
         staging.fill(with_libraries(contents, product.linkable, loaded.name, target, options))
         if options.verify:
             options.progress("verifying", 0, 1)
