@@ -41,7 +41,7 @@ _TIMES = {4: "predicted", 5: "measured"}
 _LEAD = (
     "Every time says what it is. Predicted: by the cost model, for the kernel in its place in the program. Measured: "
     "in a run of the whole on this machine. The reason of a choice and its runner-up have the times of the kernel "
-    "alone on one core, which decided: measured while tuning, or predicted."
+    "alone on one core, its weights not in the caches, which decided: measured while tuning, or predicted."
 )
 
 

@@ -201,13 +201,22 @@ def _stored(explanation: Explanation, step: Step, name: str) -> Iterator[tuple[s
     yield "layout", f"{layout_text(place['type'])}; {dtype_of(place['type'])}"
     why = next((each for each in explanation.remarks if each["pass"] == "layout" and _about(each, step.nodes)), None)
     if why is not None:
-        yield "why so", why["reason"]
+        yield "why so", why["reason"] + _widened(explanation, place["type"], why["reason"])
     if place.get("space") == "arena":
         first, end = place["offset"], place["offset"] + place["bytes"]
         text = f"'{name}' at bytes {first} to {end} of the arena ({size_text(place['bytes'])})"
         yield "stored", text + _lifetime(explanation, place)
     elif place.get("space") == "output":
         yield "stored", f"'{name}' in the caller's output buffer ({size_text(place['bytes'])})"
+
+
+def _widened(explanation: Explanation, type_text: str, reason: str) -> str:
+    """What made blocks larger than those that the layout was chosen with."""
+    sizes = {size for _, size in _BLOCK.findall(type_text)}
+    if not sizes or any(f"blocks of {size} " in reason for size in sizes):
+        return ""
+    found = [each["reason"] for each in explanation.remarks if each["pass"] == "widen-blocks"]
+    return f"; then widened: {found[0]}" if found else ""
 
 
 def _lifetime(explanation: Explanation, place: Mapping[str, Any]) -> str:
@@ -301,7 +310,7 @@ def _price(choice: Choice) -> str:
     if choice.predicted is not None:
         known.append(f"{seconds_text(choice.predicted)} predicted")
     if choice.measured is not None:
-        known.append(f"{seconds_text(choice.measured)} measured alone on one core")
+        known.append(f"{seconds_text(choice.measured)} measured alone (one core, cold weights)")
     return f"{choice.text}, {', '.join(known)}" if known else choice.text
 
 

@@ -41,7 +41,7 @@ def command(
     with its neighbours, its layout and precision, and where it lies in memory.
 
     Times are marked: predicted by the cost model, or measured. The runner-up and the reason of a choice speak of the
-    kernel alone on one core; "in a run" is its time among the others, and needs --measure.
+    kernel alone on one core with cold weights; "in a run" is its time among the others, and needs --measure.
     """
     explained = read_explanation(artifact, measured_profile(artifact) if measure else None)
     if html is not None:
