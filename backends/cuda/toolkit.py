@@ -196,12 +196,27 @@ def parse_resources(said: str) -> dict[str, Resources]:
 
 def split_ptx(ptx: str) -> dict[str, str]:
     """PTX of several entry functions as one text for each, with the module's variables that it names."""
-    head, variables, entries = _pieces(ptx)
+    pieces = _pieces(ptx)
     parts = {}
-    for name, text in entries.items():
-        used = [line for variable, line in variables if re.search(rf"{re.escape(variable)}\b", text)]
-        parts[name] = "\n".join([head, *used, "", text, ""])
+    for name, text in pieces.entries.items():
+        helpers: dict[str, str] = {}
+        _collect_helpers(text, pieces.helpers, helpers)
+        body = "\n".join([*helpers.values(), text])
+        used = [line for variable, line in pieces.variables if _names(body, variable)]
+        parts[name] = "\n".join([pieces.head, *used, "", body, ""])
     return parts
+
+
+def _names(text: str, symbol: str) -> bool:
+    return re.search(rf"{re.escape(symbol)}\b", text) is not None
+
+
+def _collect_helpers(text: str, known: Mapping[str, str], found: dict[str, str]) -> None:
+    """The functions that a text calls, each behind those that it calls itself."""
+    for name, body in known.items():
+        if name not in found and _names(text, name) and body != text:
+            _collect_helpers(body, {other: each for other, each in known.items() if other != name}, found)
+            found[name] = body
 
 
 def joined_ptx(parts: Sequence[str]) -> str:
@@ -209,37 +224,58 @@ def joined_ptx(parts: Sequence[str]) -> str:
 
     All parts are of one architecture.
     """
-    heads, lines, bodies = "", [], []
+    head, lines, bodies = "", [], []
     external: set[str] = set()
+    helpers: dict[str, str] = {}
     for number, part in enumerate(parts):
-        heads, variables, entries = _pieces(part)
-        body = "\n".join(entries.values())
-        for variable, line in variables:
+        pieces = _pieces(part)
+        head = pieces.head
+        texts = [*pieces.helpers.items(), *pieces.entries.items()]
+        for variable, line in pieces.variables:
             if line.startswith(".extern"):
                 lines += [] if variable in external else [line]
                 external.add(variable)
                 continue
             fresh = f"{variable}_{number}"
             lines.append(line.replace(variable, fresh))
-            body = re.sub(rf"{re.escape(variable)}\b", fresh, body)
-        bodies.append(body)
-    return "\n".join([heads, *lines, "", *bodies, ""])
+            texts = [(name, re.sub(rf"{re.escape(variable)}\b", fresh, text)) for name, text in texts]
+        for name, text in texts:
+            if name in pieces.entries:
+                bodies.append(text)
+            else:
+                helpers.setdefault(name, text)
+    return "\n".join([head, *lines, "", *helpers.values(), *bodies, ""])
 
 
-def _pieces(ptx: str) -> tuple[str, list[tuple[str, str]], dict[str, str]]:
-    """The head of a PTX text, its module variables with their names, and its entry functions by name."""
+@dataclass(frozen=True)
+class _Pieces:
+    """A PTX text: its head, its module variables with their names, functions that are called, and entry functions."""
+
+    head: str
+    variables: list[tuple[str, str]]
+    helpers: dict[str, str]
+    entries: dict[str, str]
+
+
+def _pieces(ptx: str) -> _Pieces:
     head: list[str] = []
     variables: list[tuple[str, str]] = []
+    helpers: dict[str, str] = {}
     entries: dict[str, str] = {}
-    name, body = "", [""]
+    name, body, kind = "", [""], entries
     for line in ptx.splitlines():
-        start = re.match(r"\.visible \.entry (\w+)\(", line)
-        if start:
-            name, body = start.group(1), []
+        entry = re.match(r"\.visible \.entry (\w+)\(", line)
+        called = re.match(r"(?:\.visible |\.weak )?\.func +(?:\(.*?\) )?(\w+)", line)
+        if entry or called:
+            found = entry or called
+            assert found is not None
+            name, body, kind = found.group(1), [], entries if entry else helpers
         if name:
             body.append(line)
             if line == "}":
-                entries[name], name = "\n".join(body), ""
+                kind[name], name = "\n".join(body), ""
+            elif line == ";":  # a declaration: the definition follows
+                name = ""
             continue
         if line.startswith((".version", ".target", ".address_size")):
             head.append(line)
@@ -247,4 +283,4 @@ def _pieces(ptx: str) -> tuple[str, list[tuple[str, str]], dict[str, str]]:
             found = re.search(r"(\w+)(\[\d*\])*( = .*)?;$", line)
             assert found is not None, line
             variables.append((found.group(1), line))
-    return "\n".join(head), variables, entries
+    return _Pieces("\n".join(head), variables, helpers, entries)

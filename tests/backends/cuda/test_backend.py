@@ -62,6 +62,15 @@ def test_kernels_compile_for_every_gpu_without_spills(arch: str) -> None:
 
 
 @needs_nvcc
+def test_functions_of_the_compilers_library_are_part_of_the_kernel() -> None:
+    builder = GroupBuilder()
+    source = builder.input((40,), dtype=dtypes.FLOAT64)
+    value = builder.op("onnx.Sin", builder.op("onnx.Pow", source, builder.input((40,), dtype=dtypes.FLOAT64)))
+    (kernel,) = compile_groups([builder.group(value)], target_of("sm_87"))
+    assert isinstance(kernel, CudaKernel) and ".func" in kernel.ptx
+
+
+@needs_nvcc
 def test_a_compiled_kernel_comes_from_the_cache_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     group, target = groups()[0], target_of("sm_87")
     (first,) = compile_groups([group], target)

@@ -69,6 +69,63 @@ def test_functions_are_joined_again_with_variables_of_their_own() -> None:
     assert "[table_0]" in text and "[table_2]" in text and "table_0[64];" in text and "table_2[64];" in text
 
 
+CALLS = """.version 9.0
+.target sm_87
+.address_size 64
+.func  (.param .b64 func_retval0) slow
+(
+\t.param .b64 slow_param_0
+)
+;
+.func  (.param .b64 func_retval0) slower
+(
+\t.param .b64 slower_param_0
+)
+;
+.global .align 4 .b8 numbers[4] = {1, 2, 3, 4};
+
+.visible .entry first(
+\t.param .u64 first_param_0
+)
+{
+\tcall.uni (retval0), slower, (param0);
+
+}
+
+.visible .entry second(
+\t.param .u64 second_param_0
+)
+{
+\tret;
+
+}
+.func  (.param .b64 func_retval0) slow(
+\t.param .b64 slow_param_0
+)
+{
+\tmov.u64 %r1, numbers;
+
+}
+.func  (.param .b64 func_retval0) slower(
+\t.param .b64 slower_param_0
+)
+{
+\tcall.uni (retval0), slow, (param0);
+
+}
+"""
+
+
+def test_a_function_brings_along_those_that_it_calls_behind_their_own() -> None:
+    parts = split_ptx(CALLS)
+    first = parts["first"]
+    assert first.index("numbers[4]") < first.index(" slow(") < first.index(" slower(") < first.index(".entry first")
+    assert "slow" not in parts["second"] and "numbers" not in parts["second"]
+    joined = joined_ptx([first, parts["second"], first.replace("first", "third")])
+    assert joined.count(" slow(") == joined.count(" slower(") == 1
+    assert joined.count(".visible .entry") == 3 and joined.index(" slower(") < joined.index(".visible .entry first")
+
+
 def test_without_a_compiler_it_is_said_where_to_get_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(toolkit, "_package_folders", list)
     for name in ("CUDA_HOME", "CUDA_PATH"):
