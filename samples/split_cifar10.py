@@ -179,7 +179,7 @@ def early_exit(name: str, data: Cifar10, work: Path) -> EarlyExit:
 def export(name: str, data: Cifar10, work: Path) -> None:
     """Write the bottleneck of a network as one model, whose value `codes` crosses the link."""
     path = HERE / "models" / f"cifar10_{name}_bottleneck.onnx"
-    path.write_bytes(whole(bottleneck(name, data, work), batch=1).SerializeToString())
+    path.write_bytes(whole(rated(name, data, work, CUTS[name].weights[0]), batch=1).SerializeToString())
     print(f"{path.name}: {path.stat().st_size} bytes")
 
 

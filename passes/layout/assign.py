@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -31,7 +31,17 @@ class AssignLayouts(Pass):
 
     def run(self, module: Module, context: PassContext) -> bool:
         block = channels_a_block(self.block, context)
-        return block > 1 and _GraphLayouts(module.main, block, context).run()
+        # A branch reads what the graph around it made plain.
+        return block > 1 and any([_GraphLayouts(graph, block, context).run() for graph in _with_branches(module.main)])
+
+
+def _with_branches(graph: Graph) -> Iterator[Graph]:
+    """A graph, and then those of the branches in it."""
+    yield graph
+    for operation in graph:
+        if operation.name == "onnx.If":
+            for branch in operation.graphs.values():
+                yield from _with_branches(branch)
 
 
 def channels_a_block(wanted: int, context: PassContext) -> int:
@@ -153,11 +163,14 @@ class _GraphLayouts:
         problem.constant -= into_plain
 
     def _values(self) -> list[Value]:
-        return [*self.graph.inputs, *(result for operation in self.operations for result in operation.results)]
+        made = [*self.graph.inputs, *(result for operation in self.operations for result in operation.results)]
+        read = (value for operation in self.operations for value in operation.present_operands)
+        return list(dict.fromkeys([*made, *(value for value in read if not value.is_constant)]))
 
     def _producer_node(self, value: Value) -> Node:
         producer = value.producer
-        return producer if producer is not None and self.rules[producer].refusal is None else LabelProblem.PLAIN
+        rule = None if producer is None else self.rules.get(producer)  # none of what a branch captures
+        return producer if producer is not None and rule is not None and not rule.refusal else LabelProblem.PLAIN
 
     def _consumers(self, value: Value) -> list[Node]:
         """The labels that the readers of a value want it to have."""
@@ -207,7 +220,8 @@ class _GraphLayouts:
             result_names=(f"{value.name}.{suffix}",),
             location=location,
         )
-        self.graph.insert(relayout, producer.next if producer is not None else self._first_operation())
+        here = producer is not None and producer.graph is self.graph
+        self.graph.insert(relayout, producer.next if here and producer is not None else self._first_operation())
         for operation, position in readers:
             operation.set_operand(position, relayout.result)
         (cost,) = price_relayouts([value], layout, self.model, self.target)

@@ -112,3 +112,26 @@ graph @main(%x: tensor<1x16x32x32xf32>) -> ("y") {
 // CHECK: onnx.ConvInteger(%q, %k, %z) {pads = [1, 1, 1, 1]} : tensor<1x16x32x32xi32, block(1, 8)>
 // CHECK: onnx.QuantizeLinear(%f, %s, %z) : tensor<1x16x32x32xu8, block(1, 8)>
 // CHECK: onnx.MaxPool(%r) {kernel_shape = [2, 2], strides = [2, 2]} : tensor<1x16x16x16xu8, block(1, 8)>
+
+// A branch is laid out like the graph around it, of which it reads plain values.
+// RUN: optc opt --passes 'layout' --target x86-64-v3
+graph @main(%x: tensor<1x16x32x32xf32>, %c: tensor<bool>) -> ("y") {
+  %k = optc.constant {value = dense<0.5> : tensor<16x16x3x3xf32>} : tensor<16x16x3x3xf32>
+  %a = onnx.Conv(%x, %k) {pads = [1, 1, 1, 1]} : tensor<1x16x32x32xf32>
+  %y = onnx.If(%c) (
+    then_branch = graph @then() -> ("t") {
+      %t = onnx.Neg(%a) : tensor<1x16x32x32xf32>
+      return %t
+    },
+    else_branch = graph @else() -> ("e") {
+      %b = onnx.Conv(%a, %k) {pads = [1, 1, 1, 1]} : tensor<1x16x32x32xf32>
+      %r = onnx.Relu(%b) : tensor<1x16x32x32xf32>
+      %e = onnx.Conv(%r, %k) {pads = [1, 1, 1, 1]} : tensor<1x16x32x32xf32>
+      return %e
+    }
+  ) : tensor<1x16x32x32xf32>
+  return %y
+}
+// CHECK: %a = onnx.Conv(%x, %k) {pads = [1, 1, 1, 1]} : tensor<1x16x32x32xf32, block(1, 8)>
+// CHECK: onnx.Relu(%b) : tensor<1x16x32x32xf32, block(1, 8)>
+// CHECK: return %e
