@@ -14,7 +14,7 @@ from optc.report.units import seconds_text, size_text
 _WIDTH, _HEIGHT = 236, 46  # of a node, in units of the picture
 _ACROSS, _DOWN = 260, 84  # from node to node
 _MARGIN = 20
-_TITLE_LETTERS, _DETAIL_LETTERS = 27, 36
+_TITLE_LETTERS, _DETAIL_LETTERS = 27, 34
 PRECISIONS = ("f32", "int8", "f16", "bf16", ONNXRUNTIME)
 """Those with colours of their own, by class `p0`, `p1` …; the others share the last one."""
 
