@@ -198,7 +198,13 @@ def throttled(arguments: argparse.Namespace) -> dict[str, Any]:
                 row = {"trace": name, "policy": policy, **json.loads(output)}
                 print(json.dumps(row), flush=True)
                 results.append(row)
-    return {"rows": results, "share": arguments.share, "seconds": arguments.seconds, "rtt": arguments.rtt}
+    # Links that were measured before, and not now, stay on the page.
+    kept = (
+        json.loads((RESULTS / "throttled.json").read_text()) if (RESULTS / "throttled.json").exists() else {"rows": []}
+    )
+    measured = {row["trace"] for row in results}
+    rows = [row for row in kept["rows"] if row["trace"] not in measured] + results
+    return {"rows": rows, "share": arguments.share, "seconds": arguments.seconds, "rtt": arguments.rtt}
 
 
 @contextlib.contextmanager

@@ -309,7 +309,8 @@ class Client:
         if way.engine is None or half is None:
             return {}
         began = time.perf_counter()
-        made = way.engine.run({info.name: values[info.name] for info in half.inputs})
+        with self.observer.computing():
+            made = way.engine.run({info.name: values[info.name] for info in half.inputs})
         seconds = time.perf_counter() - began
         work.device += seconds
         self.observer.device(seconds, way.way.predicted.device_seconds)

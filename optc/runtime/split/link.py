@@ -120,7 +120,7 @@ class Link:
         self._connection: Connection | None = None
         self._ready: Ready | None = None
         self._pending: dict[int, tuple[asyncio.Future[Exchange], float, int]] = {}
-        self._pings: dict[int, tuple[float, int]] = {}
+        self._pings: dict[int, tuple[float, int, bool]] = {}
         self._numbers = itertools.cycle(range(1, MAX_REQUEST))
         self._not_before = 0.0
         self._until = 0.0
@@ -295,7 +295,7 @@ class Link:
 
     async def _ping(self, connection: Connection, size: int) -> None:
         number = next(self._numbers)
-        self._pings[number] = (time.monotonic(), size)
+        self._pings[number] = (time.monotonic(), size, self._is_alone)
         await connection.write(Kind.PING, number, self._model, [bytes(size)], patience=self._timing.dead)
 
     def _probe_bytes(self) -> int:
@@ -303,6 +303,11 @@ class Link:
         rate = self._observer.observation.bytes_per_second or 1e6
         most = self._ready.frame_bytes if self._ready is not None else 0
         return int(min(max(rate * 0.1, 1 << 14), most, 1 << 18))
+
+    @property
+    def _is_alone(self) -> bool:
+        """Whether nothing but the link would hold up a ping."""
+        return not self._pending and self._observer.idle
 
     @property
     def _model(self) -> bytes:
@@ -372,11 +377,11 @@ class Link:
             case Kind.ERROR:
                 raise Closed(f"the server says: {parse_text(payload)}")
             case Kind.PONG:
-                began, size = self._pings.pop(header.request, (now, -1))
+                began, size, alone = self._pings.pop(header.request, (now, -1, False))
                 if size == 0:
-                    self._observer.ping(now - began, alone=not self._pending)
+                    self._observer.ping(now - began, alone=alone and self._is_alone)
                 elif size > 0:
-                    self._observer.transfer(size, now - began)
+                    self._observer.transfer(size, now - began, alone=alone and self._is_alone)
             case Kind.GOODBYE:
                 self._set(State.LEAVING, "the server stops")
             case _:

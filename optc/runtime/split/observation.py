@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import statistics
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from optc.runtime.split.messages import Statistics
@@ -52,6 +54,7 @@ class Observer:
         self._now = Observation()
         self._pings: list[float] = []
         self._measured: float | None = None
+        self._computing = 0
 
     @property
     def observation(self) -> Observation:
@@ -59,6 +62,22 @@ class Observer:
         with self._lock:
             age = None if self._measured is None else time.monotonic() - self._measured
             return replace(self._now, age_seconds=age)
+
+    @contextlib.contextmanager
+    def computing(self) -> Iterator[None]:
+        """While the device computes, a slow one keeps what comes from the link waiting."""
+        with self._lock:
+            self._computing += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._computing -= 1
+
+    @property
+    def idle(self) -> bool:
+        """Whether the device computes nothing, so that what is measured is the link."""
+        return self._computing == 0
 
     def connection(self, connected: bool) -> None:
         """The link went up or down; a new connection may take another path, so pings count anew."""
@@ -76,10 +95,11 @@ class Observer:
             self._pings = [*self._pings[1 - _PINGS :], seconds]
             self._now = replace(self._now, rtt_seconds=statistics.median(self._pings))
 
-    def transfer(self, size: int, seconds: float) -> None:
+    def transfer(self, size: int, seconds: float, *, alone: bool = True) -> None:
         """So many bytes took so long, whatever the server did meanwhile taken off, the RTT included.
 
-        One that took hardly longer than the RTT says no more than that the rate is at least a certain one.
+        One that took hardly longer than the RTT, or that was not alone, says no more than that the rate is at least a
+        certain one.
         """
         with self._lock:
             rtt = self._now.rtt_seconds or 0.0
@@ -90,7 +110,7 @@ class Observer:
             now = time.monotonic()
             age = 0.0 if self._measured is None else now - self._measured
             self._measured = now
-            if moving == least and before is not None and before >= rate:
+            if (moving == least or not alone) and before is not None and before >= rate:
                 return
             # The harmonic mean: the time of a transfer is what is estimated, and it goes with 1 / rate.
             weight = 1 - (1 - _RATE) ** (1 + age)

@@ -63,6 +63,19 @@ def test_pings_beside_requests_do_not_lengthen_the_way() -> None:
     assert observer.observation.rtt_seconds == 0.2
 
 
+def test_a_computing_device_does_not_blame_the_link() -> None:
+    observer = link()
+    observer.transfer(100_000, 1.02)
+    with observer.computing(), observer.computing():
+        assert not observer.idle
+    assert observer.idle
+    observer.transfer(100_000, 9.0, alone=False)
+    assert observer.observation.bytes_per_second == pytest.approx(1e5)
+    observer.transfer(100_000, 0.12, alone=False)
+    raised = observer.observation.bytes_per_second
+    assert raised is not None and raised > 1e5
+
+
 def test_the_load_of_server_and_device_is_averaged() -> None:
     observer = link()
     for _ in range(40):
