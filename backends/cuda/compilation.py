@@ -12,7 +12,7 @@ from optc.backends.cuda.kernel import CudaKernel, Facts
 from optc.backends.cuda.kernel_cache import pack_functions
 from optc.backends.cuda.occupancy import CAPABILITIES, residency
 from optc.backends.cuda.template import CudaTemplate, Definition, Schedule
-from optc.backends.cuda.toolkit import Assembled, assemble, compile_ptx, split_ptx
+from optc.backends.cuda.toolkit import Assembled, assemble, compile_ptx, joined_ptx, split_ptx
 from optc.backends.cuda.workload import architecture
 from optc.backends.interface import Option, Selection
 from optc.backends.tvm.group import Group
@@ -133,15 +133,9 @@ def _compiled(definitions: Sequence[Definition], target: Target) -> list[tuple[D
     entries = split_ptx(compile_ptx(INCLUDE + "\n".join(each.source for each in definitions), arch))
     made = []
     for definition in definitions:
-        ptx = _joined([entries[launch.function] for launch in definition.launches])
+        ptx = joined_ptx([entries[launch.function] for launch in definition.launches])
         made.append((definition, ptx, assemble(ptx, arch)))
     return made
-
-
-def _joined(parts: Sequence[str]) -> str:
-    from optc.backends.cuda.toolkit import joined_ptx
-
-    return parts[0] if len(parts) == 1 else joined_ptx(parts)
 
 
 def _accept(job: Job, definition: Definition, ptx: str, assembled: Assembled, target: Target) -> bool:
