@@ -11,8 +11,9 @@ from dataclasses import dataclass, field, replace
 from optc.backends.cuda.kernel import CudaKernel, Facts
 from optc.backends.cuda.kernel_cache import pack_functions
 from optc.backends.cuda.occupancy import CAPABILITIES, residency
+from optc.backends.cuda.ptx import joined_ptx, split_ptx
 from optc.backends.cuda.template import CudaTemplate, Definition, Schedule
-from optc.backends.cuda.toolkit import Assembled, assemble, compile_ptx, joined_ptx, split_ptx
+from optc.backends.cuda.toolkit import Assembled, assemble, compile_ptx
 from optc.backends.cuda.workload import architecture
 from optc.backends.interface import Option, Selection
 from optc.backends.tvm.group import Group

@@ -8,7 +8,8 @@ import pytest
 from cuda_kit import needs_nvcc
 
 from optc.backends.cuda import toolkit
-from optc.backends.cuda.toolkit import Resources, joined_ptx, parse_resources, split_ptx
+from optc.backends.cuda.ptx import joined_ptx, split_ptx
+from optc.backends.cuda.toolkit import Resources, parse_resources
 from optc.errors import OptcError, UsageError
 
 SAID = """ptxas info    : 0 bytes gmem
