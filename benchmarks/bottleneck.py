@@ -51,6 +51,8 @@ class Results:
 
     def keep(self, part: str, key: str, value: Any) -> None:
         """Add or replace one figure."""
+        if self.path.exists():  # another part may have run meanwhile
+            self.parts = json.loads(self.path.read_text())
         self.parts.setdefault(part, {})[key] = value
         self.path.write_text(json.dumps(self.parts, indent=1) + "\n")
         print(part, key, json.dumps(value), flush=True)
