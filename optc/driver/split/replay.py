@@ -25,7 +25,8 @@ class Replay:
 
     Attributes:
         trace: that was replayed.
-        runs: of `local`, `remote`, the best fixed cut (`split`), `adaptive` and `oracle`, where they exist.
+        runs: of `local`, `remote` and `split` (the best encoding and cut, picked with the whole trace known), `adaptive`
+            and `oracle`, where they exist.
     """
 
     trace: Trace
@@ -94,7 +95,10 @@ def replay(world: World, *, period: float, requests: int, preference: Preference
     fixed = {
         way.name: simulate(world, Fixed(way.name), way.name, period=period, requests=requests) for way in world.ways
     }
-    runs = [fixed[name] for name in (LOCAL, REMOTE) if name in fixed]
+    runs = [fixed[LOCAL]] if LOCAL in fixed else []
+    remote = [run for name, run in fixed.items() if name.split("-")[0] == REMOTE]
+    if remote:
+        runs.append(Run(REMOTE, best_fixed(remote).outcomes))
     cuts = [run for name, run in fixed.items() if name.split("-")[0] not in (LOCAL, REMOTE)]
     if cuts:
         best = best_fixed(cuts)
