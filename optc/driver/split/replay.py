@@ -25,8 +25,8 @@ class Replay:
 
     Attributes:
         trace: that was replayed.
-        runs: of `local`, `remote` and `split` (the best encoding and cut, picked with the whole trace known), `adaptive`
-            and `oracle`, where they exist.
+        runs: of `local`, `remote` and `split` (each with the encoding and the cut that are best over the whole trace),
+            `adaptive` and `oracle`, where they exist.
     """
 
     trace: Trace
