@@ -4,7 +4,7 @@
 
 Needs what `samples/split_cifar10.py` left in `--work`. Every part adds its figures to `--work`/bottleneck.json, from
 which the tables of BOTTLENECK.md are. Accuracy is over the 10,000 test images, bytes are means over them;
-quantized features are measured on the first 2,000.
+quantized features and the socket are measured on the first 2,000.
 """
 
 from __future__ import annotations
@@ -37,6 +37,9 @@ JPEG = [(quality, sampling) for quality in (90, 94, 96, 98) for sampling in (0, 
 WEBP = (97, 90, 99, 94, 100, 85, 75)
 FEATURE_IMAGES = 2000
 """Test images that quantized features are measured on: these curves need no more."""
+
+SOCKET_IMAGES = 2000
+"""Test images that go over a real socket, one request each."""
 
 TABLES = 2048
 """Training images that the tables of codes are counted on."""
@@ -190,14 +193,14 @@ def measure_socket(data: Cifar10, results: Results, work: Path) -> None:
     from benchmarks.bottleneck_socket import exchange, write_split
     from optc.driver.split.learning.deployment import trained_way
 
-    labels = data.test_labels.numpy()
+    images, labels = data.test_images[:SOCKET_IMAGES], data.test_labels[:SOCKET_IMAGES].numpy()
     for name in sample.CUTS:
         for key, model in trained(name, data, work):
             if f"{name} {key}" in results.parts.get("socket", {}):
                 continue
             with tempfile.TemporaryDirectory() as folder:
                 write_split(Path(folder), [trained_way(model, data.train_images[:TABLES], "narrow")])
-                results.keep("socket", f"{name} {key}", exchange(Path(folder), "narrow", data.test_images, labels))
+                results.keep("socket", f"{name} {key}", exchange(Path(folder), "narrow", images, labels))
 
 
 PARTS: dict[str, Callable[[Cifar10, Results, Path], None]] = {
