@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from microcontroller import MACHINES, measure
+from microcontroller import BOARDS, measure
 from skl2onnx import to_onnx
 from sklearn.datasets import load_digits
 from sklearn.ensemble import ExtraTreesClassifier, GradientBoostingClassifier, RandomForestClassifier
@@ -49,7 +49,7 @@ def main() -> None:
         name = identifier(title.split(",")[0])
         proto.graph.name = name
         labels = estimator.predict(test_x)
-        for target in MACHINES:
+        for target in BOARDS:
             made = driver.compile(
                 proto, target=target, shapes={"X": (1, 64)}, output=arguments.out / f"{name}-{target}"
             )

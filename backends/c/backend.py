@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from optc.backends.c.addition import addition
 from optc.backends.c.contraction import CONTRACTIONS, contraction, contraction_and_bias, contraction_and_sum
+from optc.backends.c.families import family_of
 from optc.backends.c.generic import generic
 from optc.backends.c.kernel import CKernel
 from optc.backends.c.lookup import lookup
@@ -35,9 +36,9 @@ MATCHERS: dict[str, tuple[Matcher, ...]] = {
 """By the operation behind a group's result: what makes a kernel of it on codes, the first that fits."""
 
 
-def kernel_on_codes(group: Group) -> CKernel | str:
+def kernel_on_codes(group: Group, target: Target) -> CKernel | str:
     """The kernel of a group that computes on codes, or why it has none."""
-    body = Body(group.body)
+    body = Body(group.body, family_of(target))
     reason = ""
     try:
         final = body.final()
@@ -70,7 +71,7 @@ class CBackend:
 
     def refuses(self, group: Group, target: Target) -> str | None:
         """See KernelBackend.refuses."""
-        made = kernel_on_codes(group)
+        made = kernel_on_codes(group, target)
         if isinstance(made, CKernel):
             return None
         if sum(operation.name == QUANTIZE for operation in group.body) > 1:
@@ -99,5 +100,5 @@ class CBackend:
 
     def kernel(self, fused: Operation, group: Group, target: Target, symbol: str) -> CKernel:
         """The kernel of a fused operation that `refuses` accepts; `symbol` names what is written for it alone."""
-        made = kernel_on_codes(group)
+        made = kernel_on_codes(group, target)
         return made if isinstance(made, CKernel) else generic(fused, group, target, symbol)

@@ -11,6 +11,9 @@ LARGEST = 2**31 - 1
 MOST_ERROR = 1 / 16
 """Codes by which the fixed-point product may differ from the exact one before both are rounded."""
 
+MOST_SHIFT = 21
+"""With more, a zero point in units of the product before its shift might not fit beside it."""
+
 
 @dataclass(frozen=True)
 class Coding:
@@ -33,7 +36,7 @@ class FixedPoint:
     Attributes:
         multipliers: int32, one for each scale.
         left: of the sum.
-        shift: from 1 to 30.
+        shift: from 1 to `MOST_SHIFT`.
         error: by how much the product may differ from that with the exact scale, in units of the result.
     """
 
@@ -57,7 +60,7 @@ def fixed_point(scales: np.ndarray, largest_sum: np.ndarray) -> FixedPoint | str
         return "a scale is not positive"
     # The largest multiplier is just below 2^31.
     _, exponent = math.frexp(float(scales.max()))
-    shift = min(-1 - exponent, 30)
+    shift = min(-1 - exponent, MOST_SHIFT)
     left = max(0, 1 - shift)
     shift = max(shift, 1)
     if np.any(largest_sum * 2.0**left >= LARGEST):

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from optc.backends.c.addition import sum_record
-from optc.backends.c.coding import Coding, fixed_point
+from optc.backends.c.coding import fixed_point
+from optc.backends.c.families import Family
 from optc.backends.c.kernel import CKernel, Constant
 from optc.backends.c.pattern import Body, Coded, NoMatch, Result, Stage
 from optc.backends.c.window import Window, window_of_operation
 from optc.ir.core import Operation
-
-TOGETHER = 2  # pixels of which optc_convolve reads all before it completes one
 
 CONTRACTIONS = frozenset({"onnx.Conv", "onnx.Gemm", "onnx.MatMul"})
 
@@ -42,8 +41,8 @@ def contraction(body: Body, final: Stage) -> CKernel:
     """
     found = _read(body, final.operation)
     if _is_depthwise(found) and final.result.coding is not None:
-        return _depthwise(found, final.result, final.result.coding)
-    return _convolution(found, final.result, None)
+        return _depthwise(found, final.result, body.family)
+    return _convolution(found, final.result, None, body.family)
 
 
 def contraction_and_sum(body: Body, final: Stage) -> CKernel:
@@ -68,7 +67,7 @@ def contraction_and_sum(body: Body, final: Stage) -> CKernel:
             raise NoMatch("the sum repeats elements")
         found = _read(body, stage.operation)
         record = sum_record(stage.result.coding, added.coding, final.result)
-        return _convolution(found, stage.result, (added, record))
+        return _convolution(found, stage.result, (added, record), body.family)
     raise NoMatch("no operand of the sum comes from a contraction")
 
 
@@ -85,7 +84,7 @@ def contraction_and_bias(body: Body, final: Stage) -> CKernel:
         bias = body.reals(final.operation.operands[other])
         if bias is None or bias.size not in (1, value.shape[-1]) or value.shape != final.operation.results[0].shape:
             break
-        return _convolution(_read(body, value.producer, bias), final.result, None)
+        return _convolution(_read(body, value.producer, bias), final.result, None, body.family)
     raise NoMatch("it adds no bias to a matrix product")
 
 
@@ -146,70 +145,112 @@ def _integer_bias(found: _Contraction) -> tuple[np.ndarray, np.ndarray]:
     return (bias - zero * weights.sum(axis=1)).astype(np.int32), reach
 
 
-def _fixed(found: _Contraction, coding: Coding, reach: np.ndarray) -> tuple[np.ndarray, int, int]:
-    fixed = fixed_point(found.scales / coding.scale, reach)
-    if isinstance(fixed, str):
-        raise NoMatch(fixed)
-    return fixed.multipliers, fixed.left, fixed.shift
-
-
-def _convolution(found: _Contraction, result: Result, added: tuple[Coded, str] | None) -> CKernel:
-    bias, reach = _integer_bias(found)
-    window = found.window
-    direct = window.taps == 1 and not window.padded
-    constants = [Constant("weights", found.weights), Constant("bias", bias)]
-    defines = {"OPTC_CONVOLVE_ADD"} if added is not None else set()
-    reals, overlap = "NULL", {}
+def _finish(found: _Contraction, result: Result, reach: np.ndarray) -> tuple[str, list[Constant], set[str]]:
+    """The fields of `optc_finish` for codes, its constants, and the preprocessor names that it asks for."""
     if result.coding is None:
         if (result.low, result.high) != (-np.inf, np.inf):
             raise NoMatch("a float result is clamped")
-        constants.append(Constant("reals", found.scales.astype(np.float32)))
-        defines.add("OPTC_REALS")
-        fields = f"{found.data.coding.zero}, 0, 0, 0, 0, 1, $weights, $bias, NULL"
-        reals = "$reals"
-    else:
-        multipliers, left, shift = _fixed(found, result.coding, reach)
-        constants.append(Constant("multipliers", multipliers))
-        numbers = (found.data.coding.zero, result.coding.zero, int(result.low), int(result.high), left, shift)
-        fields = f"{', '.join(map(str, numbers))}, $weights, $bias, $multipliers"
-        overlap = {found.data.position: window.distance(found.outputs, TOGETHER)}
-    tail = f" OPTC_REALS_FIELD({reals}) OPTC_SUM_FIELD({'NULL' if added is None else '&$record_sum'})"
-    record = f"{{{window.initializer}, {found.outputs}, {found.groups}, {fields}{tail}}}"
+        return "0, 0, 0, 0, 1, NULL", [Constant("reals", found.scales.astype(np.float32))], {"OPTC_REALS"}
+    fixed = fixed_point(found.scales / result.coding.scale, reach)
+    if isinstance(fixed, str):
+        raise NoMatch(fixed)
+    numbers = (result.coding.zero, int(result.low), int(result.high), fixed.left, fixed.shift)
+    return (
+        f"{', '.join(map(str, numbers))}, $multipliers",
+        [Constant("multipliers", fixed.multipliers)],
+        ({"OPTC_LEFT_SHIFT"} if fixed.left else set()),
+    )
+
+
+def _flipped_bias(found: _Contraction, bias: np.ndarray) -> Constant:
+    """For codes that are larger by 128."""
+    exact = bias - 128 * found.weights.sum(axis=1, dtype=np.int64)
+    return Constant("flipped_bias", exact.astype(np.uint32).view(np.int32))
+
+
+def _convolution(found: _Contraction, result: Result, added: tuple[Coded, str] | None, family: Family) -> CKernel:
+    bias, reach = _integer_bias(found)
+    window, depth = found.window, found.weights.shape[1]
+    banded = bool(family.band) and found.groups == 1 and window.suits_band
+    lines = window.window_rows if banded else 1
+    padded = lines * _round_up(depth // lines, family.depth)
+    per_group = np.split(found.weights, found.groups)
+    packed = np.concatenate([family.pack(_padded_lines(each, lines, family.depth)) for each in per_group])
+    constants = [Constant("weights", packed), Constant("bias", bias)]
+    biases = "$bias"
+    if family.flips:
+        constants.append(_flipped_bias(found, bias))
+        biases = "OPTC_FLIPPED ? $flipped_bias : $bias"
+    finish, more, defines = _finish(found, result, reach)
+    together = window.result_columns if banded else family.pixels
+    overlap: dict[int, int] = {}
+    if result.coding is not None:
+        overlap[found.data.position] = window.distance(found.outputs, together)
     other = "NULL"
     if added is not None:
         other = f"$in{added[0].position}"
         if added[0].position != found.data.position:
-            overlap[added[0].position] = TOGETHER * found.outputs
+            overlap[added[0].position] = together * found.outputs
         else:
             overlap = {}
+    defines |= {"OPTC_CONVOLVE_ADD"} if added is not None else set()
+    reals = "$reals" if result.coding is None else "NULL"
+    finish += f" OPTC_REALS_FIELD({reals}) OPTC_SUM_FIELD({'NULL' if added is None else '&$record_sum'})"
+    fields = f"{found.outputs}, {found.groups}, {found.data.coding.zero}, $weights, {biases}, {{{finish}}}"
+    operands = f"&$record, $in{found.data.position}, {other}, $out0"
+    if banded:
+        pitch = _round_up(window.reach_of_columns * window.channels, family.depth) + family.depth
+        scratch = window.reach_of_rows * pitch
+        call = f"optc_convolve_band({operands}, {pitch}, $scratch);"
+    elif not family.gathers and window.taps == 1 and not window.padded and padded == depth:
+        scratch, call = 0, f"optc_convolve({operands}, NULL);"
+    else:
+        scratch = min(family.pixels, window.result_rows * window.result_columns) * padded + family.slack
+        call = f"optc_convolve({operands}, $scratch);"
     return CKernel(
         kind="convolve",
-        call=f"optc_convolve(&$record, $in{found.data.position}, {other}, $out0, $scratch);",
-        sources=("requantize.h", "dot.h", "window.h", "sum.h", "convolve.h"),
-        constants=tuple(constants),
-        record=("optc_convolution", record),
+        call=call,
+        sources=(*family.convolve, *(family.band if banded else family.gather)),
+        constants=(*constants, *more),
+        record=("optc_convolution", f"{{{window.initializer}, {fields}}}"),
         sum_record=None if added is None else added[1],
-        scratch_bytes=0 if direct else TOGETHER * found.weights.shape[1],
+        scratch_bytes=scratch,
         overlap=overlap,
         defines=frozenset(defines),
     )
 
 
-def _depthwise(found: _Contraction, result: Result, coding: Coding) -> CKernel:
+def _round_up(number: int, unit: int) -> int:
+    return -(-number // unit) * unit
+
+
+def _padded_lines(weights: np.ndarray, lines: int, unit: int) -> np.ndarray:
+    """weights[outputs][lines × line] with zeros behind each line up to a multiple of `unit`."""
+    split = weights.reshape(len(weights), lines, -1)
+    padded = np.pad(split, ((0, 0), (0, 0), (0, -split.shape[2] % unit)))
+    return padded.reshape(len(weights), -1)
+
+
+def _depthwise(found: _Contraction, result: Result, family: Family) -> CKernel:
     bias, reach = _integer_bias(found)
-    multipliers, left, shift = _fixed(found, coding, reach)
-    numbers = (found.data.coding.zero, coding.zero, int(result.low), int(result.high), left, shift)
-    fields = f"{', '.join(map(str, numbers))}, $weights, $bias, $multipliers"
+    finish, more, defines = _finish(found, result, reach)
+    window = found.window
+    span = window.result_columns if family.whole_rows else 1
+    finish += " OPTC_REALS_FIELD(NULL) OPTC_SUM_FIELD(NULL)"
+    weights = Constant("weights", family.pack_depthwise(found.weights.T))
+    constants = [weights, Constant("bias", bias)]
+    flipped = "NULL"
+    if family.flips:
+        constants.append(_flipped_bias(found, bias))
+        flipped = "$flipped_bias"
+    fields = f"{found.data.coding.zero}, {span}, $weights, $bias, {flipped}, {{{finish}}}"
     return CKernel(
         kind="depthwise",
         call=f"optc_depthwise(&$record, $in{found.data.position}, $out0, $scratch);",
-        sources=("requantize.h", "window.h", "depthwise.h"),
-        constants=(
-            Constant("weights", np.ascontiguousarray(found.weights.T)),
-            Constant("bias", bias),
-            Constant("multipliers", multipliers),
-        ),
-        record=("optc_depthwise_convolution", f"{{{found.window.initializer}, {fields}}}"),
-        scratch_bytes=found.window.channels,
-        overlap={found.data.position: found.window.distance(found.outputs, 1)},
+        sources=family.depthwise,
+        constants=(*constants, *more),
+        record=("optc_depthwise_convolution", f"{{{window.initializer}, {fields}}}"),
+        scratch_bytes=window.channels + family.tap_bytes * window.taps,
+        overlap={found.data.position: window.distance(found.outputs, span)},
+        defines=frozenset(defines),
     )

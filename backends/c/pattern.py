@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from optc.backends.c.coding import Coding
+from optc.backends.c.families import Family
 from optc.ir.core import Graph, Operation, Value
 
 QUANTIZE = "onnx.QuantizeLinear"
@@ -54,10 +55,11 @@ class Stage:
 
 
 class Body:
-    """A fused group's graph with the constants that its inputs are known to be."""
+    """A fused group's graph with the constants that its inputs are known to be, and how its kernel is laid out."""
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, family: Family) -> None:
         self.graph = graph
+        self.family = family
 
     def constant(self, value: Value | None) -> np.ndarray | None:
         """The array of a constant inside the body, or of a constant operand of the group."""

@@ -13,6 +13,9 @@ from optc.ir.core import Operation
 
 _LARGEST = 2**15 - 1
 
+MOST_ROWS = 16
+"""Of a window whose rows lie in a band (`convolve_band.h`)."""
+
 
 @dataclass(frozen=True)
 class Window:
@@ -47,6 +50,22 @@ class Window:
         last_column = (self.result_columns - 1) * self.column_step - self.left
         last_column += (self.window_columns - 1) * self.column_gap
         return self.top > 0 or self.left > 0 or last_row >= self.rows or last_column >= self.columns
+
+    @property
+    def reach_of_rows(self) -> int:
+        """Rows of the image from the first to the last that one window touches."""
+        return (self.window_rows - 1) * self.row_gap + 1
+
+    @property
+    def reach_of_columns(self) -> int:
+        """Columns, those outside included, from the first to the last that a row of results depends on."""
+        window = (self.window_columns - 1) * self.column_gap + 1
+        return max((self.result_columns - 1) * self.column_step + window, self.left + self.columns)
+
+    @property
+    def suits_band(self) -> bool:
+        """Whether rows of the image are read better where they lie than gathered for each result."""
+        return self.taps > 1 and self.column_gap == 1 and self.result_columns >= 8 and self.window_rows <= MOST_ROWS
 
     def distance(self, result_channels: int, together: int) -> int:
         """Bytes that the result must begin before the input so that no code is overwritten that is still to be read.

@@ -11,47 +11,12 @@ import pytest
 from c_kit import WARNINGS, Built, Quantized, missing, model_of, stored_input, write
 from tree_kit import ensemble, samples_at_thresholds
 
+from optc.backends.c.emulator import BOARDS, run_emulated
 from optc.backends.c.source import Model
 
 Make = Callable[[str], "tuple[Model, np.ndarray]"]
 
 SHAPE = (1, 6, 9, 11)
-
-START = """
-#include <stdint.h>
-extern uint32_t stack_top;
-int main(void);
-void reset(void);
-void fault(void);
-__attribute__((section(".vectors"), used)) const void* const vectors[16] = {
-    &stack_top, (const void*)reset, (const void*)fault, (const void*)fault, (const void*)fault, (const void*)fault};
-static void semihosted(int operation, const void* argument) {
-  register int r0 __asm__("r0") = operation;
-  register const void* r1 __asm__("r1") = argument;
-  __asm__ volatile("bkpt 0xab" : "+r"(r0) : "r"(r1) : "memory");
-}
-void optc_leave(void) { semihosted(0x18, (const void*)0x20026); }
-void optc_print(const char* text) { semihosted(0x04, text); }
-void fault(void) { optc_print("fault\\n"); optc_leave(); for (;;) {} }
-void reset(void) {
-  *(volatile uint32_t*)0xe000ed88 |= 0xf << 20;
-  __asm__ volatile("dsb\\nisb");
-  main();
-  optc_leave();
-  for (;;) {}
-}
-"""
-
-LINK = """
-ENTRY(reset)
-SECTIONS {
-  .text 0x0 : { KEEP(*(.vectors)) *(.text*) *(.rodata*) }
-  .data 0x20000000 : { *(.data*) }
-  .bss : { *(.bss*) *(COMMON) }
-  stack_top = 0x20000000 + 0x60000;
-  /DISCARD/ : { *(.ARM.exidx*) }
-}
-"""
 
 MAIN = """
 #include <string.h>
@@ -69,12 +34,6 @@ int main(void) {
   return 0;
 }
 """
-
-MACHINES = {
-    "cortex-m4": ("mps2-an386", ["-mcpu=cortex-m4", "-mfpu=fpv4-sp-d16", "-mfloat-abi=hard"]),
-    "cortex-m7": ("mps2-an500", ["-mcpu=cortex-m7", "-mfpu=fpv5-sp-d16", "-mfloat-abi=hard"]),
-    "cortex-m55": ("mps3-an547", ["-mcpu=cortex-m55", "-mfloat-abi=hard"]),
-}
 
 
 def small(target: str) -> tuple[Model, np.ndarray]:
@@ -157,22 +116,28 @@ def test_an_emulated_riscv_computes_the_same_bytes(make: Make, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("make", MODELS)
-@pytest.mark.parametrize("target", MACHINES)
+@pytest.mark.parametrize("target", BOARDS)
 def test_an_emulated_arm_computes_the_same_bytes(target: str, make: Make, tmp_path: Path) -> None:
     if lacking := missing("arm-none-eabi-gcc", "qemu-system-arm"):
         pytest.skip(f"not installed: {lacking}")
     model, x = make(target)
     (expected,) = Built(model, tmp_path).run(x)
-    machine, flags = MACHINES[target]
     write(model, tmp_path)
-    (tmp_path / "start.c").write_text(START)
-    (tmp_path / "main.c").write_text(MAIN % {"values": input_bytes(model, x)})
-    (tmp_path / "link.ld").write_text(LINK)
-    common = ["arm-none-eabi-gcc", "-mthumb", "-O2", "-ffp-contract=off", *flags]
-    subprocess.run([*common, *WARNINGS, "-c", "small.c", "-o", "small.o"], cwd=tmp_path, check=True)
-    link = ["-nostartfiles", "-T", "link.ld", "start.c", "main.c", "small.o", "-lm", "-o", "small.elf"]
-    subprocess.run([*common, *link], cwd=tmp_path, check=True)
-    emulator = ["qemu-system-arm", "-M", machine, "-nographic", "-semihosting", "-kernel", "small.elf"]
-    done = subprocess.run(emulator, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
-    printed = done.stdout + done.stderr
+    printed = run_emulated(tmp_path, "small", MAIN % {"values": input_bytes(model, x)}, target, WARNINGS)
     assert expected.tobytes().hex() in printed, printed[-2000:]
+
+
+def test_an_emulated_aarch64_with_dot_products_computes_the_same_bytes(tmp_path: Path) -> None:
+    if lacking := missing("aarch64-linux-gnu-gcc", "qemu-aarch64-static"):
+        pytest.skip(f"not installed: {lacking}")
+    model, x = small("c99")
+    (expected,) = Built(model, tmp_path).run(x)
+    write(model, tmp_path)
+    printing = "#include <stdio.h>\nvoid optc_print(const char* text) { fputs(text, stdout); }\n"
+    (tmp_path / "main.c").write_text(printing + MAIN % {"values": input_bytes(model, x)})
+    flags = [*WARNINGS, "-O2", "-ffp-contract=off", "-march=armv8.2-a+dotprod", "-static"]
+    command = ["aarch64-linux-gnu-gcc", *flags, "main.c", "small.c", "-o", "small", "-lm"]
+    subprocess.run(command, cwd=tmp_path, check=True)
+    emulator = ["qemu-aarch64-static", str(tmp_path / "small")]
+    done = subprocess.run(emulator, capture_output=True, text=True, timeout=60, check=True)
+    assert expected.tobytes().hex() in done.stdout
