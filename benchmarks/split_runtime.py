@@ -204,7 +204,8 @@ def throttled(arguments: argparse.Namespace) -> dict[str, Any]:
     )
     measured = {row["trace"] for row in results}
     rows = [row for row in kept["rows"] if row["trace"] not in measured] + results
-    return {"rows": rows, "share": arguments.share, "seconds": arguments.seconds, "rtt": arguments.rtt}
+    seconds = min(arguments.seconds, kept.get("seconds", arguments.seconds))
+    return {"rows": rows, "share": arguments.share, "seconds": seconds, "rtt": arguments.rtt}
 
 
 @contextlib.contextmanager

@@ -79,7 +79,7 @@ def _throttled(part: Mapping[str, Any]) -> list[str]:
         "",
         f"The device is a process with {part['share']:.0%} of a core (cgroup), the server has this host; "
         f"{1e3 * part['rtt']:g} ms RTT;",
-        f"requests one after the other for {part['seconds']:g} s. Wall time of a request, milliseconds.",
+        f"requests one after the other for at least {part['seconds']:g} s. Wall time of a request, milliseconds.",
         "The quota is given out in slices of 20 ms, so single times are uncertain by as much; waking up and framing on",
         "the device are slowed down, too. `adaptive` is `ModelPredictive` from its first request on.",
         "",
