@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable, Sequence
 
+from optc.backends.host.guard import Guard
 from optc.errors import InternalError
 from optc.program import (
     Branch,
@@ -30,13 +31,14 @@ _ADDRESS = {
 }
 
 
-def emit_entry(program: Program, name: str, threads: int = 0) -> str:
+def emit_entry(program: Program, name: str, threads: int = 0, guard: Guard | None = None) -> str:
     """The C source that calls the kernels of `program` in order; it is compiled together with `runtime/`.
 
     Args:
         program: what to run.
         name: the model's name, for messages.
         threads: the number that the kernels were chosen for, used where the caller asks for none; 0: all CPUs.
+        guard: sums of the weights, to notice when they change.
 
     Raises:
         InternalError: a location lies outside of its space, or a kernel name is not a C identifier.
@@ -65,7 +67,8 @@ def emit_entry(program: Program, name: str, threads: int = 0) -> str:
         ),
         _regions_table(regions),
         "static int run(optc_frame* frame) {\n" + _Body(program).text() + "  return OPTC_OK;\n}",
-        _entry_table(program, name, threads),
+        guard.source() if guard else "",
+        _entry_table(program, name, threads, guard),
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
 
@@ -164,7 +167,7 @@ def _reference(table: str, rows: Sequence[object]) -> str:
     return table if rows else "NULL"
 
 
-def _entry_table(program: Program, name: str, threads: int) -> str:
+def _entry_table(program: Program, name: str, threads: int, guard: Guard | None) -> str:
     steps, regions = timed_steps(program), fallback_calls(program)
     fields = {
         "name": c_string(name),
@@ -180,6 +183,7 @@ def _entry_table(program: Program, name: str, threads: int) -> str:
         "outputs": _reference("outputs", program.outputs),
         "steps": _reference("steps", steps),
         "fallbacks": _reference("fallbacks", regions),
+        "guard": "&guard" if guard else "NULL",
         "run": "run",
     }
     return "const optc_program optc_entry = {\n" + "".join(f"    .{k} = {v},\n" for k, v in fields.items()) + "};"

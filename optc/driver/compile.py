@@ -48,6 +48,7 @@ def compile(
     tune: str | float = "auto",
     cost_model: str = AUTOMATIC,
     memory_limit: str | int | None = None,
+    guard_weights: bool = False,
     verify: bool = True,
     inputs: Mapping[str, Any] | None = None,
     passes: str | None = None,
@@ -75,6 +76,7 @@ def compile(
             analytical for fusion and layout, learned for schedules and for the stated latency where kernels of this
             class of machine were measured.
         memory_limit: the largest arena, in bytes or as `256K`; None for any.
+        guard_weights: notice weights that change: all are checked when the model is opened, some of them in each run.
         verify: run the artifact against the source model in onnxruntime, and fail if they differ.
         inputs: what to verify with; default: random numbers.
         passes: a pipeline text that replaces the standard one.
@@ -108,6 +110,7 @@ def compile(
         budget=parse_budget(tune),
         cost_model=check_cost_model(cost_model),
         memory_limit=parse_size(memory_limit),
+        guard_weights=guard_weights,
         verify=verify,
         inputs=inputs,
         passes=passes,

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from optc import artifact
 from optc.backends.host.entry import emit_entry
+from optc.backends.host.guard import Guard, guard_of
 from optc.backends.host.link import HEADER, link
-from optc.backends.host.platform import CUDA, Platform, platform_of
+from optc.backends.host.platform import CUDA, POSIX, Platform, platform_of
+from optc.costmodel.interface import Estimate
+from optc.driver.assembly import Assembly
 from optc.driver.emulation import Linkable
 from optc.driver.fallbacks import emit_regions
 from optc.driver.fit import fitted
@@ -19,6 +22,7 @@ from optc.driver.precision import precision_record, precision_summary
 from optc.driver.product import Job, Product
 from optc.driver.records import cost, decisions
 from optc.driver.step_facts import kernel_estimates
+from optc.errors import UsageError
 from optc.ir.core import Module
 from optc.ir.printer import print_module
 from optc.passes.base import PassContext
@@ -53,7 +57,8 @@ def linked(
     assembly = lowered.assembly
     platform = platform_of(target)
     estimates = kernel_estimates(assembly, context, target)
-    entry = emit_entry(assembly.program, name, options.threads or platform.threads)
+    guard = _guard(assembly, estimates, target, options)
+    entry = emit_entry(assembly.program, name, options.threads or platform.threads, guard)
     linkable = _linkable(entry, platform, lowered, target, options)
     planned = decisions(context, lowered, estimates, options.threads or target.cores) | precision_record(options)
     stated = cost(lowered, estimates) | precision_summary(options)
@@ -81,6 +86,21 @@ def linked(
         command=options.command or "",
     )
     return Product(contents, linkable)
+
+
+def _guard(
+    assembly: Assembly, estimates: Sequence[Estimate], target: Target, options: CompileOptions
+) -> Guard | None:
+    """Sums of the weights, where the options ask for them."""
+    if not options.guard_weights:
+        return None
+    if platform_of(target) is not POSIX:
+        raise UsageError(
+            "weights are guarded only on processors under Linux or macOS",
+            where=f"--guard-weights with --target {target.name}",
+        )
+    seconds = sum(estimate.seconds for estimate in estimates)
+    return guard_of(assembly.weights.chunks, seconds, target.memory_bandwidth)
 
 
 def _linkable(entry: str, platform: Platform, lowered: Lowered, target: Target, options: CompileOptions) -> Linkable:

@@ -35,6 +35,7 @@ class CompileOptions:
     budget: float | None = None
     cost_model: str = "auto"
     memory_limit: int | None = None
+    guard_weights: bool = False
     verify: bool = True
     inputs: Mapping[str, Any] | None = None
     passes: str | None = None

@@ -118,7 +118,13 @@ class Importer:
         for node, label in ordered_nodes(proto.node, frame.scope, self.model.label):
             self._node(node, label, frame, declared_types)
         outputs = []
-        for value in proto.output:
+        for index, value in enumerate(proto.output):
+            if value.name in (other.name for other in proto.output[:index]):
+                raise ModelError(
+                    f"The graph has two outputs called '{value.name}'",
+                    where=self.model.label,
+                    hint="Every output needs a name of its own; export the model again.",
+                )
             if value.name not in frame.scope:
                 near = get_close_matches(value.name, list(frame.scope), n=1)
                 raise ModelError(

@@ -12,10 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from optc.errors import OptcError
 
 ABI = 1
 _OK = 0
+_DAMAGED = 8
 
 
 class _Options(ctypes.Structure):
@@ -60,6 +63,10 @@ _FALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int32, _Poi
 _SIGNATURES = {
     "optc_model_abi": (ctypes.c_uint32, ()),
     "optc_model_init": (ctypes.c_int, (_Pointers, ctypes.c_char_p, ctypes.POINTER(_Options))),
+    "optc_model_init_weights": (
+        ctypes.c_int,
+        (_Pointers, ctypes.c_void_p, ctypes.c_size_t, ctypes.POINTER(_Options)),
+    ),
     "optc_model_free": (None, (ctypes.c_void_p,)),
     "optc_model_error": (ctypes.c_char_p, (ctypes.c_void_p,)),
     "optc_model_threads": (ctypes.c_int32, (ctypes.c_void_p,)),
@@ -72,6 +79,10 @@ _SIGNATURES = {
 }
 
 
+class DamagedWeights(OptcError):
+    """Weights are no longer what was compiled."""
+
+
 class NativeModel:
     """A handle of the native library; not thread-safe, and closed when it is no longer referenced.
 
@@ -81,17 +92,33 @@ class NativeModel:
         inputs: the number of inputs.
         outputs: the number of outputs.
         threads: 0 for the number that the model was compiled for.
+        weights: used in place of the folder's: uint8, 64-byte aligned; the caller keeps it, and may change it.
 
     Raises:
         OptcError: the library cannot be loaded, is of another version, or refuses.
     """
 
-    def __init__(self, folder: Path, library: str, inputs: int, outputs: int, threads: int = 0) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        library: str,
+        inputs: int,
+        outputs: int,
+        threads: int = 0,
+        weights: np.ndarray | None = None,
+    ) -> None:
         self._where = str(folder)
         self._library = _open(folder / library)
         handle = ctypes.c_void_p()
         options = _Options(ctypes.sizeof(_Options), threads, 0, -1)
-        code = self._library.optc_model_init(ctypes.byref(handle), os.fsencode(folder), ctypes.byref(options))
+        if weights is None:
+            code = self._library.optc_model_init(ctypes.byref(handle), os.fsencode(folder), ctypes.byref(options))
+        else:
+            start = weights.ctypes.data
+            code = self._library.optc_model_init_weights(
+                ctypes.byref(handle), start, weights.nbytes, ctypes.byref(options)
+            )
+        self._weights = weights
         if code != _OK:
             message = self._library.optc_model_error(None)
             _ctypes.dlclose(self._library._handle)
@@ -114,12 +141,16 @@ class NativeModel:
         """One inference over buffers at these addresses; None for a tensor without a planned place.
 
         Raises:
+            DamagedWeights: the model has a guard, and weights changed.
             OptcError: a kernel or a fallback region failed.
         """
         self._inputs[: len(inputs)] = list(inputs)
         self._outputs[: len(outputs)] = list(outputs)
-        if self._library.optc_model_run(self._handle, self._inputs, self._outputs) != _OK:
+        code = self._library.optc_model_run(self._handle, self._inputs, self._outputs)
+        if code != _OK:
             message = _text(self._library.optc_model_error(self._handle))
+            if code == _DAMAGED:
+                raise DamagedWeights("the weights are damaged", where=self._where, why=message)
             raise OptcError("the native library failed", where=self._where, why=message)
 
     def set_fallback(self, callback: FallbackCallback) -> None:

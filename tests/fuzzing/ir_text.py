@@ -7,6 +7,7 @@ import random
 import re
 from pathlib import Path
 
+import numpy as np
 from fuzzing.surface import Surface
 
 from optc.errors import OptcError
@@ -37,8 +38,9 @@ def run(data: bytes) -> None:
     except OptcError as error:
         assert str(error)
         return
-    printed = print_module(module)
-    difference = equal(module, parse_module(printed), locations=False)
+    resources: dict[str, np.ndarray] = {}
+    printed = print_module(module, resources)
+    difference = equal(module, parse_module(printed, resources), locations=False)
     assert difference is None, f"{difference}\n{printed}"
 
 

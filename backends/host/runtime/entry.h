@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "guard.h"
 #include "optc_model.h"
 
 typedef struct {
@@ -37,6 +38,7 @@ typedef struct {
   const optc_tensor_info* outputs;
   const optc_step* steps;
   const optc_fallback_info* fallbacks;
+  const optc_guard* guard; /* NULL: weights are not checked */
   int (*run)(optc_frame* frame);
 } optc_program;
 

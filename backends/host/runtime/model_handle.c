@@ -26,6 +26,7 @@ struct optc_model {
   optc_frame frame;
   char* weights;
   size_t mapped_bytes; /* of weights; 0 when they are the caller's */
+  size_t next_block;   /* of the guard */
   optc_device* device;
   step_time* times;
   optc_fallback fallback;
@@ -46,6 +47,18 @@ static int fail(char error[OPTC_ERROR_BYTES], int code, const char* format, ...)
   return code;
 }
 
+static int check_weights(optc_model* model, size_t count, char error[OPTC_ERROR_BYTES]) {
+  const optc_guard* guard = model->program->guard;
+  const ptrdiff_t damaged = optc_guard_check(guard, model->weights, model->next_block, count);
+  if (damaged < 0) {
+    model->next_block = (model->next_block + count) % optc_guard_blocks(guard);
+    return OPTC_OK;
+  }
+  model->next_block = (size_t)damaged;
+  return fail(error, OPTC_DAMAGED, "the weights have changed: bytes %zu and on differ from what was compiled",
+              (size_t)damaged * guard->block_bytes);
+}
+
 /* Takes over `mapped_bytes` of weights, also on failure. */
 static int create(optc_model** out, char* weights, size_t mapped_bytes, const optc_options* given) {
   const optc_options defaults = OPTC_OPTIONS;
@@ -62,8 +75,10 @@ static int create(optc_model** out, char* weights, size_t mapped_bytes, const op
   model->weights = weights;
   model->mapped_bytes = mapped_bytes;
   model->times = calloc((size_t)optc_entry.step_count + 1, sizeof *model->times);
-  const int code = model->times ? optc_device_open(&model->device, &optc_entry, weights, init_error)
-                                : fail(init_error, OPTC_NO_MEMORY, "no memory for the times of the steps");
+  int code = model->times ? optc_device_open(&model->device, &optc_entry, weights, init_error)
+                          : fail(init_error, OPTC_NO_MEMORY, "no memory for the times of the steps");
+  if (code == OPTC_OK && optc_entry.guard)
+    code = check_weights(model, optc_guard_blocks(optc_entry.guard), init_error);
   if (code != OPTC_OK) {
     optc_model_free(model);
     return code;
@@ -142,6 +157,8 @@ int optc_model_run(optc_model* model, const void* const* inputs, void* const* ou
   if (atomic_flag_test_and_set_explicit(&model->running, memory_order_acquire)) return OPTC_BUSY;
   optc_worker* previous;
   int code = check_buffers(model, inputs, outputs);
+  if (code == OPTC_OK && model->program->guard)
+    code = check_weights(model, model->program->guard->blocks_a_run, model->error);
   if (code == OPTC_OK) {
     if (optc_pool_enter(model->pool, &previous)) {
       optc_frame* frame = &model->frame;

@@ -40,7 +40,8 @@ enum {
   OPTC_KERNEL = 4,       /* a kernel reported a failure */
   OPTC_FALLBACK = 5,     /* the fallback callback is missing or failed */
   OPTC_BUSY = 6,         /* another thread is running this handle */
-  OPTC_DEVICE = 7        /* the device that computes is missing, does not fit, or failed */
+  OPTC_DEVICE = 7,       /* the device that computes is missing, does not fit, or failed */
+  OPTC_DAMAGED = 8       /* weights are not what was compiled (only where the model was compiled with a guard) */
 };
 
 /* Pass NULL for the defaults, or start from OPTC_OPTIONS. */

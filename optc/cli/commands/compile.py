@@ -29,6 +29,7 @@ MEASURE_SECONDS = 0.3
 @threads_option
 @click.option("--tune", default="auto", show_default=True, help="Time for measuring schedules: 0, 30s, 5m or auto.")
 @click.option("--memory-limit", metavar="SIZE", help="The largest arena: 262144, 256K, 1.5M (default: any).")
+@click.option("--guard-weights", is_flag=True, help="Notice weights whose bits change, on disk or in memory.")
 @click.option(
     "--cost-model",
     type=click.Choice(["auto", "analytical", "learned", "measured"]),
@@ -62,6 +63,7 @@ def command(
     tune: str,
     cost_model: str,
     memory_limit: str | None,
+    guard_weights: bool,
     verify: bool,
     passes: str | None,
     backend: str | None,
@@ -94,6 +96,7 @@ def command(
             tune=tune,
             cost_model=cost_model,
             memory_limit=memory_limit,
+            guard_weights=guard_weights,
             verify=verify,
             passes=passes,
             backend=backend,

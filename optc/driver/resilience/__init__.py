@@ -1,0 +1,1 @@
+"""What flipped bits do to a model's answers, and what can be done about it."""

@@ -1,0 +1,97 @@
+"""Models whose layers ignore results that they never gave before."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from optc.backends.interface import Progress, silent
+from optc.driver.quantization.data import Data
+from optc.driver.quantization.images import Preprocessing
+from optc.driver.quantization.preparation import prepare
+from optc.driver.quantization.running import Runner
+from optc.errors import ModelError
+from optc.frontends import load_model
+from optc.ir.core import Module
+from optc.passes.quantization.layers import Layer, layers_of
+from optc.passes.resilience.ranges import restrict_ranges
+
+MARGIN = 0.1
+"""How far beyond the greatest magnitude that was seen a result may lie, as a share of it."""
+
+
+@dataclass(frozen=True)
+class Protected:
+    """A model with restricted ranges.
+
+    Attributes:
+        module: the model.
+        layers: how many have a check.
+        samples: that the ranges rest on.
+    """
+
+    module: Module
+    layers: int
+    samples: int
+
+
+def protect(
+    model: Any,
+    calib: Any,
+    *,
+    margin: float = MARGIN,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    dims: Mapping[str, int] | None = None,
+    limit: int | None = None,
+    preprocessing: Preprocessing | None = None,
+    progress: Progress = silent,
+) -> Protected:
+    """Restrict the range of each channel of each layer to what it computes on samples.
+
+    Args:
+        model: as for `load_model`, in float.
+        calib: samples, as for `Data`.
+        margin: by which a result may exceed the greatest magnitude that was seen, as a share of it.
+        shapes, dims: as for `load_model`.
+        limit: samples read at most.
+        preprocessing: of images.
+        progress: called with (what, done, total, detail).
+
+    Raises:
+        ModelError: no layer has constant weights.
+        OptcError: a result on the samples is not finite.
+    """
+    module = load_model(model, shapes, dims).module
+    prepare(module)
+    layers = layers_of(module.main)
+    if not layers:
+        raise ModelError(
+            "the model has nothing to protect",
+            where=module.name,
+            why="no Conv, Gemm or MatMul has constant float32 weights",
+        )
+    data = Data(calib, module.main.inputs, limit=limit, preprocessing=preprocessing)
+    restrict_ranges(module, _bounds(module, layers, data, margin, progress))
+    return Protected(module, len(layers), data.samples)
+
+
+def _bounds(
+    module: Module, layers: Sequence[Layer], data: Data, margin: float, progress: Progress
+) -> dict[Layer, np.ndarray]:
+    runner = Runner(module, [layer.operation.result for layer in layers])
+    found: dict[Layer, np.ndarray] = {}
+    done = 0
+    for feeds in data.batches():
+        for layer, array in zip(layers, runner.run(feeds), strict=True):
+            if not np.isfinite(array).all():
+                hint = "check that the samples are preprocessed as in training"
+                raise ModelError("a layer's result is not finite", where=layer.name, hint=hint)
+            channel = layer.channel_axis % array.ndim
+            largest = np.abs(array).max(axis=tuple(axis for axis in range(array.ndim) if axis != channel))
+            found[layer] = np.maximum(found.get(layer, largest), largest)
+        done += len(next(iter(feeds.values())))
+        progress("calibrating", done, data.samples)
+    return {layer: ((1 + margin) * largest).astype(np.float32) for layer, largest in found.items()}

@@ -1,0 +1,1 @@
+"""Models that keep their answers when bits flip."""
