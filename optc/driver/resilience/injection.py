@@ -136,6 +136,10 @@ class NativeInjection:
             self._flip(bits)
         return tally
 
+    def answer(self, number: int) -> np.ndarray:
+        """The scores [1, classes] of a sample with the weights as they are. Raises DamagedWeights."""
+        return self._scores(self._inputs[number])
+
     def close(self) -> None:
         self._native.close()
 
