@@ -173,5 +173,3 @@ def _candidate(operation: Operation) -> Candidate:
         group = group_of(operation)
         return Candidate.of_graph(group.body, group.constants)
     return Candidate((operation,), tuple(operation.present_operands), operation.results)
-
-

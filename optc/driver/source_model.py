@@ -216,6 +216,4 @@ class _Layout:
         type = value.tensor_type
         address = self._address(value)
         assert address is not None
-        return Port(
-            name, type.dtype.numpy_name, type.static_shape, address, type.quantization, type.layout.permutation
-        )
+        return Port(name, type.dtype.numpy_name, type.static_shape, address, type.quantization, type.layout.permutation)
