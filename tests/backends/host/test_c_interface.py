@@ -8,46 +8,21 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import sanitizer_kit
 from native_kit import KERNELS, chain, weighted_sum
 
 from optc.backends.host.entry import emit_entry
 from optc.backends.host.link import link, runtime_sources
 
 STRESS = Path(__file__).parent / "stress.c"
-CHECKS = {
-    "plain": [],
-    "races": ["-fsanitize=thread"],
-    "memory": ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"],
-}
 
 
-def compiles(options: list[str], folder: Path) -> bool:
-    """Whether the compiler has a sanitizer, and its programs start here."""
-    (folder / "empty.c").write_text("int main(void) { return 0; }\n")
-    command = ["cc", *options, "empty.c", "-o", "empty"]
-    if subprocess.run(command, cwd=folder, capture_output=True, check=False).returncode:
-        return False
-    return subprocess.run([folder / "empty"], capture_output=True, check=False).returncode == 0
-
-
-@pytest.mark.parametrize("check", CHECKS)
+@pytest.mark.parametrize("check", sanitizer_kit.CHECKS)
 def test_stress(check: str, tmp_path: Path) -> None:
-    options = CHECKS[check]
-    if not compiles(options, tmp_path):
-        pytest.skip(f"cc does not offer {' '.join(options)}")
-    sources = {**runtime_sources(), "kernels.c": KERNELS, "model.c": emit_entry(chain("square", "negate"), "stress")}
-    for name, text in sources.items():
-        (tmp_path / name).write_text(text)
-    shutil.copy(STRESS, tmp_path)
-    units = sorted(path.name for path in tmp_path.glob("*.c") if path.name not in ("empty.c", "kernels.c"))
-    warnings = ["-std=c11", "-Wall", "-Wextra", "-Werror"]
-    build = ["cc", "-g", "-O1", *options]
-    # The kernels use their own prototypes, and weak names that the runtime defines.
-    subprocess.run([*build, "-c", "kernels.c"], cwd=tmp_path, check=True)
-    command = [*build, *warnings, *units, "kernels.o", "-o", "stress", "-lpthread"]
-    subprocess.run(command, cwd=tmp_path, check=True)
-    done = subprocess.run([tmp_path / "stress"], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
-    assert (done.stdout, done.stderr, done.returncode) == ("600 runs\n", "", 0)
+    sanitizer_kit.require(check)
+    entry = emit_entry(chain("square", "negate"), "stress")
+    sources = {**runtime_sources(), "model.c": entry, "stress.c": STRESS.read_text()}
+    assert sanitizer_kit.run(sanitizer_kit.build(tmp_path, check, sources, KERNELS)) == ("600 runs\n", "", 0)
 
 
 CALLER = r"""

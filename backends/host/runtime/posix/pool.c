@@ -265,6 +265,7 @@ static bool start_workers(optc_pool* pool) {
   pthread_sigmask(SIG_SETMASK, &before, NULL);
   if (pool->started == pool->threads - 1) return true;
   stop_workers(pool);
+  pool->process = 0; /* the next run tries again */
   return false;
 }
 
