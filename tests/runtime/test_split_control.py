@@ -56,6 +56,26 @@ def test_it_follows_a_fall_within_two_requests() -> None:
     assert settled(policy, 2e7) == "remote"
     for _ in range(2):
         policy.learn(answered("remote", 2e4), UP)
+    assert policy.choose(UP) == "local" or policy.hedge_seconds("remote", UP) == 0
+
+
+def test_on_a_link_that_jumps_both_sides_begin_at_once() -> None:
+    """Once in two the answer comes early: sending costs the device nothing, and computing by itself nobody."""
+    policy = ModelPredictive(WAYS[:2], LINK)
+    for step in range(12):
+        policy.learn(answered("remote", 2e6 if step % 2 else 2e5), UP)
+    assert policy.choose(UP) == "remote" and policy.hedge_seconds("remote", UP) == 0
+    expected, late = policy._expected(UP)["remote"]
+    assert late == 0 and expected < 1
+
+
+def test_it_gives_up_after_three_late_answers_in_a_row() -> None:
+    policy = ModelPredictive(WAYS, LINK)
+    assert settled(policy, 2e7) == "remote"
+    for _ in range(3):
+        policy.learn(Report("local", "remote", "late", 0.1, 0.1, 0.0, 0.1), UP)
+    for _ in range(3):
+        policy.rate.at_most(2e3)
     assert policy.choose(UP) == "local"
 
 

@@ -2,7 +2,8 @@
 
 The rate of the link is a distribution, and so is the time of an answer. An answer that is late is not waited for: the
 device then computes by itself, too, so that the worst of a way that asks the server is bounded, and trying it is worth
-more when the rate is uncertain. When an answer counts as late is part of the prediction: what is best on average.
+more when the rate is uncertain. When an answer counts as late is part of the prediction: what is best on average. On a
+link that jumps between an outage and full speed both sides may begin at once, which bounds the regret against either.
 """
 
 from __future__ import annotations
@@ -32,6 +33,10 @@ if TYPE_CHECKING:
 
 # The middles of seven equally probable parts of the normal distribution.
 _PARTS = (-1.465, -0.792, -0.366, 0.0, 0.366, 0.792, 1.465)
+# Shares of the time that an answer is expected to take, at which the device may start to compute by itself, too.
+_EARLY = (0.75, 0.5, 0.25, 0.0)
+_WASTE = 0.02  # of what the device needs by itself: what computing in vain must gain
+_LOSSES = 3  # late answers in a row, after which nothing is stayed with
 _LEAST_MOVING = 1e-4  # seconds; what is shorter says nothing about the rate
 _SWITCH = 0.97  # another way must be better by this factor, or the old one stays
 
@@ -45,7 +50,7 @@ class ModelPredictive:
         idle_watts: what the device draws while it waits.
         preference: between delay and energy.
         caution: standard deviations of the rate by which predictions are pessimistic.
-        hedge: whether the device starts to compute by itself when an answer is late; never before it is expected.
+        hedge: whether the device starts to compute by itself when an answer is late, or before, when that is worth it.
     """
 
     def __init__(
@@ -72,6 +77,7 @@ class ModelPredictive:
         self._last: str | None = None
         self._seen: float | None = None
         self._told = False
+        self._lost = 0
         self._lock = threading.Lock()
         self.local = next((way for way in ways if not way.uses_server), None)
 
@@ -88,7 +94,7 @@ class ModelPredictive:
             names = names or list(self.ways)
             costs = self.costs(observation)
             best = min(names, key=costs.__getitem__)
-            if self._last in names and costs[best] > _SWITCH * costs[self._last]:
+            if self._last in names and self._lost < _LOSSES and costs[best] > _SWITCH * costs[self._last]:
                 best = self._last
             self._last = best
             return best
@@ -113,9 +119,34 @@ class ModelPredictive:
             times = [exchange_seconds(way, self.link, case) for case in cases]
             energies = [total_joules(way, self.link, self.idle_watts, case, waiting=0.0) for case in cases]
             begin = way.device_seconds * middle.device_factor
-            # Slow cases come first; an answer is late when it takes as long as the middle one, or as one slower.
-            lates = [*times[: len(times) // 2 + 1], math.inf] if self._hedge and self.local else [math.inf]
-            found[name] = min((self._cost_with(begin, times, energies, late, middle, base), late) for late in lates)
+            found[name] = self._least(begin, times, energies, self._lates(times), middle, base)
+        return found
+
+    def _lates(self, times: Sequence[float]) -> list[float]:
+        """When an answer may count as late, what is preferred first; `times` are what it may take, slowest first."""
+        if not self._hedge or self.local is None:
+            return [math.inf]
+        expected = times[len(times) // 2]
+        return [*times[: len(times) // 2 + 1], *(share * expected for share in _EARLY), math.inf]
+
+    def _least(
+        self,
+        begin: float,
+        times: Sequence[float],
+        energies: Sequence[float],
+        lates: Sequence[float],
+        now: Situation,
+        base: tuple[float, float],
+    ) -> tuple[float, float]:
+        """The least expected cost, and when the answer is late then; an earlier time must be worth what it wastes."""
+        found = math.inf, math.inf
+        chosen = math.inf
+        for late in lates:
+            cost = self._cost_with(begin, times, energies, late, now, base)
+            # What the device computes in vain: the share of the answers that come after all.
+            taxed = cost + _WASTE * sum(time > late for time in times) / len(times)
+            if taxed < chosen:
+                found, chosen = (taxed, late), taxed
         return found
 
     def _cost_with(
@@ -161,6 +192,8 @@ class ModelPredictive:
         if way is None:
             return
         with self._lock:
+            if way.uses_server:
+                self._lost = 0 if report.server is not None else self._lost + 1
             if report.device_seconds > 0 and report.way == report.wanted and way.device_seconds > 0:
                 spent = report.device_seconds + report.encode_seconds
                 self._device.add(spent / way.device_seconds)
