@@ -35,7 +35,7 @@ def grams(module: Module, layers: Sequence[Layer], data: Data, *, progress: Prog
         for value in watched:
             (array,) = runner.run(feeds, [value])
             for key, layer in {_key(layer): layer for layer in chosen if layer.data is value}.items():
-                rows = _vectors(layer, array)
+                rows = vectors(layer, array)
                 found[key] = found.get(key, 0.0) + rows.T @ rows
         done += len(next(iter(feeds.values())))
         progress("second moments", done, data.samples)
@@ -58,8 +58,8 @@ def _key(layer: Layer) -> tuple[Value, Any]:
     )
 
 
-def _vectors(layer: Layer, array: np.ndarray) -> np.ndarray:
-    """The vectors of one batch, a row each."""
+def vectors(layer: Layer, array: np.ndarray) -> np.ndarray:
+    """The vectors that a layer without groups multiplies with its weights, a row each."""
     if layer.operation.name != "onnx.Conv":
         return array.reshape(-1, array.shape[-1])
     attributes, kernel = layer.operation.attributes, layer.weight.shape[2:]

@@ -1,0 +1,1 @@
+"""Smaller layers where they pay: what goes, what it costs, and what takes its place."""

@@ -1,0 +1,1 @@
+"""Smaller layers: channels taken out, and matrices as products of thinner ones."""
