@@ -16,8 +16,12 @@ CHECKS = {
     "races": ["-fsanitize=thread"],
     "memory": ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"],
 }
-# A fork of a program with threads is what the runtime supports; the race checker would end the child.
-ENVIRONMENT = {**os.environ, "TSAN_OPTIONS": "die_after_fork=0", "ASAN_OPTIONS": "allocator_may_return_null=1"}
+# Else the race checker ends programs with threads that fork, and the memory checker unmaps signal stacks not its own.
+ENVIRONMENT = {
+    **os.environ,
+    "TSAN_OPTIONS": "die_after_fork=0",
+    "ASAN_OPTIONS": "allocator_may_return_null=1:use_sigaltstack=0",
+}
 WARNINGS = ("-std=c11", "-Wall", "-Wextra", "-Werror")
 
 
