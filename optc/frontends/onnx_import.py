@@ -174,8 +174,14 @@ class Importer:
 
     def _adopt(self, value: Value, proto: onnx.TypeProto | None) -> None:
         """Believe what the file says of a value whose type inference could not tell."""
-        if proto is not None:
+        if proto is None:
+            return
+        try:
             value.type = type_from_proto(proto, value.name)
+        except ValueError as error:
+            raise ModelError(
+                f"The type of '{value.name}' cannot be imported", where=self.model.label, why=str(error)
+            ) from error
 
     def _operation(
         self,
