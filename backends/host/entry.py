@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Iterable, Sequence
 
 from optc.backends.host.guard import Guard
+from optc.backends.host.stream import WeightStream
 from optc.errors import InternalError
 from optc.program import (
     Branch,
@@ -31,7 +32,9 @@ _ADDRESS = {
 }
 
 
-def emit_entry(program: Program, name: str, threads: int = 0, guard: Guard | None = None) -> str:
+def emit_entry(
+    program: Program, name: str, threads: int = 0, guard: Guard | None = None, stream: WeightStream | None = None
+) -> str:
     """The C source that calls the kernels of `program` in order; it is compiled together with `runtime/`.
 
     Args:
@@ -39,12 +42,15 @@ def emit_entry(program: Program, name: str, threads: int = 0, guard: Guard | Non
         name: the model's name, for messages.
         threads: the number that the kernels were chosen for, used where the caller asks for none; 0: all CPUs.
         guard: sums of the weights, to notice when they change.
+        stream: how the weights are read while the model runs; None: all of them lie in memory.
 
     Raises:
         InternalError: a location lies outside of its space, or a kernel name is not a C identifier.
     """
+    body = stream.placed(program) if stream else program
     try:
         check_program(program)
+        check_program(body)
     except ValueError as fault:
         raise InternalError("the memory plan is not valid", where=name, why=str(fault)) from fault
     calls = [step for step in timed_steps(program) if isinstance(step, KernelCall)]
@@ -66,9 +72,10 @@ def emit_entry(program: Program, name: str, threads: int = 0, guard: Guard | Non
             for role, operands in (("inputs", region.inputs), ("outputs", region.outputs))
         ),
         _regions_table(regions),
-        "static int run(optc_frame* frame) {\n" + _Body(program).text() + "  return OPTC_OK;\n}",
+        "static int run(optc_frame* frame) {\n" + _Body(body, stream).text() + "  return OPTC_OK;\n}",
         guard.source() if guard else "",
-        _entry_table(program, name, threads, guard),
+        stream.source() if stream else "",
+        _entry_table(program, name, threads, guard, stream),
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
 
@@ -76,8 +83,10 @@ def emit_entry(program: Program, name: str, threads: int = 0, guard: Guard | Non
 class _Body:
     """The statements of the steps; numbers the steps and the regions in the order of the text."""
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, stream: WeightStream | None) -> None:
         self._program = program
+        self._awaited = stream.awaited() if stream else {}
+        self._ends = stream.awaiting_ends() if stream else frozenset()
         self._step = 0
         self._region = 0
 
@@ -99,6 +108,11 @@ class _Body:
             ]
         number = self._step
         self._step += 1
+        before = [f"OPTC_AWAIT({number}, {self._awaited[number]});"] if number in self._awaited else []
+        after = [f"OPTC_ENDED({number});"] if number in self._ends else []
+        return [*before, *self._timed(step, number), *after]
+
+    def _timed(self, step: KernelCall | CopyStep | FallbackCall, number: int) -> list[str]:
         if isinstance(step, CopyStep):
             operands = f"{_address(step.destination)}, {_address(step.source)}, {step.source.bytes}"
             return [f"OPTC_COPY({number}, {operands});"]
@@ -167,7 +181,7 @@ def _reference(table: str, rows: Sequence[object]) -> str:
     return table if rows else "NULL"
 
 
-def _entry_table(program: Program, name: str, threads: int, guard: Guard | None) -> str:
+def _entry_table(program: Program, name: str, threads: int, guard: Guard | None, stream: WeightStream | None) -> str:
     steps, regions = timed_steps(program), fallback_calls(program)
     fields = {
         "name": c_string(name),
@@ -184,6 +198,7 @@ def _entry_table(program: Program, name: str, threads: int, guard: Guard | None)
         "steps": _reference("steps", steps),
         "fallbacks": _reference("fallbacks", regions),
         "guard": "&guard" if guard else "NULL",
+        "stream": "&stream" if stream else "NULL",
         "run": "run",
     }
     return "const optc_program optc_entry = {\n" + "".join(f"    .{k} = {v},\n" for k, v in fields.items()) + "};"

@@ -54,6 +54,7 @@ def artifact_facts(path: Path, manifest: Manifest, measured: float | None = None
         ("latency", _latency(manifest, measured)),
         ("arena", arena),
         ("weights", _weights(program["weights_bytes"], cost.get("packed_weights", {}))),
+        *(stream_facts(cost["weight_stream"]) if "weight_stream" in cost else ()),
         *(gpu_facts(cost) if "gpu" in cost else ()),
         ("program", counts or "no native step"),
         ("native", _native(cost)),
@@ -61,6 +62,19 @@ def artifact_facts(path: Path, manifest: Manifest, measured: float | None = None
         ("fallbacks", _fallbacks(manifest)),
         ("verified", verification_text(manifest.verification)),
         ("artifact", str(path)),
+    ]
+
+
+def stream_facts(cost: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What of the weights stays in memory, and what a run reads."""
+    waiting = f", {seconds_text(cost['stall_seconds'])} of it waiting for loads" if cost["streamed_bytes"] else ""
+    return [
+        (
+            "in memory",
+            f"{size_text(cost['memory_bytes'])} of weights at most, {size_text(cost['locked_bytes'])} of them always; "
+            f"{size_text(cost['streamed_bytes'])} read in each run",
+        ),
+        ("with reading", f"predicted {seconds_text(cost['predicted_seconds'])}{waiting}"),
     ]
 
 

@@ -22,6 +22,7 @@ from optc.driver.potential import int8_potential
 from optc.driver.product import Job
 from optc.driver.races import Races
 from optc.driver.verification import compared_constants, verification
+from optc.driver.weight_stream import check_weight_memory
 from optc.errors import ModelError, UsageError
 from optc.frontends import load_model
 from optc.ir.core import Module
@@ -49,6 +50,8 @@ def compile(
     cost_model: str = AUTOMATIC,
     memory_limit: str | int | None = None,
     guard_weights: bool = False,
+    weight_memory: str | int | None = None,
+    storage: str | int | None = None,
     verify: bool = True,
     inputs: Mapping[str, Any] | None = None,
     passes: str | None = None,
@@ -77,6 +80,9 @@ def compile(
             class of machine were measured.
         memory_limit: the largest arena, in bytes or as `256K`; None for any.
         guard_weights: notice weights that change: all are checked when the model is opened, some of them in each run.
+        weight_memory: the most bytes of weights in memory at once, as for `memory_limit`; the others are read from the
+            artifact's folder while the model runs. None: all weights are mapped.
+        storage: bytes a second that they are read with, for planning; None: as fast as main memory.
         verify: run the artifact against the source model in onnxruntime, and fail if they differ.
         inputs: what to verify with; default: random numbers.
         passes: a pipeline text that replaces the standard one.
@@ -96,7 +102,7 @@ def compile(
     Raises:
         ModelError: the model is invalid or cannot be compiled.
         UsageError: an option is wrong.
-        LimitError: the arena is larger than the limit.
+        LimitError: the arena is larger than the limit, or a step needs more weights than may be in memory.
         VerificationFailed: the outputs differ from the source model's.
     """
     from optc.runtime import load
@@ -111,6 +117,8 @@ def compile(
         cost_model=check_cost_model(cost_model),
         memory_limit=parse_size(memory_limit),
         guard_weights=guard_weights,
+        weight_memory=parse_size(weight_memory),
+        storage=parse_size(storage),
         verify=verify,
         inputs=inputs,
         passes=passes,
@@ -151,6 +159,7 @@ def write_artifact(model: Any, options: CompileOptions, folder: Path, example_in
     target = with_threads(target, options.threads)
     backend = kernel_maker(target, options)
     flow = flow_of(backend)
+    check_weight_memory(target, options)
     loaded = load_model(model, options.shapes or None, options.dims or None, example_inputs)
     module = loaded.module
     probes = compared_constants(module)

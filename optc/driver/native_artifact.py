@@ -22,6 +22,7 @@ from optc.driver.precision import precision_record, precision_summary
 from optc.driver.product import Job, Product
 from optc.driver.records import cost, decisions
 from optc.driver.step_facts import kernel_estimates
+from optc.driver.weight_stream import plan_weights
 from optc.errors import UsageError
 from optc.ir.core import Module
 from optc.ir.printer import print_module
@@ -58,10 +59,15 @@ def linked(
     platform = platform_of(target)
     estimates = kernel_estimates(assembly, context, target)
     guard = _guard(assembly, estimates, target, options)
-    entry = emit_entry(assembly.program, name, options.threads or platform.threads, guard)
+    streamed = plan_weights(assembly, estimates, target, options)
+    stream = streamed.stream if streamed else None
+    entry = emit_entry(assembly.program, name, options.threads or platform.threads, guard, stream)
     linkable = _linkable(entry, platform, lowered, target, options)
     planned = decisions(context, lowered, estimates, options.threads or target.cores) | precision_record(options)
     stated = cost(lowered, estimates) | precision_summary(options)
+    if streamed is not None:
+        planned |= {"weight_stream": streamed.plan}
+        stated |= {"weight_stream": streamed.cost}
     extra = {**platform.shipped(), **packages}
     if platform is CUDA:
         from optc.driver.cuda_artifact import kernel_sources

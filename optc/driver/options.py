@@ -36,6 +36,8 @@ class CompileOptions:
     cost_model: str = "auto"
     memory_limit: int | None = None
     guard_weights: bool = False
+    weight_memory: int | None = None
+    storage: int | None = None
     verify: bool = True
     inputs: Mapping[str, Any] | None = None
     passes: str | None = None

@@ -130,8 +130,7 @@ def plan_streaming(compute: Sequence[float], weights: Sequence[Weight], budget: 
     Raises:
         LimitError: some step alone needs more than the budget.
     """
-    plans = [simulate(compute, weights, locked, budget, rate) for locked in _candidates(weights, budget)]
-    found = [plan for plan in plans if plan is not None]
+    found = streaming_plans(compute, weights, budget, rate)
     if not found:
         least = least_budget(len(compute), weights)
         raise LimitError(
@@ -139,7 +138,17 @@ def plan_streaming(compute: Sequence[float], weights: Sequence[Weight], budget: 
             why=f"some step needs {least} bytes of them at once",
             hint=f"{least} bytes work",
         )
-    return min(found, key=lambda plan: (plan.seconds, sum(weights[number].size for number in plan.locked)))
+    return found[0]
+
+
+def streaming_plans(
+    compute: Sequence[float], weights: Sequence[Weight], budget: int, rate: float
+) -> list[StreamingPlan]:
+    """The plans of all locked parts that are considered, the shortest run first; arguments as for `plan_streaming`."""
+    candidates = dict.fromkeys(_candidates(weights, budget))
+    plans = [simulate(compute, weights, locked, budget, rate) for locked in candidates]
+    found = [plan for plan in plans if plan is not None]
+    return sorted(found, key=lambda plan: (plan.seconds, sum(weights[number].size for number in plan.locked)))
 
 
 def least_budget(steps: int, weights: Sequence[Weight]) -> int:

@@ -7,6 +7,7 @@
 
 #include "guard.h"
 #include "optc_model.h"
+#include "stream.h"
 
 typedef struct {
   const char* label;
@@ -23,6 +24,7 @@ typedef struct {
   char** outputs;
   optc_model* model;
   optc_device* device;
+  optc_stream* stream; /* NULL: the weights lie in memory */
   bool profiling;
   uint64_t lap; /* nanoseconds: the end of the step before */
 } optc_frame;
@@ -39,6 +41,7 @@ typedef struct {
   const optc_step* steps;
   const optc_fallback_info* fallbacks;
   const optc_guard* guard; /* NULL: weights are not checked */
+  const optc_stream_table* stream; /* NULL: all weights lie in memory */
   int (*run)(optc_frame* frame);
 } optc_program;
 
@@ -48,6 +51,7 @@ extern const optc_program optc_entry;
 int optc_kernel_failed(optc_frame* frame, int32_t step, int32_t code);
 int optc_call_fallback(optc_frame* frame, int32_t step, int32_t region, const void* const* inputs,
                        void* const* outputs);
+int optc_await(optc_frame* frame, int32_t step, size_t loads);
 void optc_lap(optc_frame* frame, int32_t step);
 void optc_add_time(optc_frame* frame, int32_t step, uint64_t nanoseconds);
 
@@ -64,6 +68,13 @@ void optc_add_time(optc_frame* frame, int32_t step, uint64_t nanoseconds);
     if (__builtin_expect(code != 0, 0)) return optc_kernel_failed(frame, step, code);    \
     OPTC_LAP(step);                                                                      \
   } while (0)
+/* Before a step: that many loads of the run must be done. After one: its weights are not needed any more. */
+#define OPTC_AWAIT(step, loads)                           \
+  do {                                                    \
+    const int code = optc_await(frame, step, loads);      \
+    if (__builtin_expect(code != 0, 0)) return code;      \
+  } while (0)
+#define OPTC_ENDED(step) optc_stream_ended(frame->stream, step)
 #define OPTC_FALLBACK_REGION(step, region, inputs, outputs)                            \
   do {                                                                                 \
     const int code = OPTC_CALL_FALLBACK(step, region, inputs, outputs);                \

@@ -27,6 +27,7 @@ struct optc_model {
   char* weights;
   size_t mapped_bytes; /* of weights; 0 when they are the caller's */
   size_t next_block;   /* of the guard */
+  optc_stream* stream; /* whose memory the weights are then */
   optc_device* device;
   step_time* times;
   optc_fallback fallback;
@@ -59,8 +60,9 @@ static int check_weights(optc_model* model, size_t count, char error[OPTC_ERROR_
               (size_t)damaged * guard->block_bytes);
 }
 
-/* Takes over `mapped_bytes` of weights, also on failure. */
-static int create(optc_model** out, char* weights, size_t mapped_bytes, const optc_options* given) {
+/* Takes over `mapped_bytes` of weights, and the stream, also on failure. */
+static int create(optc_model** out, char* weights, size_t mapped_bytes, optc_stream* stream,
+                  const optc_options* given) {
   const optc_options defaults = OPTC_OPTIONS;
   const optc_options* options = given ? given : &defaults;
   int threads = options->threads > 0 ? options->threads : optc_entry.threads;
@@ -68,12 +70,14 @@ static int create(optc_model** out, char* weights, size_t mapped_bytes, const op
   optc_model* model = calloc(1, sizeof *model);
   if (!model) {
     if (mapped_bytes) optc_unmap_weights(weights, mapped_bytes);
+    optc_stream_close(stream);
     return fail(init_error, OPTC_NO_MEMORY, "no memory for the model handle");
   }
   atomic_flag_clear(&model->running);
   model->program = &optc_entry;
   model->weights = weights;
   model->mapped_bytes = mapped_bytes;
+  model->stream = stream;
   model->times = calloc((size_t)optc_entry.step_count + 1, sizeof *model->times);
   int code = model->times ? optc_device_open(&model->device, &optc_entry, weights, init_error)
                           : fail(init_error, OPTC_NO_MEMORY, "no memory for the times of the steps");
@@ -108,20 +112,29 @@ int optc_model_init(optc_model** out, const char* folder, const optc_options* op
   int code = check_options(out, options);
   if (code != OPTC_OK) return code;
   if (!folder) return fail(init_error, OPTC_BAD_ARGUMENT, "the artifact folder is null");
+  if (optc_entry.stream) {
+    optc_stream* stream;
+    code = optc_stream_open(&stream, optc_entry.stream, optc_entry.step_count, folder, optc_entry.weights_bytes,
+                            init_error);
+    return code == OPTC_OK ? create(out, optc_stream_memory(stream), 0, stream, options) : code;
+  }
   char* weights;
   code = optc_map_weights(folder, optc_entry.weights_bytes, &weights, init_error);
-  return code == OPTC_OK ? create(out, weights, optc_entry.weights_bytes, options) : code;
+  return code == OPTC_OK ? create(out, weights, optc_entry.weights_bytes, NULL, options) : code;
 }
 
 int optc_model_init_weights(optc_model** out, const void* weights, size_t bytes, const optc_options* options) {
   const int code = check_options(out, options);
   if (code != OPTC_OK) return code;
+  if (optc_entry.stream)
+    return fail(init_error, OPTC_BAD_ARGUMENT,
+                "the model reads its weights from weights.bin while it runs: open it with optc_model_init");
   if (bytes != optc_entry.weights_bytes)
     return fail(init_error, OPTC_BAD_ARGUMENT, "%zu bytes of weights were given, and the code expects %zu", bytes,
                 optc_entry.weights_bytes);
   if (bytes > 0 && (!weights || !is_aligned(weights)))
     return fail(init_error, OPTC_BAD_ARGUMENT, "the weights are null or not %d-byte aligned", ALIGNMENT);
-  return create(out, (char*)weights, 0, options);
+  return create(out, (char*)weights, 0, NULL, options);
 }
 
 void optc_model_free(optc_model* model) {
@@ -129,6 +142,7 @@ void optc_model_free(optc_model* model) {
   optc_pool_destroy(model->pool);
   optc_device_close(model->device);
   if (model->mapped_bytes) optc_unmap_weights(model->weights, model->mapped_bytes);
+  optc_stream_close(model->stream);
   free(model->times);
   free(model);
 }
@@ -159,13 +173,16 @@ int optc_model_run(optc_model* model, const void* const* inputs, void* const* ou
   int code = check_buffers(model, inputs, outputs);
   if (code == OPTC_OK && model->program->guard)
     code = check_weights(model, model->program->guard->blocks_a_run, model->error);
+  if (code == OPTC_OK && model->stream) code = optc_stream_begin(model->stream, model->error);
   if (code == OPTC_OK) {
     if (optc_pool_enter(model->pool, &previous)) {
       optc_frame* frame = &model->frame;
       frame->model = model;
       frame->device = model->device;
+      frame->stream = model->stream;
       if (frame->profiling) frame->lap = now_ns();
       code = optc_device_run(model->device, frame, inputs, outputs, model->error);
+      if (code == OPTC_OK && model->stream) optc_stream_ended(model->stream, model->program->step_count - 1);
       optc_pool_leave(model->pool, previous);
     } else {
       code = fail(model->error, OPTC_NO_MEMORY, "cannot start the threads again after a fork");
@@ -193,6 +210,14 @@ int optc_kernel_failed(optc_frame* frame, int32_t step, int32_t code) {
   if (!message[0]) message = optc_device_message(frame->device);
   return fail(frame->model->error, OPTC_KERNEL, "kernel %s (%s) failed with code %d%s%s", failed->symbol,
               failed->label, code, message[0] ? ": " : "", message);
+}
+
+int optc_await(optc_frame* frame, int32_t step, size_t loads) {
+  char reason[OPTC_ERROR_BYTES / 2];
+  const int code = optc_stream_await(frame->stream, loads, reason, sizeof reason);
+  if (code == OPTC_OK) return OPTC_OK;
+  const optc_step* waiting = &frame->model->program->steps[step];
+  return fail(frame->model->error, code, "the weights of %s cannot be loaded: %s", waiting->label, reason);
 }
 
 int optc_call_fallback(optc_frame* frame, int32_t step, int32_t region, const void* const* inputs,

@@ -30,6 +30,8 @@ MEASURE_SECONDS = 0.3
 @click.option("--tune", default="auto", show_default=True, help="Time for measuring schedules: 0, 30s, 5m or auto.")
 @click.option("--memory-limit", metavar="SIZE", help="The largest arena: 262144, 256K, 1.5M (default: any).")
 @click.option("--guard-weights", is_flag=True, help="Notice weights whose bits change, on disk or in memory.")
+@click.option("--weight-memory", metavar="SIZE", help="The most weights in memory; others are read in each run.")
+@click.option("--storage", metavar="SIZE", help="Bytes a second that they are read with (default: as from memory).")
 @click.option(
     "--cost-model",
     type=click.Choice(["auto", "analytical", "learned", "measured"]),
@@ -64,6 +66,8 @@ def command(
     cost_model: str,
     memory_limit: str | None,
     guard_weights: bool,
+    weight_memory: str | None,
+    storage: str | None,
     verify: bool,
     passes: str | None,
     backend: str | None,
@@ -97,6 +101,8 @@ def command(
             cost_model=cost_model,
             memory_limit=memory_limit,
             guard_weights=guard_weights,
+            weight_memory=weight_memory,
+            storage=storage,
             verify=verify,
             passes=passes,
             backend=backend,
