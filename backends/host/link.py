@@ -6,13 +6,16 @@ import hashlib
 import tempfile
 from collections.abc import Mapping, Sequence
 from functools import partial
+from importlib import resources
 from pathlib import Path
 
 from optc import cache
 from optc.backends.host.platform import HEADER, POSIX, Platform
 from optc.toolchain import Compiler, find_compiler
 
-__all__ = ["HEADER", "link", "link_program", "runtime_sources"]
+__all__ = ["HEADER", "link", "link_program", "link_runner", "link_server", "runtime_sources"]
+
+_SERVER = "device_server.c"
 
 
 def link(
@@ -45,8 +48,13 @@ def link_program(entry_source: str, objects: Sequence[bytes], compiler: Compiler
     return _link(entry_source, objects, compiler, POSIX, extra, (POSIX.runner, "-static"), "run_once")
 
 
-def link_runner(library: Path, compiler: Compiler) -> bytes:
+def link_runner(library: Path, compiler: Compiler, search: str | None = None) -> bytes:
     """A program as `link_program`'s that runs the model of a library where that lies.
+
+    Args:
+        library: the file.
+        compiler: for the machine that runs it.
+        search: the folder that has the library when the program starts; `$ORIGIN` for the program's own.
 
     Raises:
         OptcError: the compiler fails.
@@ -56,8 +64,24 @@ def link_runner(library: Path, compiler: Compiler) -> bytes:
         (folder / HEADER).write_text(POSIX.sources()[HEADER])
         (folder / POSIX.runner).write_text(POSIX.runner_text())
         place = library.absolute()
-        compiler.run(["-std=c11", "-O1", POSIX.runner, str(place), f"-Wl,-rpath,{place.parent}", "-o", "run"], folder)
+        path = f"-Wl,-rpath,{search or place.parent}"
+        compiler.run(["-std=c11", "-O1", POSIX.runner, str(place), path, "-o", "run"], folder)
         return (folder / "run").read_bytes()
+
+
+def link_server(compiler: Compiler) -> bytes:
+    """The static program `device_server ADDRESS PORT FOLDER SECRET_FILE`, by which a device runs what it is sent.
+
+    Raises:
+        OptcError: the compiler fails.
+    """
+    with tempfile.TemporaryDirectory(prefix="optc-server-") as temporary:
+        folder = Path(temporary)
+        programs = resources.files("optc.backends.host") / "programs"
+        for name in (_SERVER, "sha256.h"):
+            (folder / name).write_text((programs / name).read_text())
+        compiler.run(["-std=c11", "-O2", "-static", "-s", _SERVER, "-o", "server"], folder)
+        return (folder / "server").read_bytes()
 
 
 def _link(

@@ -30,6 +30,7 @@ COMMANDS: dict[str, str] = {
     "run": "Run an artifact on given or random inputs.",
     "serve": "Compute the server's part of a split model for devices.",
     "bench": "Measure the latency of an artifact.",
+    "device": "Name and check devices that artifacts are measured on.",
     "explain": "Show what became of a model and why, and what to try next.",
     "profile": "Show the time and efficiency of each step of an artifact.",
     "verify": "Compare an artifact's outputs with those of the source model.",

@@ -60,6 +60,22 @@ def check_inputs(given: Mapping[str, Any], wanted: Sequence[TensorInfo]) -> list
     return [_check_input(info, given[info.name]) for info in wanted]
 
 
+def pack(given: Mapping[str, Any], wanted: Sequence[TensorInfo]) -> bytes:
+    """The inputs one after the other, as the programs take them that run an artifact; raises as `check_inputs`."""
+    return b"".join(array.tobytes() for array in check_inputs(given, wanted))
+
+
+def unpack(content: bytes, infos: Sequence[TensorInfo]) -> dict[str, np.ndarray]:
+    """The outputs by name of what such a program wrote."""
+    outputs, position = {}, 0
+    for info in infos:
+        dtype, shape = numpy_dtype(info), tuple(extent or 0 for extent in info.shape or ())
+        count = math.prod(shape)
+        outputs[info.name] = np.frombuffer(content, dtype, count, position).reshape(shape)
+        position += count * dtype.itemsize
+    return outputs
+
+
 def _check_input(info: TensorInfo, value: Any) -> np.ndarray:
     if info.dtype == "object":
         return np.asarray(value, dtype=object) if info.shape is not None else value

@@ -12,7 +12,7 @@ import numpy as np
 from optc.runtime.loaded import Artifact
 from optc.runtime.random_inputs import random_inputs
 
-_MIN_RUNS = 5
+MIN_RUNS = 5
 _WARM_UP_SHARE = 0.2
 
 
@@ -51,13 +51,18 @@ def bench(
         artifact.threads = threads
     try:
         _times(artifact, values, seconds * _WARM_UP_SHARE, 1)
-        times = _times(artifact, values, seconds, _MIN_RUNS)
+        times = _times(artifact, values, seconds, MIN_RUNS)
         used = artifact.threads
     finally:
         if artifact.threads != before:
             artifact.threads = before
+    return summarize(times, used)
+
+
+def summarize(times: list[float], threads: int) -> BenchResult:
+    """The result of runs that took so many seconds each."""
     p05, median, p95 = (float(value) for value in np.percentile(times, [5, 50, 95]))
-    return BenchResult(median, p05, p95, float(min(times)), len(times), used)
+    return BenchResult(median, p05, p95, float(min(times)), len(times), threads)
 
 
 def _times(artifact: Artifact, inputs: Mapping[str, Any], seconds: float, least: int) -> list[float]:

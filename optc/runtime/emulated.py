@@ -13,7 +13,7 @@ import numpy as np
 from optc.artifact.reading import read
 from optc.errors import OptcError
 from optc.program import TensorInfo
-from optc.runtime.arrays import check_inputs, numpy_dtype
+from optc.runtime.arrays import pack, unpack
 
 _LONGEST_RUN = 600.0  # seconds
 
@@ -41,19 +41,13 @@ class EmulatedArtifact:
             UsageError: an input is missing, unknown, or of another type or shape.
             OptcError: the emulator or the program fails, or takes longer than ten minutes.
         """
-        arrays = [np.ascontiguousarray(array) for array in check_inputs(inputs, self.inputs)]
+        packed = pack(inputs, self.inputs)
         with tempfile.TemporaryDirectory(prefix="optc-emulated-") as temporary:
             given, written = Path(temporary) / "inputs", Path(temporary) / "outputs"
-            given.write_bytes(b"".join(array.tobytes() for array in arrays))
+            given.write_bytes(packed)
             self._call([str(self.folder), str(given), str(written), str(self._threads)])
             content = written.read_bytes()
-        outputs, position = {}, 0
-        for info in self.outputs:
-            dtype, shape = numpy_dtype(info), tuple(extent or 0 for extent in info.shape or ())
-            count = int(np.prod(shape, dtype=np.int64))
-            outputs[info.name] = np.frombuffer(content, dtype, count, position).reshape(shape)
-            position += count * dtype.itemsize
-        return outputs
+        return unpack(content, self.outputs)
 
     def _call(self, arguments: list[str]) -> None:
         command = [*self.command, *arguments]

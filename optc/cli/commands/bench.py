@@ -8,8 +8,10 @@ import click
 
 from optc.cli.arrays import input_option, read_inputs
 from optc.cli.carbon import carbon, carbon_facts, intensity_option
+from optc.cli.devices import bench_on_device, device_options, latency_table
 from optc.cli.output import Progress, emit_facts, emit_json, emit_table, seconds_text
 from optc.cli.parameters import Number, common
+from optc.errors import UsageError
 
 SHOWN_STEPS = 15
 
@@ -22,6 +24,8 @@ SHOWN_STEPS = 15
 @click.option("--profile", is_flag=True, help="Show what each step of the program takes.")
 @click.option("--energy", is_flag=True, help="Measure the processor's energy too, where the machine counts it.")
 @intensity_option
+@device_options
+@click.option("--reference", metavar="MODEL", help="With --device: the source model, to compare the numbers with.")
 @common
 def command(
     artifact: str,
@@ -31,6 +35,10 @@ def command(
     profile: bool,
     energy: bool,
     grid_intensity: float | None,
+    device: str | None,
+    timeout: float,
+    retries: int,
+    reference: str | None,
     as_json: bool,
 ) -> None:
     """Measure the latency of ARTIFACT after a warm-up; inputs that are not given are random."""
@@ -40,6 +48,14 @@ def command(
     from optc.runtime.random_inputs import random_inputs
 
     given = read_inputs(inputs)
+    if device is not None:
+        here = {"--profile": profile, "--energy": energy, "--grid-intensity": grid_intensity is not None}
+        if wrong := next((option for option, used in here.items() if used), None):
+            raise UsageError(f"{wrong} does not go with --device")
+        bench_on_device(artifact, device, given, threads, seconds, reference, timeout, retries, as_json)
+        return
+    if reference is not None:
+        raise UsageError("--reference goes with --device", hint="optc verify compares an artifact that runs here")
     results, steps, joules = [], [], None
     with load(artifact) as loaded, Progress() as progress:
         values = {**given, **random_inputs([info for info in loaded.inputs if info.name not in given])}
@@ -56,12 +72,7 @@ def command(
         measured = {} if joules is None else {"joules": joules, "carbon_g": carbon(joules, grid_intensity)}
         emit_json({"results": plain, "steps": [_plain(step) for step in steps], **measured})
         return
-    header = ["threads", "median", "p05", "p95", "min", "runs"]
-    rows = [
-        [str(item.threads), *map(seconds_text, (item.median, item.p05, item.p95, item.min)), str(item.runs)]
-        for item in results
-    ]
-    emit_table(header, rows, right=range(len(header)))
+    emit_table(*latency_table(results), right=range(6))
     if joules is not None:
         shown = f"{1e3 * joules:.3g} mJ a run, all processor packages (RAPL)"
         emit_facts([("energy", shown), *carbon_facts(joules, grid_intensity)])

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from optc.cli.arrays import input_option, read_inputs
+from optc.cli.devices import device_options
 from optc.cli.failures import render
 from optc.cli.output import Progress, emit_json, emit_table
 from optc.cli.parameters import common, threads_option
@@ -18,6 +21,7 @@ from optc.errors import VerificationFailed
 @click.option("--runs", type=click.IntRange(min=1), default=3, show_default=True, help="Sets of random inputs.")
 @click.option("--tolerance", default=1e-3, show_default=True, help="Largest error, relative to an output's range.")
 @threads_option
+@device_options
 @common
 def command(
     artifact: str,
@@ -26,14 +30,16 @@ def command(
     runs: int,
     tolerance: float,
     threads: int | None,
+    device: str | None,
+    timeout: float,
+    retries: int,
     as_json: bool,
 ) -> None:
     """Run ARTIFACT and its source model on the same inputs and compare; exit code 4 beyond the tolerance."""
-    from optc.runtime import load
     from optc.runtime.verify import verify
 
     given = read_inputs(inputs) or None
-    with load(artifact, threads=threads) as loaded, Progress() as progress:
+    with Progress() as progress, _loaded(artifact, threads, device, timeout, retries) as loaded:
         progress("verifying")
         result = verify(loaded, reference, given, tolerance=tolerance, runs=runs)
     if as_json:
@@ -60,3 +66,15 @@ def command(
         )
         click.echo(render(error), err=True)
         raise SystemExit(error.exit_code)
+
+
+def _loaded(artifact: str, threads: int | None, device: str | None, timeout: float, retries: int) -> Any:
+    """The artifact, on this machine or on a device; a context manager."""
+    if device is None:
+        from optc.runtime import load
+
+        return load(artifact, threads=threads)
+    from optc.driver.device import on_device
+    from optc.runtime.device import registry
+
+    return on_device(artifact, registry.find(device), threads, timeout, retries)

@@ -1,0 +1,1 @@
+"""Run artifacts on devices that are elsewhere."""
