@@ -10,6 +10,7 @@ import click
 import numpy as np
 
 from optc.errors import OptcError, UsageError
+from optc.numpy_files import ArrayFault, ArrayFile
 
 input_option = click.option(
     "--input", "inputs", multiple=True, metavar="[NAME=]FILE", help="A .npy file for an input, or a .npz of several."
@@ -48,14 +49,14 @@ def read_inputs(words: Sequence[str]) -> dict[str, np.ndarray]:
 
 def _load(path: Path) -> np.ndarray | dict[str, np.ndarray]:
     try:
-        loaded = np.load(path, allow_pickle=False)
-        return loaded if isinstance(loaded, np.ndarray) else {name: loaded[name] for name in loaded.files}
+        arrays = ArrayFile(path)
+        return dict(arrays) if arrays.is_archive else arrays[""]
     except OSError as error:
         why = error.strerror or str(error)
         raise OptcError("the input file cannot be read", where=str(path), why=why) from error
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+    except ArrayFault as fault:
         hint = "write it with numpy.save or numpy.savez"
-        raise OptcError("the input file holds no NumPy array", where=str(path), why=str(error), hint=hint) from error
+        raise OptcError("the input file holds no NumPy array", where=str(path), why=str(fault), hint=hint) from fault
 
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:

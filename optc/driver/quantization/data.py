@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 from optc.driver.quantization.images import SUFFIXES, Preprocessing, read_image
 from optc.errors import OptcError, UsageError
 from optc.ir.core import Value
+from optc.numpy_files import ArrayFault, ArrayFile
 
 FEWEST = 8
 """Samples without which ranges would be guesses."""
@@ -91,22 +91,23 @@ class Data:
 
     def _of_arrays(self, path: Path) -> tuple[Callable[[], Iterator[Batch]], int]:
         try:
-            loaded = np.load(path, mmap_mode="r" if path.suffix == ".npy" else None, allow_pickle=False)
-            arrays = {"": loaded} if isinstance(loaded, np.ndarray) else {name: loaded[name] for name in loaded.files}
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as fault:
+            arrays = ArrayFile(path, mapped=True)
+            chosen = {value.name: value.name for value in self.inputs if value.name in arrays}
+            others = [name for name in arrays if name not in LABELS]
+            if not chosen and len(self.inputs) == 1 and len(others) == 1:
+                chosen = {self.inputs[0].name: others[0]}
+            if missing := [value.name for value in self.inputs if value.name not in chosen]:
+                held = ", ".join(f"'{name}'" for name in arrays) or "nothing"
+                why = f"it holds {held}"
+                raise UsageError(f"there are no samples for the input '{missing[0]}'", where=str(path), why=why)
+            samples = {name: arrays[stored] for name, stored in chosen.items()}
+        except (OSError, ArrayFault) as fault:
             raise OptcError("the calibration data cannot be read", where=str(path), why=str(fault)) from fault
-        chosen = {value.name: arrays[value.name] for value in self.inputs if value.name in arrays}
-        others = [name for name in arrays if name not in LABELS]
-        if not chosen and len(self.inputs) == 1 and len(others) == 1:
-            chosen = {self.inputs[0].name: arrays[others[0]]}
-        if missing := [value.name for value in self.inputs if value.name not in chosen]:
-            held = ", ".join(f"'{name}'" for name in arrays) or "nothing"
-            raise UsageError(
-                f"there are no samples for the input '{missing[0]}'", where=str(path), why=f"it holds {held}"
-            )
-        count = min(len(array) for array in chosen.values())
+        if scalars := [name for name, array in samples.items() if not array.ndim]:
+            raise UsageError(f"the samples for '{scalars[0]}' are one number", where=str(path))
+        count = min(len(array) for array in samples.values())
         count = count if self.limit is None else min(count, self.limit)
-        return lambda: self._slices(chosen, count), count
+        return lambda: self._slices(samples, count), count
 
     def _slices(self, arrays: Mapping[str, np.ndarray], count: int) -> Iterator[Batch]:
         for start in self._starts(count):
@@ -138,8 +139,8 @@ class Data:
             channels = shape[place] if len(shape) == 4 else 3
             return read_image(path, self._preprocessing, 1 if channels == 1 else 3)
         try:
-            sample = np.load(path, allow_pickle=False)
-        except (OSError, ValueError, EOFError) as fault:
+            sample = ArrayFile(path).only
+        except (OSError, ArrayFault) as fault:
             raise OptcError("a calibration sample cannot be read", where=str(path), why=str(fault)) from fault
         return sample[0] if sample.ndim == len(shape) and sample.shape[0] == 1 else sample
 
@@ -175,16 +176,15 @@ def read_labels(path: Path) -> np.ndarray:
     """
     try:
         if path.suffix in (".npy", ".npz"):
-            labels = np.load(path, allow_pickle=False)
+            arrays = ArrayFile(path)
+            names = [name for name in (*LABELS, *arrays) if name in arrays]
+            if not names:
+                raise ArrayFault("it holds no array")
+            labels = arrays[names[0]]
         else:
             labels = np.loadtxt(path, dtype=np.int64)
-        if isinstance(labels, np.lib.npyio.NpzFile):
-            names = [name for name in (*LABELS, *labels.files) if name in labels.files]
-            if not names:
-                raise ValueError("it holds no array")
-            labels = labels[names[0]]
         return np.asarray(labels, np.int64).reshape(-1)
     except OSError as fault:
         raise OptcError("the labels cannot be read", where=str(path), why=fault.strerror or str(fault)) from fault
-    except (ValueError, EOFError, zipfile.BadZipFile) as fault:
+    except (ValueError, ArrayFault) as fault:
         raise OptcError("the labels cannot be read", where=str(path), why=str(fault)) from fault
