@@ -42,8 +42,7 @@ static bool load_piece(const optc_stream* stream, const optc_load* load, char* r
     if (got > 0) {
       done += (size_t)got;
     } else if (got == 0) {
-      snprintf(reason, reason_bytes, "weights.bin ends at byte %lld, and was longer when the model was opened",
-               (long long)from);
+      snprintf(reason, reason_bytes, "weights.bin no longer has byte %lld", (long long)from);
       return false;
     } else if (errno != EINTR) {
       snprintf(reason, reason_bytes, "weights.bin cannot be read at byte %lld: %s", (long long)from, strerror(errno));
