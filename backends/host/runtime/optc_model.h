@@ -35,7 +35,7 @@ typedef struct optc_model optc_model;
 enum {
   OPTC_OK = 0,
   OPTC_BAD_ARGUMENT = 1, /* a null, an index out of range, a size that does not fit */
-  OPTC_IO = 2,           /* weights.bin cannot be opened, mapped, or has another size than the code expects */
+  OPTC_IO = 2,           /* weights.bin cannot be opened, mapped or read, or has another size than the code expects */
   OPTC_NO_MEMORY = 3,    /* memory or threads ran out */
   OPTC_KERNEL = 4,       /* a kernel reported a failure */
   OPTC_FALLBACK = 5,     /* the fallback callback is missing or failed */
@@ -87,10 +87,12 @@ typedef int (*optc_fallback)(void* user, int32_t region, const void* const* inpu
 /* OPTC_MODEL_ABI of the library. */
 OPTC_API uint32_t optc_model_abi(void);
 
-/* Maps weights.bin of the artifact folder read-only, reserves the workspace and starts the threads. */
+/* Maps weights.bin of the artifact folder read-only, reserves the workspace and starts the threads. A model
+ * that was compiled for less memory than its weights take keeps the file open, and a thread of its own reads from it. */
 OPTC_API int optc_model_init(optc_model** out, const char* folder, const optc_options* options);
 
-/* The same with weights that the caller holds: 64-byte aligned, alive and unchanged until optc_model_free. */
+/* The same with weights that the caller holds: 64-byte aligned, alive and unchanged until optc_model_free. Refused where
+ * the model reads its weights while it runs. */
 OPTC_API int optc_model_init_weights(optc_model** out, const void* weights, size_t bytes, const optc_options* options);
 
 /* Waits for nothing: the handle must not be running. NULL is allowed. */
