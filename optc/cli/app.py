@@ -21,6 +21,7 @@ COMPLETION = "_OPTC_COMPLETE"
 COMMANDS: dict[str, str] = {
     "compile": "Compile a model into a native, verified artifact.",
     "quantize": "Quantize a model on data, or show what each layer would lose.",
+    "prune": "Take out channels and ranks where a target gets faster, within a bound.",
     "protect": "Make a model ignore results that its layers never gave before.",
     "faults": "Flip bits of weights and activations and count changed answers.",
     "compress": "Store a model in fewer bytes, losslessly or to a wanted ratio.",

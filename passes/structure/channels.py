@@ -1,10 +1,11 @@
 """Which channels of a graph can only go together.
 
 Every channel of every layer's result has a number. Walking the graph says where each comes to lie and which must be
-one: those that an Add joins, those of a depthwise convolution and of what it reads, those at the same place in each group of
-a grouped convolution. Numbers that are one form a unit; units of one layer form a family, of which any may go but all.
-Where an operation needs to know how many channels there are, or the graph returns them, its units stay. Fang et al.,
-"DepGraph: Towards Any Structural Pruning" (2023), section 3.2, with channels in place of layers as what is grouped.
+one: those that an Add joins, those of a depthwise convolution and of what it reads, those at the same place in each
+group of a grouped convolution. Numbers that are one form a unit; units of one layer form a family, of which any may go
+but all. Where an operation needs to know how many channels there are, or the graph returns them, its units stay. Fang
+et al., "DepGraph: Towards Any Structural Pruning" (2023), section 3.2, with channels in place of layers as what is
+grouped.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ class Family:
     """The units of layers whose results are joined.
 
     Attributes:
-        name: of the layers that give them.
+        name: of the layers that give them; unique in the graph.
         units: that may go, by their smallest number.
         total: units in all.
     """
@@ -137,10 +138,14 @@ class Channels:
             kin = _root(self._kin, int(ids[0]))
             members.setdefault(kin, set()).update(self.units(ids).tolist())
             names.setdefault(kin, []).append(name)
+        taken: set[str] = set()
         for kin, units in members.items():
             free = tuple(sorted(units - fixed))
+            name = " + ".join(names[kin])
             if free and len(units) > 1:
-                self.families.append(Family(" + ".join(names[kin]), free, len(units)))
+                name = f"{name}:{kin}" if name in taken else name
+                taken.add(name)
+                self.families.append(Family(name, free, len(units)))
 
 
 def _root(parents: list[int], number: int) -> int:
@@ -255,12 +260,12 @@ def _elementwise(found: Channels, operation: Operation) -> Placed | None:
     """Channels counted from the last axis, as broadcasting does."""
     rank = operation.result.tensor_type.rank
     parts: list[tuple[int, np.ndarray]] = []
-    for value in operation.present_operands:
-        own = value.tensor_type.rank
+    for read in operation.present_operands:
+        own = read.tensor_type.rank
         if own is None or rank is None:
             return None
-        if value in found.placed:
-            axis, ids = found.placed[value]
+        if read in found.placed:
+            axis, ids = found.placed[read]
             parts.append((own - axis, ids))
     widest = max(parts, key=lambda part: len(part[1]), default=None)
     if rank is None or widest is None:
