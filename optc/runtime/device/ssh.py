@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import os
 import shlex
 import shutil
 import subprocess
@@ -13,12 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from optc.errors import OptcError
+from optc.processes import die_with_parent
 from optc.runtime.device.description import Device
 from optc.runtime.device.session import Facts, Finished, lost, not_read, not_written, refused, too_long, unreachable
 
 _CONNECT_SECONDS = 10
 _ALIVE_SECONDS = 5  # between questions whether the device is still there; three without an answer end the connection
 _SHORT = 20.0  # seconds for a command that has nothing to compute
+_LONGEST_FETCH = 600.0
 _SLOWEST_LINK = 100e3  # bytes/s, below which a transfer is given up
 _FAILED = 255  # ssh's own exit code
 _STALE_MINUTES = 24 * 60
@@ -68,13 +72,12 @@ class SshSession:
 
     def get(self, name: str) -> bytes:
         path = shlex.quote(f"{self._folder}/{name}")
-        size = self._shell(f"wc -c < {path}", f"fetching '{name}'", _SHORT)
-        if size.returncode != 0 or not size.stdout.strip().isdigit():
-            raise not_read(self._device, name, _last_line(size))
-        done = self._shell(f"cat {path}", f"fetching '{name}'", _transfer(int(size.stdout)))
-        if done.returncode != 0 or len(done.stdout) != int(size.stdout):
+        # The size comes first: half a file must not pass for a whole one.
+        done = self._shell(f"wc -c < {path} && cat {path}", f"fetching '{name}'", _LONGEST_FETCH)
+        size, newline, content = done.stdout.partition(b"\n")
+        if done.returncode != 0 or not newline or int(size) != len(content):
             raise not_read(self._device, name, _last_line(done))
-        return done.stdout
+        return content
 
     def run(self, words: Sequence[str], seconds: float) -> Finished:
         pid = shlex.quote(f"{self._folder}/pid")
@@ -115,7 +118,12 @@ class SshSession:
         log = Path(self._local.name) / "log"
         with open(log, "wb") as file:
             self._master = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=file, start_new_session=True
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=file,
+                start_new_session=True,  # an interrupt from the keyboard leaves it to `close`
+                preexec_fn=functools.partial(die_with_parent, os.getpid()),
             )
         socket = Path(self._local.name) / "c"
         end = time.monotonic() + 2 * _CONNECT_SECONDS
