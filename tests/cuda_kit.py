@@ -13,7 +13,7 @@ from optc.backends.cuda import templates as _templates  # noqa: F401  (registers
 from optc.backends.cuda.compilation import Candidate, candidates_of, uncompiled
 from optc.backends.cuda.emulator.build import Emulator
 from optc.backends.cuda.kernel import CudaKernel
-from optc.backends.cuda.template import CudaTemplate, templates_for
+from optc.backends.cuda.template import CudaTemplate
 from optc.backends.cuda.toolkit import find_toolkit
 from optc.backends.tvm.group import Group
 from optc.errors import OptcError
@@ -113,7 +113,7 @@ def cases_of(name: str, builder: GroupBuilder, output: Value, template: str, pic
 def best_kernel(symbol: str, group: Group) -> CudaKernel | str:
     """The kernel that a compile would choose if nothing spilled, or why there is none."""
     target = jetson()
-    found = templates_for(group, target)
+    found = CudaTemplate.accepting(group, target)
     if isinstance(found, str):
         return found
     return uncompiled(symbol, group, candidates_of(group, found, target)[0], target)

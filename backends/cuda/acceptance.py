@@ -6,7 +6,7 @@ import json
 
 from optc import cache
 from optc.backends.cuda import templates as _templates  # noqa: F401  (registers the templates)
-from optc.backends.cuda.template import CudaTemplate, templates_for
+from optc.backends.cuda.template import CudaTemplate
 from optc.backends.cuda.workload import workload_key
 from optc.backends.tvm.group import Group
 from optc.targets.target import Target
@@ -15,13 +15,13 @@ KIND = "cuda-templates"
 
 
 def accepting_templates(group: Group, target: Target) -> tuple[CudaTemplate, ...] | str:
-    """What `templates_for` finds for a group."""
+    """What `CudaTemplate.accepting` finds for a group."""
     key = workload_key(group, target)
     entry = cache.get(KIND, key)
     if entry is not None:
         known: list[str] | str = json.loads(entry)
         return known if isinstance(known, str) else tuple(CudaTemplate.registry[name] for name in known)
-    found = templates_for(group, target)
+    found = CudaTemplate.accepting(group, target)
     kept = found if isinstance(found, str) else [template.name for template in found]
     cache.put(KIND, key, json.dumps(kept).encode())
     return found

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 from optc.backends.tvm.group import Group
 from optc.backends.tvm.packing import Packing
+from optc.backends.tvm.registry import Schedule, ScheduleTemplate
 
 if TYPE_CHECKING:
     from tvm.tirx import PrimFunc
 
     from optc.targets.target import Target
-
-Schedule = tuple[tuple[str, int], ...]  # the chosen point of a template's parameter space, sorted by name
 
 
 @dataclass(frozen=True)
@@ -33,26 +32,10 @@ class KernelDefinition:
     scratch_bytes: tuple[int, ...] = ()
 
 
-class Template(ABC):
-    """A family of schedules for one shape of group. Registers itself by being defined with a `name`.
+class Template(ScheduleTemplate):
+    """See ScheduleTemplate."""
 
-    Attributes:
-        name: unique; part of the schedule database's key.
-        priority: of the templates that accept a group those with the highest priority compete.
-    """
-
-    name: ClassVar[str]
-    priority: ClassVar[int] = 0
     registry: ClassVar[dict[str, Template]] = {}
-
-    def __init_subclass__(cls) -> None:
-        super().__init_subclass__()
-        if "name" in cls.__dict__:
-            Template.registry[cls.name] = cls()
-
-    @abstractmethod
-    def refuses(self, group: Group, target: Target) -> str | None:
-        """None when the template can make this group's kernel, else the reason."""
 
     @abstractmethod
     def space(self, group: Group, target: Target) -> list[Schedule]:
@@ -76,17 +59,8 @@ class Choice:
 
 
 def templates_for(group: Group, target: Target) -> tuple[Template, ...] | str:
-    """Of the templates that accept the group all with the highest priority, or why the last one refused."""
-    reason = "no template is registered"
-    accepting: list[Template] = []
-    for template in sorted(Template.registry.values(), key=lambda each: -each.priority):
-        if accepting and template.priority < accepting[0].priority:
-            break
-        refusal = template.refuses(group, target)
-        if refusal is None:
-            accepting.append(template)
-        reason = f"{template.name}: {refusal}"
-    return tuple(accepting) or reason
+    """See ScheduleTemplate.accepting."""
+    return Template.accepting(group, target)
 
 
 def template_for(group: Group, target: Target) -> Template | str:

@@ -11,12 +11,12 @@ from optc.backends.cuda.printing import Printer
 from optc.backends.cuda.sides import members
 from optc.backends.cuda.template import CudaTemplate, Definition, Schedule
 from optc.backends.cuda.workload import architecture
-from optc.backends.tvm.fused import FusedContraction, epilogue_refusal, static_refusal
+from optc.backends.tvm.fused import FusedContraction, epilogue_refusal
 from optc.backends.tvm.group import Group
 from optc.backends.tvm.lowering import scoped
 from optc.backends.tvm.templates import epilogue
-from optc.backends.tvm.templates.attention_kernel import Extents, operand_of
-from optc.ops.attention import KEY, MASK, QUERY, VALUE, scale_of, unusual_form
+from optc.backends.tvm.templates.attention_kernel import Extents, attention_refusal, operand_of
+from optc.ops.attention import KEY, MASK, QUERY, VALUE, scale_of
 from optc.ops.shapes import integer
 
 if TYPE_CHECKING:
@@ -37,15 +37,11 @@ class Attention(CudaTemplate):
     priority = 20
 
     def refuses(self, group: Group, target: Target) -> str | None:
-        attention = group.anchor
-        if attention is None or attention.name != "onnx.Attention":
-            return "not an attention"
-        refusal = static_refusal(group) or unusual_form(attention)
+        refusal = attention_refusal(group)
         if refusal is not None:
             return refusal
-        if any(operand_of(attention, position).dtype.name != "f32" for position in (QUERY, KEY, VALUE)):
-            return "its operands are not f32"
-        extents = Extents.of(attention)
+        assert group.anchor is not None
+        extents = Extents.of(group.anchor)
         if extents.batch * extents.heads > MOST_BLOCKS:
             return f"it has more than {MOST_BLOCKS} heads in all"
         if not self.space(group, target):

@@ -17,7 +17,7 @@ from optc.backends.tvm.emission.kernel import GroupKernel, storage_name
 from optc.backends.tvm.group import Group
 from optc.backends.tvm.lowering import Stage
 from optc.backends.tvm.lowering.context import Elements
-from optc.backends.tvm.templates.generic import group_refusal
+from optc.backends.tvm.templates.generic import group_refusal, pointwise_refusal
 
 if TYPE_CHECKING:
     from optc.targets.target import Target
@@ -212,10 +212,7 @@ class Pointwise(Generic):
     priority = 10
 
     def refuses(self, group: Group, target: Target) -> str | None:
-        refusal = group_refusal(group)
-        if refusal is not None:
-            return refusal
-        return "it has intermediate results" if GroupKernel(group).stages else None
+        return pointwise_refusal(group)
 
     def estimate(self, group: Group, schedule: Schedule, target: Target) -> float:
         outputs = [math.prod(value.tensor_type.stored_shape) for value in group.body.outputs]

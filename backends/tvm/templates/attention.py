@@ -11,14 +11,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from optc.backends.tvm.fused import FusedContraction, epilogue_refusal, static_refusal
+from optc.backends.tvm.fused import FusedContraction, epilogue_refusal
 from optc.backends.tvm.group import Group
 from optc.backends.tvm.template import KernelDefinition, Schedule, Template
 from optc.backends.tvm.templates import epilogue
 from optc.backends.tvm.templates import register_tile as tiles
-from optc.backends.tvm.templates.attention_kernel import AttentionKernel, Extents, columns_of, even, operand_of
+from optc.backends.tvm.templates.attention_kernel import AttentionKernel, Extents, attention_refusal, columns_of, even
 from optc.ir.core import CONSTANT, Operation
-from optc.ops.attention import KEY, QUERY, VALUE, unusual_form
 from optc.ops.declaration import Kind, declaration_of
 from optc.ops.shapes import integer
 
@@ -36,18 +35,14 @@ class Attention(Template):
     priority = 20
 
     def refuses(self, group: Group, target: Target) -> str | None:
-        attention = group.anchor
-        if attention is None or attention.name != "onnx.Attention":
-            return "not an attention"
-        refusal = static_refusal(group) or unusual_form(attention)
+        refusal = attention_refusal(group)
         if refusal is not None:
             return refusal
-        if any(operand_of(attention, position).dtype.name != "f32" for position in (QUERY, KEY, VALUE)):
-            return "its operands are not f32"
-        before = _before(attention)
+        assert group.anchor is not None
+        before = _before(group.anchor)
         wrong = [each for each in before if declaration_of(each.name).kind not in (Kind.MOVEMENT, Kind.CONSTANT)]
         if wrong:
-            return f"{wrong[0].name} computes what {attention.name} reads"
+            return f"{wrong[0].name} computes what {group.anchor.name} reads"
         return epilogue.rounding_refusal(group) or epilogue_refusal(group)
 
     def space(self, group: Group, target: Target) -> list[Schedule]:

@@ -9,14 +9,15 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from optc.backends.tvm import loops
-from optc.backends.tvm.fused import FusedContraction
+from optc.backends.tvm.fused import FusedContraction, static_refusal
+from optc.backends.tvm.group import Group
 from optc.backends.tvm.lowering import scoped
 from optc.backends.tvm.math.power import LOG2_E, power_of_two
 from optc.backends.tvm.template import Schedule
 from optc.backends.tvm.templates import epilogue
 from optc.backends.tvm.templates import register_tile as tiles
 from optc.ir.core import Operation, Value
-from optc.ops.attention import KEY, MASK, QUERY, VALUE, scale_of
+from optc.ops.attention import KEY, MASK, QUERY, VALUE, scale_of, unusual_form
 from optc.ops.shapes import integer
 
 if TYPE_CHECKING:
@@ -62,6 +63,19 @@ def operand_of(attention: Operation, position: int) -> Value:
     value = attention.operand(position)
     assert value is not None
     return value
+
+
+def attention_refusal(group: Group) -> str | None:
+    """Why a group's anchor is no attention of the usual form on static f32 operands; None when it is."""
+    attention = group.anchor
+    if attention is None or attention.name != "onnx.Attention":
+        return "not an attention"
+    refusal = static_refusal(group) or unusual_form(attention)
+    if refusal is not None:
+        return refusal
+    if any(operand_of(attention, position).dtype.name != "f32" for position in (QUERY, KEY, VALUE)):
+        return "its operands are not f32"
+    return None
 
 
 class AttentionKernel:

@@ -31,6 +31,14 @@ def group_refusal(group: Group) -> str | None:
     return None
 
 
+def pointwise_refusal(group: Group) -> str | None:
+    """Why a group is not made of element-wise and movement operations only; None when it is."""
+    refusal = group_refusal(group)
+    if refusal is not None:
+        return refusal
+    return "it has intermediate results" if GroupKernel(group).stages else None
+
+
 def seconds(group: Group, target: Target) -> float:
     """One core's time for a group by its memory traffic and arithmetic, at an eighth of the peak."""
     moved = sum(value.tensor_type.bytes for value in (*group.body.inputs, *group.body.outputs))
@@ -114,10 +122,7 @@ class Pointwise(Generic):
     priority = 10
 
     def refuses(self, group: Group, target: Target) -> str | None:
-        refusal = group_refusal(group)
-        if refusal is not None:
-            return refusal
-        return "it has intermediate results" if GroupKernel(group).stages else None
+        return pointwise_refusal(group)
 
     def space(self, group: Group, target: Target) -> list[Schedule]:
         return [(("vectors", count),) for count in (1, 2)]
