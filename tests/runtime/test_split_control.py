@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from optc.errors import OptcError
 from optc.runtime.split.client import Report
 from optc.runtime.split.control.costs import Preference, WayCosts
-from optc.runtime.split.control.estimates import RateEstimate
+from optc.runtime.split.control.estimates import RateEstimate, TransferEstimate
 from optc.runtime.split.control.learned import FEATURES, HIDDEN, Learned, load_policy
 from optc.runtime.split.control.predictive import ModelPredictive
 from optc.runtime.split.messages import Statistics
@@ -157,3 +158,61 @@ def test_a_file_that_is_no_policy_is_refused(tmp_path: Path) -> None:
         "the policy cannot be read",
         f"'first' is not of shape ({FEATURES}, {HIDDEN})",
     )
+
+
+def test_what_every_exchange_takes_is_told_from_the_rate() -> None:
+    """40 ms beside 1 MB/s: two sizes in turn tell them apart, one size cannot."""
+    transfers = TransferEstimate(1e6)
+    for step in range(20):
+        size = (20_000, 120_000)[step % 2]
+        transfers.exchange(size, 0.04 + size / 1e6)
+    assert transfers.overhead == pytest.approx(0.04, rel=0.25)
+    for size in (20_000, 60_000, 120_000):
+        assert transfers.overhead + size / transfers.held.rate() == pytest.approx(0.04 + size / 1e6, rel=0.1)
+    alike = TransferEstimate(1e6)
+    for _ in range(20):
+        alike.exchange(20_000, 0.06)
+    assert alike.overhead == 0 and alike.held.rate() == pytest.approx(20_000 / 0.06)
+
+
+def test_a_link_that_only_changes_has_no_overhead() -> None:
+    transfers = TransferEstimate(1e6)
+    for step in range(40):
+        rate = 2e6 if step // 10 % 2 else 1e5
+        size = (20_000, 120_000)[step % 2]
+        transfers.exchange(size, size / rate)
+    assert transfers.overhead == 0
+
+
+def test_it_tries_a_server_now_and_then_within_its_allowance() -> None:
+    """The first exchange took ten times as long, so that the device seems better; tries show that it is not."""
+    policy = ModelPredictive(WAYS, LINK)
+    policy.learn(replace(answered("1", 1e6), exchange_seconds=0.11), UP)
+    costs = policy.costs(UP)
+    assert min(costs, key=costs.__getitem__) == "local"
+    chosen = []
+    for _ in range(40):
+        chosen.append(policy.choose(UP))
+        way = policy.ways[chosen[-1]]
+        late = policy.hedge_seconds(way.name, UP)
+        if not way.uses_server:
+            policy.learn(Report("local", "local", seconds=0.1, device_seconds=0.1), UP)
+        elif answered(way.name, 1e6).exchange_seconds < late + 0.1:
+            policy.learn(answered(way.name, 1e6), UP)
+        else:
+            spent = late + 0.1
+            policy.learn(Report("local", way.name, "late", way.device_seconds + spent, 0.1, 0.0, spent), UP)
+    assert chosen[0] == "1" and set(chosen[-20:]) == {"1"}
+
+
+def test_tries_that_fail_become_rare() -> None:
+    policy = ModelPredictive(WAYS, LINK)
+    spent = 0.0
+    for _ in range(300):
+        way = policy.ways[policy.choose(UP)]
+        late = min(policy.hedge_seconds(way.name, UP), 1.0) if way.uses_server else 0.0
+        seconds = way.device_seconds * way.uses_server + late + 0.1
+        exchange = late + 0.1 if way.uses_server else 0.0
+        policy.learn(Report("local", way.name, "late" * way.uses_server, seconds, 0.1, 0.0, exchange), UP)
+        spent += seconds
+    assert spent < 0.1 * (300 * 1.02 + 3)

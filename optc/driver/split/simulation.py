@@ -32,6 +32,7 @@ from optc.targets.link import Link
 PROBE = 1.0
 """Seconds without a request over the link after which its rate is probed."""
 
+_WAKING = 1.0
 _PROBE_SECONDS = 0.05  # that a probe occupies the link, about
 _GAIN = 0.3  # of the link's own running estimate
 
@@ -56,6 +57,8 @@ class World:
         device_factor: how many times slower the device is than predicted.
         server_wait: seconds that requests queue at the server.
         jitter: standard deviation of the logarithm of computing times.
+        overhead: seconds of every exchange that pings and probes do not show: a slow device wakes up, frames and seals.
+        waking: further seconds of the exchanges that begin in the first second.
     """
 
     trace: Trace
@@ -65,6 +68,8 @@ class World:
     device_factor: float = 1.0
     server_wait: float = 0.0
     jitter: float = 0.0
+    overhead: float = 0.0
+    waking: float = 0.0
 
     def way(self, name: str) -> WayCosts:
         """The way called `name`."""
@@ -86,7 +91,8 @@ class World:
         sent = self.trace.transfer_end(start + rtt / 2, way.sent_bytes)
         served = sent + self.server_wait + way.server_seconds
         down = self.link.uplink / self.link.downlink
-        return self.trace.transfer_end(served, way.returned_bytes * down) + rtt / 2 - start
+        fixed = self.overhead + (self.waking if start < _WAKING else 0.0)
+        return self.trace.transfer_end(served, way.returned_bytes * down) + rtt / 2 - start + fixed
 
 
 @dataclass(frozen=True)

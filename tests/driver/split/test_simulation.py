@@ -72,6 +72,23 @@ def test_an_outage_costs_no_more_than_patience() -> None:
     assert run.outcomes[-1].way == "1"
 
 
+@pytest.mark.parametrize(("mbps", "overhead", "best"), [(8, 0.1, "1"), (4, 0.3, "local")])
+def test_a_slow_device_finds_the_way_that_pays(mbps: float, overhead: float, best: str) -> None:
+    """Every exchange takes longer than pings show, and the first ones a second more: neither is the link's rate."""
+    ways = (
+        WayCosts("local", 0.3, uses_server=False),
+        WayCosts("remote", 0.0, 0.006, 132_000, 1000),
+        WayCosts("1", 0.06, 0.006, 23_500, 1000),
+    )
+    place = World(trace_of("t", [0, 1], [mbps, mbps]), ways, LINK, overhead=overhead, waking=1.0)
+    policy = ModelPredictive(ways, LINK)
+    run = simulate(place, policy, "adaptive", period=1.0, requests=60)
+    oracle = simulate_oracle(place, period=1.0, requests=60)
+    assert {each.way for each in oracle.outcomes[2:]} == {best}
+    assert [each.way for each in run.outcomes[10:]].count(best) >= 45
+    assert run.median <= 1.1 * oracle.median and run.mean <= 1.15 * oracle.mean
+
+
 def test_preferring_energy_saves_energy() -> None:
     place = world([3.0, 4.0, 2.0])
     fast, saving = (simulate_oracle(place, period=1, requests=20, preference=Preference(e)) for e in (0.0, 1.0))

@@ -41,6 +41,7 @@ class Situation:
         wait: seconds that a request queues at the server.
         device_factor: how many times longer the device computes than predicted.
         server_factor: likewise the server.
+        overhead: seconds of an exchange beside all this.
     """
 
     rate: float
@@ -48,6 +49,7 @@ class Situation:
     wait: float = 0.0
     device_factor: float = 1.0
     server_factor: float = 1.0
+    overhead: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ def exchange_seconds(way: WayCosts, link: Link, now: Situation) -> float:
         return 0.0
     down = link.downlink / link.uplink
     moving = (way.sent_bytes + way.returned_bytes / down) / now.rate
-    return moving + now.rtt + now.wait + way.server_seconds * now.server_factor
+    return moving + now.overhead + now.rtt + now.wait + way.server_seconds * now.server_factor
 
 
 def total_seconds(way: WayCosts, link: Link, now: Situation) -> float:

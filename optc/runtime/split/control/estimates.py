@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 _SURPRISE = 1.5  # standard deviations beyond which a sample is a change and no noise
 _LARGEST = 0.7  # of the errors that count for the variance: a factor of two
+
+_LEAST_FIXED, _STEP, _CANDIDATES = 0.002, 1.5, 15  # seconds: 2 ms to 0.6 s
+_FORGET = 0.95  # of what is held against a candidate, with each exchange
+_TELLING = 0.4  # logarithm: sizes that are 1.5 times one another
+_WARM = 2  # exchanges at first that take longer than others: what they need is loaded and waked up
+_CLEAR = 0.5  # squared logarithms: one exchange that took twice as long as predicted
 
 
 class RateEstimate:
@@ -55,6 +62,74 @@ class RateEstimate:
     def spread(self, age: float = 0.0) -> float:
         """Standard deviation of the logarithm."""
         return math.sqrt(self._variance + self._drift * max(age, 0.0))
+
+
+class TransferEstimate:
+    """The rate of a link together with what every exchange takes beside it, from exchanges of several sizes.
+
+    Waking up, framing and sealing take a slow device longer than a ping shows; taken for slowness of the link, that
+    would make every other size look wrong. Each candidate for this fixed part has a rate estimate of its own, and the one
+    whose predictions of past exchanges were best holds. No fixed part is what is believed until that predicts clearly
+    worse: exchanges of one size cannot tell them apart.
+
+    Args:
+        rate: bytes per second to begin with.
+    """
+
+    def __init__(self, rate: float) -> None:
+        self._fixed = (0.0, *(_LEAST_FIXED * _STEP**power for power in range(_CANDIDATES)))
+        self._rates = [RateEstimate(rate) for _ in self._fixed]
+        self._faults = [0.0] * len(self._fixed)
+        self._held = 0
+        self._size = math.inf
+        self._exchanges = 0
+
+    @property
+    def held(self) -> RateEstimate:
+        """The rate."""
+        return self._rates[self._held]
+
+    @property
+    def overhead(self) -> float:
+        """Seconds of every exchange beside moving bytes, RTT and the server's time."""
+        return self._fixed[self._held]
+
+    def exchange(self, size: float, seconds: float) -> None:
+        """So many bytes took so long; the fixed part is in it, and the RTT and the server's time are not."""
+        self._judge(size, lambda predicted: abs(math.log(seconds / predicted)))
+        for fixed, rate in zip(self._fixed, self._rates, strict=True):
+            if seconds > fixed:
+                rate.add(size / (seconds - fixed))
+
+    def at_most(self, size: float, seconds: float) -> None:
+        """An exchange of so many bytes was given up after so long."""
+        self._judge(size, lambda predicted: math.log(max(seconds / predicted, 1.0)))
+        for fixed, rate in zip(self._fixed, self._rates, strict=True):
+            if seconds > fixed:
+                rate.at_most(size / (seconds - fixed))
+
+    def probe(self, rate: float) -> None:
+        """A probe, whose fixed part is that of a ping, went at so many bytes per second."""
+        for each in self._rates:
+            each.add(rate)
+        self._size = math.inf
+
+    def _judge(self, size: float, fault: Callable[[float], float]) -> None:
+        """Hold against each candidate how wrong its prediction was, and take the best one."""
+        # Where sizes are alike, candidates differ in how they follow changes of the rate, which is no evidence.
+        telling = self._exchanges >= _WARM and abs(math.log(self._size / size)) > _TELLING
+        self._size = size
+        self._exchanges += 1
+        if not telling:
+            return
+        for place, (fixed, rate) in enumerate(zip(self._fixed, self._rates, strict=True)):
+            square = min(fault(fixed + size / rate.rate()), _LARGEST) ** 2
+            self._faults[place] = _FORGET * self._faults[place] + square
+        least = min(self._faults)
+        if self._faults[self._held] - least > _CLEAR:
+            self._held = self._faults.index(least)
+        if self._held and self._faults[0] - least < _CLEAR / 2:
+            self._held = 0
 
 
 class Mean:

@@ -23,7 +23,7 @@ from optc.runtime.split.control.costs import (
     total_seconds,
     ways_of,
 )
-from optc.runtime.split.control.estimates import Mean, RateEstimate
+from optc.runtime.split.control.estimates import Mean, RateEstimate, TransferEstimate
 from optc.targets.link import Link, link_of
 
 if TYPE_CHECKING:
@@ -36,6 +36,8 @@ _PARTS = (-1.465, -0.792, -0.366, 0.0, 0.366, 0.792, 1.465)
 # Shares of the time that an answer is expected to take, at which the device may start to compute by itself, too.
 _EARLY = (0.75, 0.5, 0.25, 0.0)
 _WASTE = 0.02  # of what the device needs by itself: what computing in vain must gain
+_TRIES = 0.02  # of the device's own time, with each request: what tries may cost
+_HOPE, _GAIN = 1.5, 0.9  # standard deviations of the rate, and what a way would then have to be better by, to try it
 _LOSSES = 3  # late answers in a row, after which nothing is stayed with
 _LEAST_MOVING = 1e-4  # seconds; what is shorter says nothing about the rate
 _SWITCH = 0.97  # another way must be better by this factor, or the old one stays
@@ -67,7 +69,7 @@ class ModelPredictive:
         self.link = link
         self.idle_watts = idle_watts
         self.preference = preference or Preference()
-        self.rate = RateEstimate(link.uplink / 8)
+        self.transfers = TransferEstimate(link.uplink / 8)
         self._caution = caution
         self._hedge = hedge
         self._rtt = link.rtt
@@ -78,8 +80,15 @@ class ModelPredictive:
         self._seen: float | None = None
         self._told = False
         self._lost = 0
+        self._trying: str | None = None
+        self._allowance = 1.0
         self._lock = threading.Lock()
         self.local = next((way for way in ways if not way.uses_server), None)
+
+    @property
+    def rate(self) -> RateEstimate:
+        """Of the link."""
+        return self.transfers.held
 
     @staticmethod
     def of_record(record: SplitRecord, **options: float | bool | Preference) -> ModelPredictive:
@@ -97,7 +106,34 @@ class ModelPredictive:
             if self._last in names and self._lost < _LOSSES and costs[best] > _SWITCH * costs[self._last]:
                 best = self._last
             self._last = best
-            return best
+            self._trying = None
+            if observation.connected and self.local is not None and not self.ways[best].uses_server:
+                self._allowance = min(self._allowance + _TRIES, 1.0)
+                self._trying = self._worth_trying(observation)
+            return self._trying or best
+
+    def _worth_trying(self, observation: Observation) -> str | None:
+        """A way with a server that may be better than is believed, and that costs little if it is not.
+
+        Who computes everything on the device learns nothing of exchanges. What such tries cost beyond that is bounded
+        by an allowance: a share of the device's own time, thanks to the hedge.
+        """
+        assert self.local is not None
+        now = self.situation(observation, -_HOPE)
+        hoped = replace(now, overhead=0.0)
+        own = self.local.device_seconds * now.device_factor
+        base = own, total_joules(self.local, self.link, self.idle_watts, now)
+        expected = self._expected(observation)
+        found, least = None, _GAIN * expected[self.local.name][0]
+        for name, way in self.ways.items():
+            late = expected[name][1]
+            if not way.uses_server or way.device_seconds * now.device_factor + late > self._allowance * own:
+                continue
+            joules = total_joules(way, self.link, self.idle_watts, hoped)
+            cost = self.preference.of(total_seconds(way, self.link, hoped), joules, base)
+            if cost < least:
+                found, least = name, cost
+        return found
 
     def costs(self, observation: Observation) -> dict[str, float]:
         """The expected cost of each way; what the device needs by itself is 1."""
@@ -179,6 +215,7 @@ class ModelPredictive:
             wait=self._wait.value,
             device_factor=self._device.value,
             server_factor=self._server.value,
+            overhead=self.transfers.overhead,
         )
 
     def hedge_seconds(self, name: str, observation: Observation) -> float:
@@ -192,6 +229,9 @@ class ModelPredictive:
         if way is None:
             return
         with self._lock:
+            if way.uses_server and report.wanted == self._trying and self.local is not None:
+                own = self.local.device_seconds * self._device.value
+                self._allowance -= max(report.seconds / max(own, 1e-12) - 1.0, 0.0)
             if way.uses_server:
                 self._lost = 0 if report.server is not None else self._lost + 1
             if report.device_seconds > 0 and report.way == report.wanted and way.device_seconds > 0:
@@ -205,11 +245,13 @@ class ModelPredictive:
                 moving = report.exchange_seconds - waited - served - self._rtt
                 size = report.sent_bytes + report.received_bytes * self.link.uplink / self.link.downlink
                 if moving > _LEAST_MOVING and moving > 0.1 * self._rtt:
-                    self._sample(size / moving)
+                    # The link will report the same measurement.
+                    self.transfers.exchange(size, moving)
+                    self._told = True
             elif report.exchange_seconds > 0:
                 late = report.exchange_seconds - self._rtt
                 if late > _LEAST_MOVING:
-                    self.rate.at_most(way.sent_bytes / late)
+                    self.transfers.at_most(way.sent_bytes, late)
 
     def _observe(self, observation: Observation) -> None:
         """Take over what the link measured by itself: its distance, and its rate where no request told it."""
@@ -219,10 +261,5 @@ class ModelPredictive:
         if rate is not None and rate != self._seen:
             self._seen = rate
             if not self._told:
-                self.rate.add(rate)
+                self.transfers.probe(rate)
         self._told = False
-
-    def _sample(self, rate: float) -> None:
-        """A request told the rate; the link will report the same measurement."""
-        self.rate.add(rate)
-        self._told = True
