@@ -1,10 +1,11 @@
 """What `optc prune` makes of the CIFAR-10 samples: accuracy on the test images, and measured latency of the artifacts.
 
-    python benchmarks/pruning.py CIFAR_FOLDER --work FOLDER
-    python benchmarks/pruning.py CIFAR_FOLDER --work FOLDER --measure [--out benchmarks/PRUNING.md]
+    python benchmarks/pruning.py prune CIFAR_FOLDER --work FOLDER
+    python benchmarks/pruning.py judge CIFAR_FOLDER --work FOLDER
+    python benchmarks/pruning.py measure CIFAR_FOLDER --work FOLDER [--out benchmarks/PRUNING.md]
 
-The first writes the smaller models and what was chosen to FOLDER; with --measure the models there are compiled and
-measured, one after the other in turns, and the table is written.
+The first writes the smaller models and what was chosen to FOLDER, the second compiles them and counts right answers on
+all test images, the third measures them, one after the other in turns, and writes the page.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ import numpy as np
 
 import optc
 from benchmarks.cifar10 import SAMPLES, test_set, training_images
-from optc.driver.quantization.acceptance import compare, hits
+from optc.driver.quantization.acceptance import hits
 from optc.driver.quantization.data import Data
 from optc.driver.structure.options import Pricing
-from optc.driver.structure.prune import Pruner, Version
+from optc.driver.structure.prune import Pruner
 from optc.frontends import load_model
 from optc.ops.onnx_export import to_onnx_model
 from optc.runtime import load
@@ -46,16 +47,9 @@ def prune(folder: Path, work: Path, names: list[str], limit: float, images: int,
         pruner = Pruner.of(SAMPLES / f"cifar10_{name}.onnx", calibration, Pricing("cpu", 1), epochs=epochs)
         inputs = pruner.module.main.inputs
         found = pruner.within_drop(limit, Data(batches(tested[:half], 100), inputs), labels[:half])
-        every = Data(batches(tested, 100), inputs)
-        reference = hits(pruner.module, every, labels)
-
-        def row(version: Version, kind: str, every: Data = every, reference: np.ndarray = reference) -> dict:
-            drop = compare(reference, hits(version.module, every, labels))
-            return {"kind": kind, "accuracy": drop.accuracy - drop.measured, "drop": drop.text} | version.record()
-
-        rows = [row(found.version, "chosen")]
+        rows = [{"kind": "chosen"} | found.version.record()]
         if found.tried and found.tried[-1][0] is not found.version:
-            rows.append(row(found.tried[-1][0], "the next, beyond the bound"))
+            rows.append({"kind": "the next, beyond the bound"} | found.tried[-1][0].record())
         for number, (version, drop) in enumerate(found.tried):
             print(name, number, version.record(drop), flush=True)
         for number, version in enumerate([found.version, found.tried[-1][0]][: len(rows)]):
@@ -64,7 +58,6 @@ def prune(folder: Path, work: Path, names: list[str], limit: float, images: int,
             "limit": limit,
             "images": images,
             "epochs": epochs,
-            "accuracy": float(reference.mean()),
             "before_ms": 1e3 * found.seconds,
             "basis": found.basis,
             "met": found.met,
@@ -74,19 +67,31 @@ def prune(folder: Path, work: Path, names: list[str], limit: float, images: int,
         (work / f"{name}.json").write_text(json.dumps(record, indent=1))
 
 
+def paths_of(work: Path, name: str) -> list[Path]:
+    """The model as it was and those written."""
+    return [SAMPLES / f"cifar10_{name}.onnx", *sorted(work.glob(f"{name}[0-9].onnx"))]
+
+
+def judge(folder: Path, work: Path, names: list[str]) -> None:
+    """Add the accuracy of each model to what was written, and compile it."""
+    tested, labels = test_set(folder)
+    for name in names:
+        shares = []
+        for number, path in enumerate(paths_of(work, name)):
+            optc.compile(path, output=work / f"{name}_{number}", dims={"batch": 1}, threads=1).close()
+            module = load_model(path).module
+            shares.append(float(hits(module, Data(batches(tested, 100), module.main.inputs), labels).mean()))
+        record = json.loads((work / f"{name}.json").read_text())
+        (work / f"{name}.json").write_text(json.dumps(record | {"accuracy": shares}, indent=1))
+
+
 def measure(work: Path, names: list[str], seconds: float) -> dict[str, list[float]]:
     """The median milliseconds of the model as it was and of those written, by name."""
     found = {}
     for name in names:
-        paths = [SAMPLES / f"cifar10_{name}.onnx", *sorted(work.glob(f"{name}[0-9].onnx"))]
-        loaded = []
-        for number, path in enumerate(paths):
-            artifact = work / f"{name}_{number}"
-            if not artifact.exists():
-                optc.compile(path, output=artifact, dims={"batch": 1}, threads=1).close()
-            loaded.append(load(artifact))
-        module = load_model(paths[0], None, {"batch": 1}).module
-        values = random_inputs(module.main.inputs, 0)
+        paths = paths_of(work, name)
+        loaded = [load(work / f"{name}_{number}") for number in range(len(paths))]
+        values = random_inputs(load_model(paths[0], None, {"batch": 1}).module.main.inputs, 0)
         times = [
             [1e3 * bench(each, values, seconds=seconds, threads=1).median for each in loaded] for _ in range(TURNS)
         ]
@@ -96,21 +101,23 @@ def measure(work: Path, names: list[str], seconds: float) -> dict[str, list[floa
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("step", choices=("prune", "judge", "measure"))
     parser.add_argument("folder", type=Path)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--models", nargs="+", default=list(MODELS))
     parser.add_argument("--max-drop", type=float, default=0.02)
     parser.add_argument("--images", type=int, default=2048)
     parser.add_argument("--epochs", type=float, default=2.0)
-    parser.add_argument("--measure", action="store_true")
     parser.add_argument("--seconds", type=float, default=0.5)
     parser.add_argument("--out", type=Path, default=Path(__file__).with_name("PRUNING.md"))
     given = parser.parse_args()
-    if not given.measure:
+    if given.step == "prune":
         prune(given.folder, given.work, given.models, given.max_drop, given.images, given.epochs)
-        return
-    times = measure(given.work, given.models, given.seconds)
-    given.out.write_text("\n".join(page(given.work, times)) + "\n")
+    elif given.step == "judge":
+        judge(given.folder, given.work, given.models)
+    else:
+        times = measure(given.work, given.models, given.seconds)
+        given.out.write_text("\n".join(page(given.work, times)) + "\n")
 
 
 def page(work: Path, times: dict[str, list[float]]) -> list[str]:
@@ -120,20 +127,20 @@ def page(work: Path, times: dict[str, list[float]]) -> list[str]:
         made = json.loads((work / f"{name}.json").read_text())
         if len(lines) == 2:
             lines += [
-                f"Written by `benchmarks/pruning.py`: CIFAR-10 samples, one thread, the native artifacts' median over "
-                f"{TURNS} turns; {made['images']:,} training images without labels to fit to, {made['epochs']:g} "
-                f"epochs of fine-tuning on them; at most {100 * made['limit']:g} points of accuracy lost, judged on the first "
-                "half of the test images with 99.5% confidence; accuracy is of all 10,000.",
+                "Written by `benchmarks/pruning.py`: CIFAR-10 samples, one thread, the native artifacts' median over "
+                f"{TURNS} turns. {made['images']:,} training images without labels to fit to, {made['epochs']:g} "
+                f"epochs of fine-tuning on them; at most {100 * made['limit']:g} points of accuracy lost, judged on "
+                "the first half of the test images with 99.5% confidence. Accuracy is of all 10,000.",
                 "",
                 "| model | version | accuracy | predicted ms | measured ms | measured gain | changes |",
                 "| --- | --- | ---: | ---: | ---: | ---: | --- |",
             ]
-        accuracy, before = made["accuracy"], made["before_ms"]
+        (accuracy, *shares), before = made["accuracy"], made["before_ms"]
         lines.append(f"| {name} | as it was | {accuracy:.2%} | {before:.4f} | {measured[0]:.4f} | | |")
-        for row, taken in zip(made["rows"], measured[1:], strict=True):
+        for row, share, taken in zip(made["rows"], shares, measured[1:], strict=True):
             changes = "; ".join(f"{item}: {what}" for item, what in row["changes"].items()) or "none: left as it was"
             lines.append(
-                f"| {name} | {row['kind']} | {row['accuracy']:.2%} | {row['latency_ms']:.4f} | {taken:.4f} "
+                f"| {name} | {row['kind']} | {share:.2%} | {row['latency_ms']:.4f} | {taken:.4f} "
                 f"| {1 - taken / measured[0]:+.1%} | {changes} |"
             )
     return lines

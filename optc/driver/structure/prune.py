@@ -180,7 +180,7 @@ class Pruner:
             made.append(self.version(plan))
             return compare(reference, hits(made[-1].module, data, labels), confidence)
 
-        judged: tuple[Plan | None, list[Drop]] = last_accepted(plans, judge, limit)
+        judged = last_accepted(plans, judge, limit)
         accepted, drops = judged
         tried: list[tuple[Version, Drop | None]] = list(zip(made, drops, strict=True))
         chosen = next((version for version, _ in tried if version.plan is accepted), None)
