@@ -68,9 +68,9 @@ class TransferEstimate:
     """The rate of a link together with what every exchange takes beside it, from exchanges of several sizes.
 
     Waking up, framing and sealing take a slow device longer than a ping shows; taken for slowness of the link, that
-    would make every other size look wrong. Each candidate for this fixed part has a rate estimate of its own, and the one
-    whose predictions of past exchanges were best holds. No fixed part is what is believed until that predicts clearly
-    worse: exchanges of one size cannot tell them apart.
+    would make every other size look wrong. Each candidate for this fixed part has a rate estimate of its own, and the
+    one whose predictions of past exchanges were best holds. No fixed part is what is believed until that predicts
+    clearly worse: exchanges of one size cannot tell them apart.
 
     Args:
         rate: bytes per second to begin with.
