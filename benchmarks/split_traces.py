@@ -332,9 +332,8 @@ requests, one every {PERIOD:g} s. Figures are medians of latencies over the bett
 can pay" where the best fixed cut, picked with the whole trace known, is at most {PAYS:.2f} of that. Bytes are those of
 four crops of two photographs, in codes of so many bits for each channel, compressed without loss; only the
 models of the section on them have trained bottlenecks. Server-only sends the input in the same codes or, where that is
-said, as JPEG (quality {JPEG_QUALITY}) if that is smaller. Downlink traces stand for links of that rate: what was recorded is
-what
-an application received. The oracle knows the trace and takes the fastest way for each request. Where a link jumps
+said, as JPEG (quality {JPEG_QUALITY}) if that is smaller. Downlink traces stand for links of that rate: what was
+recorded is what an application received. The oracle knows the trace and takes the fastest way for each request. Where a link jumps
 between outages and full speed, device and server may begin at once; energy is no part of these figures. The
 controller's constants were picked among a few on the worst cases of these traces."""
 
