@@ -15,6 +15,7 @@ from optc.driver.quantization.data import Batch
 from optc.driver.quantization.torch_graph import TorchGraph
 from optc.ir.core import Module, Value
 from optc.passes.quantization.layers import layers_of
+from optc.passes.simplify.dce import erase_dead
 
 RATE = 0.005
 """Of Adam at its highest, as a share of each tensor's mean magnitude."""
@@ -62,6 +63,7 @@ def fine_tune(
     for value, parameter in chosen.items():
         made = module.main.constant(parameter.detach().numpy().astype(np.float32), value.name)
         value.replace_by(made)
+    erase_dead(module.main)
 
 
 def _difference(found: Tensor, wanted: Tensor) -> Tensor:
