@@ -6,14 +6,14 @@ loads at the start of a run, of the run before. So the first loads of a run are 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from optc.errors import LimitError
 from optc.passes.memory.plan import ALIGNMENT, Buffer, plan_memory
 from optc.passes.memory.streaming import Weight, streaming_plans
 
-_PLACED = 8  # plans of the streaming planner that get places; the best of them in lasting operation stands
+_PLACED = 24  # plans of the streaming planner that get places; the best of them in lasting operation stands
 _RUNS = 4  # simulated one after the other; by the last one the first loads run beside the steps before them
 
 
@@ -70,16 +70,22 @@ def place_stream(compute: Sequence[float], weights: Sequence[Weight], budget: in
         raise LimitError(f"the weights cannot be streamed through {budget} bytes", hint=f"{least} bytes work")
     found = []
     for plan in streaming_plans(compute, weights, budget, rate)[:_PLACED]:
+        queue = [load.weight for load in plan.loads]
+        places, end = _locked_places(weights, plan.locked)
+        ring = _ring(weights, queue, budget - end)
         lives = [
             Buffer(load.after + 1, weights[load.weight].last + 1, weights[load.weight].size) for load in plan.loads
         ]
-        placed = _placed(compute, weights, [load.weight for load in plan.loads], lives, rate)
-        if placed.bytes <= budget:
-            found.append(placed)
+        planned = plan_memory(lives, capacity=budget - end, exact_nodes=0).offsets
+        for offsets in (ring, planned):
+            if offsets is None or _end(weights, queue, offsets) > budget - end:
+                continue
+            places.update((number, end + offset) for number, offset in zip(queue, offsets, strict=True))
+            found.append(_placed(compute, weights, plan.locked, queue, places, rate))
     if not found:
-        queue = _queue(weights, frozenset())
-        tight = _uses(weights)
-        found = [_placed(compute, weights, queue, [tight[number] for number in queue], rate)]
+        queue = sorted(range(len(weights)), key=lambda n: (weights[n].step, n))
+        offsets = plan_memory(_uses(weights)).offsets
+        found = [_placed(compute, weights, frozenset(), queue, {n: offsets[n] for n in queue}, rate)]
     return min(found, key=lambda each: (each.seconds, -sum(weights[number].size for number in each.locked)))
 
 
@@ -97,29 +103,50 @@ def fullest_step(steps: int, weights: Sequence[Weight]) -> int:
     return max(range(steps), key=lambda step: sum(w.size for w in weights if w.step <= step <= w.last))
 
 
-def _queue(weights: Sequence[Weight], locked: frozenset[int]) -> list[int]:
-    return sorted((n for n in range(len(weights)) if n not in locked), key=lambda n: (weights[n].step, n))
+def _locked_places(weights: Sequence[Weight], locked: frozenset[int]) -> tuple[dict[int, int], int]:
+    """One after the other; and where they end."""
+    places, end = {}, 0
+    for number in sorted(locked):
+        places[number] = end
+        end += -(-weights[number].size // ALIGNMENT) * ALIGNMENT
+    return places, end
+
+
+def _ring(weights: Sequence[Weight], queue: Sequence[int], room: int) -> list[int] | None:
+    """One behind the other, and from the start again at the end; None where that overwrites what is still needed."""
+    offsets: list[int] = []
+    at = 0
+    for position, number in enumerate(queue):
+        size = -(-weights[number].size // ALIGNMENT) * ALIGNMENT
+        if at + size > room:
+            at = 0
+        for before, offset in zip(queue[:position], offsets, strict=True):
+            rival = weights[before]
+            if at < offset + rival.size and offset < at + size and rival.last >= weights[number].step:
+                return None
+        offsets.append(at)
+        at += size
+    return offsets
+
+
+def _end(weights: Sequence[Weight], queue: Sequence[int], offsets: Sequence[int]) -> int:
+    return max((offset + weights[n].size for n, offset in zip(queue, offsets, strict=True)), default=0)
 
 
 def _placed(
-    compute: Sequence[float], weights: Sequence[Weight], queue: Sequence[int], lives: Sequence[Buffer], rate: float
+    compute: Sequence[float],
+    weights: Sequence[Weight],
+    locked: frozenset[int],
+    queue: Sequence[int],
+    places: Mapping[int, int],
+    rate: float,
 ) -> PlacedStream:
-    """Locked weights first, the streamed ones after them where their lives allow it."""
-    streamed = set(queue)
-    locked = [number for number in range(len(weights)) if number not in streamed]
-    places = [0] * len(weights)
-    end = 0
-    for number in locked:
-        places[number] = end
-        end += -(-weights[number].size // ALIGNMENT) * ALIGNMENT
-    plan = plan_memory(lives)
-    for number, offset in zip(queue, plan.offsets, strict=True):
-        places[number] = end + offset
-    loads = _loads(weights, queue, places)
+    listed = [places[number] for number in range(len(weights))]
+    loads = _loads(weights, queue, listed)
     seconds = _lasting(compute, weights, loads, rate)
-    return PlacedStream(
-        tuple(locked), loads, tuple(places), end + plan.arena_bytes, seconds, max(0.0, seconds - sum(compute))
-    )
+    held = _end(weights, range(len(weights)), listed)
+    held = -(-held // ALIGNMENT) * ALIGNMENT
+    return PlacedStream(tuple(sorted(locked)), loads, tuple(listed), held, seconds, max(0.0, seconds - sum(compute)))
 
 
 def _loads(weights: Sequence[Weight], queue: Sequence[int], places: Sequence[int]) -> tuple[PlacedLoad, ...]:
