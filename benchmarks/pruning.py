@@ -122,19 +122,19 @@ def main() -> None:
 
 def page(work: Path, times: dict[str, list[float]]) -> list[str]:
     """The lines of the page."""
-    lines = ["# Pruning", ""]
+    lines = [
+        "# Pruning",
+        "",
+        "Written by `benchmarks/pruning.py`: CIFAR-10 samples, one thread, the native artifacts' median over "
+        f"{TURNS} turns on the machine that they were compiled on. Versions are judged on the first half of the test "
+        "images with 99.5% confidence; accuracy is of all 10,000.",
+        "",
+        "| model | version | accuracy | predicted ms | measured ms | measured gain | changes |",
+        "| --- | --- | ---: | ---: | ---: | ---: | --- |",
+    ]
+    notes = []
     for name, measured in times.items():
         made = json.loads((work / f"{name}.json").read_text())
-        if len(lines) == 2:
-            lines += [
-                "Written by `benchmarks/pruning.py`: CIFAR-10 samples, one thread, the native artifacts' median over "
-                f"{TURNS} turns. {made['images']:,} training images without labels to fit to, {made['epochs']:g} "
-                f"epochs of fine-tuning on them; at most {100 * made['limit']:g} points of accuracy lost, judged on "
-                "the first half of the test images with 99.5% confidence. Accuracy is of all 10,000.",
-                "",
-                "| model | version | accuracy | predicted ms | measured ms | measured gain | changes |",
-                "| --- | --- | ---: | ---: | ---: | ---: | --- |",
-            ]
         (accuracy, *shares), before = made["accuracy"], made["before_ms"]
         lines.append(f"| {name} | as it was | {accuracy:.2%} | {before:.4f} | {measured[0]:.4f} | | |")
         for row, share, taken in zip(made["rows"], shares, measured[1:], strict=True):
@@ -143,7 +143,12 @@ def page(work: Path, times: dict[str, list[float]]) -> list[str]:
                 f"| {name} | {row['kind']} | {share:.2%} | {row['latency_ms']:.4f} | {taken:.4f} "
                 f"| {1 - taken / measured[0]:+.1%} | {changes} |"
             )
-    return lines
+        notes.append(
+            f"{name}: {made['images']:,} training images without labels to fit to, {made['epochs']:g} epochs of "
+            f"fine-tuning on them; at most {100 * made['limit']:g} points of accuracy may be lost. "
+            f"Predictions: {made['basis']}."
+        )
+    return [*lines, *(line for note in notes for line in ("", note))]
 
 
 if __name__ == "__main__":
