@@ -125,10 +125,6 @@ def _checked(literal: object, dtype: DType) -> object:
     return np.asarray(value, dtype=None if -(1 << 63) <= value < 1 << 63 else np.uint64).astype(dtype.numpy)[()]
 
 
-MOST_SPLAT = 1 << 26
-"""Elements that one literal in a text may stand for."""
-
-
 def array_value(literals: Sequence[object], dtype: DType, shape: tuple[int, ...], *, splat: bool) -> np.ndarray:
     """The inverse of `elements_text`: numbers come as text, bools and (for strings) `Text` as themselves.
 
@@ -136,8 +132,6 @@ def array_value(literals: Sequence[object], dtype: DType, shape: tuple[int, ...]
         ValueError: a literal does not fit the element type, or their number does not fit the shape.
     """
     count = math.prod(shape)
-    if splat and count > MOST_SPLAT:
-        raise ValueError(f"one element is repeated {count} times, and at most {MOST_SPLAT} times are read")
     if not splat and len(literals) != count:
         raise ValueError(f"{len(literals)} elements, but the type holds {count}")
     if dtype is dtypes.STRING:

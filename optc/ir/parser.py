@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Mapping
 from functools import lru_cache
@@ -21,6 +22,9 @@ from optc.ir.types import OpaqueType, TensorType, ValueType
 
 if TYPE_CHECKING:
     from lark import Lark, Token, Tree
+
+MOST_REPEATED = 1 << 26
+"""Elements that the literals of one text which stand for whole tensors may fill: a short text takes bounded memory."""
 
 _WORDS = {
     "VALUE": "a value (%name)",
@@ -109,6 +113,7 @@ class _Builder:
         self.check = check
         self.scopes: list[dict[str, Value]] = []
         self.known: dict[str, bool] = {}
+        self.repeated = 0  # elements that literals stand for
 
     def fail(self, token: Token, what: str, *, why: str | None = None, hint: str | None = None) -> Exception:
         return self.source.error(what, token.line or 1, token.column or 1, len(token), why=why, hint=hint)
@@ -232,6 +237,10 @@ class _Builder:
         splat = content.data != "elements"
         items = [content] if splat else [item for item in content.children if item is not None]
         try:
+            if splat:
+                self.repeated += math.prod(type.static_shape)
+                if self.repeated > MOST_REPEATED:
+                    raise ValueError(f"single literals of a text may stand for {MOST_REPEATED} elements in all")
             return array_value([self.element(item) for item in items], type.dtype, type.static_shape, splat=splat)
         except ValueError as error:
             raise self.fail(type_tree.children[0], "the constant does not fit its type", why=str(error)) from None

@@ -43,6 +43,8 @@ def _infer(operation: Operation) -> Sequence[ValueType]:
     declaration = declaration_of(operation.name)
     try:
         types = declaration.infer(operation)
+        if len(types) != len(operation.results):
+            raise ValueError(f"it gives {len(types)} results, not {len(operation.results)}")
         for type in types:
             _check_extents(type)
         return types
