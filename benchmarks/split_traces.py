@@ -77,8 +77,8 @@ SETS = (
 )
 
 
-def traces(folder: Path, chosen: TraceSet) -> Iterator[Trace]:
-    """The traces of a set that can carry anything, at most PER_SET of them, evenly picked."""
+def traces(folder: Path, chosen: TraceSet, held: bool = False) -> Iterator[Trace]:
+    """The traces of a set that can carry anything, at most PER_SET of them, evenly picked; `held` for those between."""
     rows: dict[str, list[tuple[float, float]]] = {}
     with gzip.open(folder / f"{chosen.file}.csv.gz", "rt") as file:
         for row in csv.DictReader(file):
@@ -94,7 +94,7 @@ def traces(folder: Path, chosen: TraceSet) -> Iterator[Trace]:
         if trace.seconds >= 20 and trace.mean_rate > 1000:
             found.append(trace)
     step = max(1, math.ceil(len(found) / PER_SET))
-    yield from found[::step]
+    yield from (found[step // 2 :: step] if step > 1 else []) if held else found[::step]
 
 
 def _wanted(name: str, only: str) -> bool:
@@ -213,7 +213,7 @@ def judge(outcome: Replay) -> dict[str, Any]:
     }
 
 
-def measure(zoo: Path, folder: Path, out: Path, models: set[str]) -> None:
+def measure(zoo: Path, folder: Path, out: Path, models: set[str], held: bool = False) -> None:
     """Plan, replay, and write OUT.json after each step; what it holds already is not done again."""
     path = out.with_suffix(".json")
     report = json.loads(path.read_text()) if path.exists() else {"plans": [], "rows": []}
@@ -224,7 +224,7 @@ def measure(zoo: Path, folder: Path, out: Path, models: set[str]) -> None:
         print(plan["model"], plan["device"], file=sys.stderr, flush=True)
     done = {(row["set"], row["model"], row["device"]) for row in report["rows"]}
     for chosen in SETS:
-        found = list(traces(folder, chosen))
+        found = list(traces(folder, chosen, held))
         for plan in report["plans"]:
             if (chosen.label, plan["model"], plan["device"]) not in done:
                 report["rows"] += [row for trace in found for row in _replays(chosen, trace, plan)]
@@ -257,7 +257,11 @@ def _share(values: list[bool]) -> str:
 
 
 def markdown(
-    report: dict[str, Any], real: list[dict[str, Any]], policy: str, trained: dict[str, Any] | None = None
+    report: dict[str, Any],
+    real: list[dict[str, Any]],
+    policy: str,
+    trained: dict[str, Any] | None = None,
+    held: dict[str, Any] | None = None,
 ) -> str:
     """The page, from the figures of OUT.json, of real runs, of trained bottlenecks, and the learned controller's."""
     rows = report["rows"]
@@ -265,6 +269,8 @@ def markdown(
     for label in dict.fromkeys(row["variant"] for row in rows):
         own = [row for row in rows if row["variant"] == label]
         lines += [f"## {label[0].upper()}{label[1:]}", "", _by(own, "set"), _by(own, "model"), _by(own, "device")]
+    if held is not None:
+        lines += ["## Other traces", "", HELD, "", _by(held["rows"], "variant"), _by(held["rows"], "set")]
     if trained is not None:
         lines += ["## Trained bottlenecks", "", TRAINED, ""]
         for label in dict.fromkeys(row["variant"] for row in trained["rows"]):
@@ -333,9 +339,12 @@ can pay" where the best fixed cut, picked with the whole trace known, is at most
 four crops of two photographs, in codes of so many bits for each channel, compressed without loss; only the
 models of the section on them have trained bottlenecks. Server-only sends the input in the same codes or, where that is
 said, as JPEG (quality {JPEG_QUALITY}) if that is smaller. Downlink traces stand for links of that rate: what was
-recorded is what an application received. The oracle knows the trace and takes the fastest way for each request. Where a link jumps
-between outages and full speed, device and server may begin at once; energy is no part of these figures. The
+recorded is what an application received. The oracle knows the trace and takes the fastest way for each request. Where a
+link jumps between outages and full speed, device and server may begin at once; energy is no part of these figures. The
 controller's constants were picked among a few on the worst cases of these traces."""
+
+HELD = """\
+Traces between those above, of the larger sets, which nothing was picked on; both Raspberry Pi devices."""
 
 TRAINED = """\
 The CIFAR-10 networks with those bottlenecks of [BOTTLENECK.md](BOTTLENECK.md) that lose at most 2 points (1.0 to 2.0).
@@ -362,17 +371,20 @@ def main() -> None:
     parser.add_argument("--model", action="append", default=[], help="only this one; repeatable")
     parser.add_argument("--page", type=Path, help="write this page from OUT.json")
     parser.add_argument("--real", type=Path, action="append", default=[], help="of benchmarks/split_real.py")
+    parser.add_argument("--held", action="store_true", help="measure on the traces between those usually picked")
+    parser.add_argument("--held-page", type=Path, help="what --held measured")
     parser.add_argument("--trained", type=Path, help="of benchmarks/split_bottlenecks.py")
     parser.add_argument("--policy", type=Path, help="table of benchmarks/split_policy.py")
     options = parser.parse_args()
     if options.zoo and options.traces:
-        measure(options.zoo, options.traces, options.out, set(options.model))
+        measure(options.zoo, options.traces, options.out, set(options.model), options.held)
     if options.page:
         report = json.loads(options.out.with_suffix(".json").read_text())
         real = [json.loads(path.read_text()) for path in options.real]
         trained = json.loads(options.trained.read_text()) if options.trained else None
+        held = json.loads(options.held_page.read_text()) if options.held_page else None
         policy = options.policy.read_text() if options.policy else ""
-        options.page.write_text(markdown(report, real, policy, trained))
+        options.page.write_text(markdown(report, real, policy, trained, held))
 
 
 if __name__ == "__main__":
