@@ -22,7 +22,7 @@ GRAPH = 'graph @main(%x: tensor<4xf32>) -> ("y") {\n  return %x\n}\n'
 @pytest.mark.parametrize(
     ("argv", "text"),
     [
-        (["comple"], "error: no command is called 'comple'\n  hint: did you mean 'compile' or 'compress'?\n"),
+        (["comple"], "error: no command is called 'comple'\n  hint: did you mean 'compile' or 'completion' or 'compress'?\n"),
         (["zzz"], "error: no command is called 'zzz'\n  hint: optc --help lists the commands\n"),
         (["--versio"], "error: no option is called '--versio'\n  at optc\n  hint: did you mean --version?\n"),
         (["passes", "--jsn"], "error: no option is called '--jsn'\n  at optc passes\n  hint: did you mean --json?\n"),
@@ -181,7 +181,8 @@ def test_help_documents_every_exit_code(capsys: Capture) -> None:
         "70  a bug in optc",
     ):
         assert f"  {line}" in out
-    assert all(f"  {name} " in out and text in out for name, text in COMMANDS.items())
+    flowing = " ".join(out.split())
+    assert all(f"  {name} " in out and text in flowing for name, text in COMMANDS.items())
 
 
 def commands() -> list[str]:

@@ -7,9 +7,16 @@ from pathlib import Path
 import click
 
 import optc
+from optc.cli.output import emit_json
+from optc.cli.parameters import common
 
 
 @click.command("cmake-dir")
-def command() -> None:
+@common
+def command(as_json: bool) -> None:
     """Print the folder for cmake -Doptc_DIR, which holds optc_add_model."""
-    click.echo(str(Path(optc.__file__).parent / "cmake"))
+    folder = str(Path(optc.__file__).parent / "cmake")
+    if as_json:
+        emit_json({"folder": folder})
+    else:
+        click.echo(folder)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import click
 
+from optc.cli.output import emit_json
+from optc.cli.parameters import common
 
 @click.command("completion")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
-def command(shell: str) -> None:
+@common
+def command(shell: str, as_json: bool) -> None:
     """Print the completion script for SHELL.
 
     \b
@@ -21,4 +24,8 @@ def command(shell: str) -> None:
 
     made = get_completion_class(shell)
     assert made is not None
-    click.echo(made(cli, {}, "optc", COMPLETION).source())
+    script = made(cli, {}, "optc", COMPLETION).source()
+    if as_json:
+        emit_json({"shell": shell, "script": script})
+    else:
+        click.echo(script)
