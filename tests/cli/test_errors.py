@@ -22,7 +22,10 @@ GRAPH = 'graph @main(%x: tensor<4xf32>) -> ("y") {\n  return %x\n}\n'
 @pytest.mark.parametrize(
     ("argv", "text"),
     [
-        (["comple"], "error: no command is called 'comple'\n  hint: did you mean 'compile' or 'completion' or 'compress'?\n"),
+        (
+            ["comple"],
+            "error: no command is called 'comple'\n  hint: did you mean 'compile' or 'completion' or 'compress'?\n",
+        ),
         (["zzz"], "error: no command is called 'zzz'\n  hint: optc --help lists the commands\n"),
         (["--versio"], "error: no option is called '--versio'\n  at optc\n  hint: did you mean --version?\n"),
         (["passes", "--jsn"], "error: no option is called '--jsn'\n  at optc passes\n  hint: did you mean --json?\n"),
