@@ -7,6 +7,7 @@ import click
 from optc.cli.output import emit_json
 from optc.cli.parameters import common
 
+
 @click.command("completion")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @common
