@@ -24,7 +24,7 @@ if str(ROOT) not in sys.path:
 from benchmarks.tables import table  # noqa: E402
 from optc.artifact.writing import LIBRARIES  # noqa: E402
 
-TARGETS = ("x86-64-v3", "rpi4", "rpi5", "riscv64", "wasm", "cuda-sm80", "cuda-sm89", "cuda-sm90", "jetson")
+TARGETS = ("cpu", "x86-64-v3", "rpi4", "rpi5", "riscv64", "wasm", "cuda-sm80", "cuda-sm89", "cuda-sm90", "jetson")
 
 
 def compile_for(target: str, model: Path, shapes: dict[str, list[int]], threads: int) -> dict[str, Any]:
