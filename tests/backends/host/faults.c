@@ -10,29 +10,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "failing.h"
 #include "optc_model.h"
-
-#define CHECK(condition)                                                            \
-  do {                                                                              \
-    if (!(condition)) {                                                             \
-      fprintf(stderr, "line %d does not hold: %s\n", __LINE__, #condition);         \
-      abort();                                                                      \
-    }                                                                               \
-  } while (0)
 
 enum { SIZE = 1000, SLOT = 4032, RUNS = 40 };
 
-/* The linker sends the runtime's calls here (--wrap); the n-th from now on fails, none where n is 0. */
-static _Thread_local int failing;
-static int fails(void) { return failing > 0 && --failing == 0; }
-
-void* __real_calloc(size_t, size_t);
-void* __real_aligned_alloc(size_t, size_t);
 void* __real_mmap(void*, size_t, int, int, int, off_t);
 int __real_pthread_create(pthread_t*, const pthread_attr_t*, void* (*)(void*), void*);
 
-void* __wrap_calloc(size_t count, size_t bytes) { return fails() ? NULL : __real_calloc(count, bytes); }
-void* __wrap_aligned_alloc(size_t unit, size_t bytes) { return fails() ? NULL : __real_aligned_alloc(unit, bytes); }
 void* __wrap_mmap(void* place, size_t bytes, int rights, int flags, int file, off_t offset) {
   if (!fails()) return __real_mmap(place, bytes, rights, flags, file, offset);
   errno = ENOMEM;

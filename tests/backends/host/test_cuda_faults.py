@@ -18,7 +18,7 @@ from optc.backends.host.platform import CUDA
 from optc.program import Branch, CopyStep, FallbackCall, KernelCall, Location, Program, Step
 from optc.toolchain import find_compiler
 
-FAULTS = Path(__file__).parent / "cuda_faults.c"
+FAULTS, FAILING = (Path(__file__).parent / name for name in ("cuda_faults.c", "failing.h"))
 WRAPPED = ("calloc", "realloc", "aligned_alloc")
 
 
@@ -53,6 +53,7 @@ def test_faults(check: str, tmp_path: Path) -> None:
         **runtime_sources(CUDA),
         "model.c": emit_entry(everything(), "faults", 1),
         "faults.c": FAULTS.read_text(),
+        "failing.h": FAILING.read_text(),
     }
     options = ["launches.o", *(f"-Wl,--wrap={name}" for name in WRAPPED)]
     made = sanitizer_kit.build(tmp_path, check, sources, "typedef int nothing;\n", options)

@@ -14,7 +14,7 @@ from optc.backends.host.guard import guard_of
 from optc.backends.host.link import runtime_sources
 from optc.program import Branch, CopyStep, FallbackCall, KernelCall, Location, Program, Step, TensorInfo
 
-FAULTS = Path(__file__).parent / "faults.c"
+FAULTS, FAILING = (Path(__file__).parent / name for name in ("faults.c", "failing.h"))
 WRAPPED = ("calloc", "aligned_alloc", "mmap", "pthread_create")
 
 
@@ -51,7 +51,7 @@ def test_faults(check: str, tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
         (tmp_path / name / "weights.bin").write_bytes(content)
     entry = emit_entry(program, "faults", guard=guard_of([weights], 1.0, 1e9))
-    sources = {**runtime_sources(), "model.c": entry, "faults.c": FAULTS.read_text()}
+    sources = {**runtime_sources(), "model.c": entry, "faults.c": FAULTS.read_text(), "failing.h": FAILING.read_text()}
     options = [f"-Wl,--wrap={name}" for name in WRAPPED]
     made = sanitizer_kit.build(tmp_path, check, sources, KERNELS, options)
     assert sanitizer_kit.run(made) == ("done\n", "", 0)
