@@ -8,13 +8,13 @@ import contextlib
 import json
 import os
 import stat
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from optc.artifact.manifest import MANIFEST, SIGNATURE, files_in
 from optc.artifact.reading import read
+from optc.artifact.whole_file import write_text
 from optc.errors import OptcError, UsageError
 
 if TYPE_CHECKING:
@@ -80,18 +80,7 @@ def sign(folder: Path, key: Path) -> Path:
         "signature": base64.b64encode(private.sign(message)).decode(),
     }
     path = folder / SIGNATURE
-    temporary = None
-    try:
-        with tempfile.NamedTemporaryFile("w", dir=folder.parent, prefix=f".{folder.name}.", delete=False) as file:
-            temporary = file.name
-            file.write(_text(record))
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except OSError as fault:
-        if temporary is not None:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
-        raise OptcError("the signature cannot be written", where=str(path), why=fault.strerror) from fault
+    write_text(path, _text(record), "the signature", beside=folder)
     return path
 
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from optc.artifact.whole_file import write_text
 from optc.driver.project.inputs import Inputs
 from optc.errors import OptcError
 
@@ -108,17 +107,4 @@ def _changes(place: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> l
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write a file as a whole. Raises OptcError."""
-    temporary = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            temporary = file.name
-            json.dump(content, file, indent=1, sort_keys=True)
-            file.write("\n")
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except OSError as fault:
-        if temporary is not None:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
-        raise OptcError("the file cannot be written", where=str(path), why=fault.strerror) from fault
+    write_text(path, json.dumps(content, indent=1, sort_keys=True) + "\n", "the file")
