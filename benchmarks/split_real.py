@@ -28,7 +28,7 @@ if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
 from optc import targets  # noqa: E402
-from optc.artifact.split_record import read_record  # noqa: E402
+from optc.artifact.split_reading import read_record  # noqa: E402
 from optc.driver.split.build import SplitOptions, build_split, prepare_split  # noqa: E402
 from optc.driver.split.traces import Trace, read_trace  # noqa: E402
 from optc.runtime.random_inputs import random_inputs  # noqa: E402

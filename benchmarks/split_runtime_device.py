@@ -20,7 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from optc.artifact.split_record import SplitRecord, read_record, write_record
+from optc.artifact.split_reading import read_record
+from optc.artifact.split_record import SplitRecord, write_record
 from optc.runtime.random_inputs import random_inputs
 from optc.runtime.split import Client, Fixed, State, Timing
 from optc.runtime.split.handshake import read_secret

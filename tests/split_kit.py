@@ -73,7 +73,7 @@ def make_split(folder: Path, kernels: bytes, encodings: Sequence[str] = ("raw",)
 
 def change_model(folder: Path) -> None:
     """Make it another split model, with the same files."""
-    from optc.artifact.split_record import read_record
+    from optc.artifact.split_reading import read_record
 
     record = read_record(folder)
     write_record(folder, replace(record, source=hashlib.sha256(b"another").hexdigest()))

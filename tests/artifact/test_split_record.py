@@ -9,17 +9,15 @@ from pathlib import Path
 import pytest
 
 from optc.artifact.checks import FormatFault
+from optc.artifact.split_reading import check_half, decode_record, read_record
 from optc.artifact.split_record import (
     CutTensor,
     Half,
     Predicted,
     SplitRecord,
     Way,
-    check_half,
-    decode_record,
     encode_record,
     half_digest,
-    read_record,
     write_record,
 )
 from optc.errors import OptcError
@@ -44,7 +42,12 @@ def a_record() -> SplitRecord:
     ways = (
         Way("local", half("local", [IMAGE], [SCORES]), None, (), (), Predicted(0.02, 0.0, 0.1, 5000)),
         Way(
-            "remote", None, half("remote", [IMAGE], [SCORES]), (tensor(IMAGE, "q8", 200),), (back,), Predicted(0.0, 0.001)
+            "remote",
+            None,
+            half("remote", [IMAGE], [SCORES]),
+            (tensor(IMAGE, "q8", 200),),
+            (back,),
+            Predicted(0.0, 0.001),
         ),
         Way(
             "1",

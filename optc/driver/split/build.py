@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from optc import targets
+from optc.artifact.split_reading import read_record
 from optc.artifact.split_record import (
     LOCAL,
     MODEL,
@@ -24,7 +25,6 @@ from optc.artifact.split_record import (
     SplitRecord,
     Way,
     half_digest,
-    read_record,
     write_record,
 )
 from optc.backends.interface import Progress, silent

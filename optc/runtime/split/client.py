@@ -13,7 +13,8 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from optc.artifact.split_record import LOCAL, SplitRecord, read_record
+from optc.artifact.split_reading import read_record
+from optc.artifact.split_record import LOCAL, SplitRecord
 from optc.errors import OptcError, UsageError
 from optc.ir.source import near
 from optc.runtime.arrays import check_inputs

@@ -11,7 +11,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from optc.artifact.reading import ArtifactFiles, read
-from optc.artifact.split_record import MODEL, Half, HalfKind, check_half
+from optc.artifact.split_reading import check_half
+from optc.artifact.split_record import MODEL, Half, HalfKind
 from optc.errors import OptcError
 from optc.runtime.loaded import Artifact
 from optc.runtime.ort_session import first_line, open_session, run_session

@@ -17,7 +17,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from optc.artifact.split_record import SplitRecord, read_record
+from optc.artifact.split_reading import read_record
+from optc.artifact.split_record import SplitRecord
 from optc.errors import OptcError, UsageError
 from optc.runtime.split import handshake
 from optc.runtime.split.batches import can_batch

@@ -10,7 +10,8 @@ import onnxruntime
 import pytest
 import split_lab
 
-from optc.artifact.split_record import SplitRecord, check_half, read_record
+from optc.artifact.split_reading import check_half, read_record
+from optc.artifact.split_record import SplitRecord
 from optc.driver.split.build import Prepared, SplitOptions, TrainedWay, add_ways, build_split, prepare_split
 from optc.errors import LimitError, OptcError, UsageError
 from optc.runtime.split.ways import open_way

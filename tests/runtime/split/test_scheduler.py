@@ -18,16 +18,8 @@ from hypothesis import strategies as st
 from onnx import helper
 from split_kit import SECRET, InThread, change_model, make_split, values
 
-from optc.artifact.split_record import (
-    CutTensor,
-    Half,
-    Predicted,
-    SplitRecord,
-    Way,
-    half_digest,
-    read_record,
-    write_record,
-)
+from optc.artifact.split_reading import read_record
+from optc.artifact.split_record import CutTensor, Half, Predicted, SplitRecord, Way, half_digest, write_record
 from optc.errors import OptcError
 from optc.program import TensorInfo
 from optc.runtime.split import Client, Fixed, Limits, Server, Timing

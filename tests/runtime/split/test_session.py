@@ -197,7 +197,8 @@ def test_another_model_is_refused(split: Path, server: InThread, kernels: bytes,
 
 
 def test_where_the_device_cannot_do_everything_an_error_says_so(split: Path, kernels: bytes, tmp_path: Path) -> None:
-    from optc.artifact.split_record import read_record, write_record
+    from optc.artifact.split_reading import read_record
+    from optc.artifact.split_record import write_record
 
     folder = make_split(tmp_path / "build", kernels)
     record = read_record(folder)
