@@ -119,6 +119,14 @@ def best_kernel(symbol: str, group: Group) -> CudaKernel | str:
     return uncompiled(symbol, group, candidates_of(group, found, target)[0], target)
 
 
+def best_case(name: str, builder: GroupBuilder, output: Value) -> Case:
+    """A group by its `best_kernel`, with random numbers."""
+    group = builder.group(output)
+    kernel = best_kernel(name, group)
+    assert isinstance(kernel, CudaKernel), kernel
+    return Case(name, group, kernel, arrays_for(builder, group))
+
+
 def emulate(cases: Sequence[Case]) -> dict[str, list[np.ndarray]]:
     """The outputs of each case by the emulator, by name: the same in whatever order threads run between barriers."""
     emulator = Emulator([case.kernel for case in cases], options=FAST)

@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from contraction_cases import GroupBuilder
-from cuda_kit import FAST, Case, arrays_for, best_kernel, check, conv
+from cuda_kit import FAST, Case, best_case, check, conv
 
 from optc.backends.cuda.emulator.build import Emulator
-from optc.backends.cuda.kernel import CudaKernel
 from optc.ir.core import Value
 
 
@@ -47,14 +46,7 @@ PAIRS = {
 
 @pytest.fixture(scope="module")
 def cases() -> dict[str, Case]:
-    found = {}
-    for name, (make, _) in PAIRS.items():
-        builder, value = make()
-        group = builder.group(value)
-        kernel = best_kernel(name, group)
-        assert isinstance(kernel, CudaKernel), kernel
-        found[name] = Case(name, group, kernel, arrays_for(builder, group))
-    return found
+    return {name: best_case(name, *make()) for name, (make, _) in PAIRS.items()}
 
 
 @pytest.mark.parametrize("name", PAIRS)

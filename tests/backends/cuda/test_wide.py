@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from contraction_cases import GroupBuilder
-from cuda_kit import Case, arrays_for, best_kernel, check, emulate
+from cuda_kit import Case, best_case, check, emulate
 
-from optc.backends.cuda.kernel import CudaKernel
 from optc.ir import dtypes
 from optc.ir.core import Value
 
@@ -58,14 +57,7 @@ WIDE = {
 
 @pytest.fixture(scope="module")
 def cases() -> dict[str, Case]:
-    found = {}
-    for name, (make, _) in WIDE.items():
-        builder, value = make()
-        group = builder.group(value)
-        kernel = best_kernel(name, group)
-        assert isinstance(kernel, CudaKernel), kernel
-        found[name] = Case(name, group, kernel, arrays_for(builder, group))
-    return found
+    return {name: best_case(name, *make()) for name, (make, _) in WIDE.items()}
 
 
 @pytest.mark.parametrize("name", WIDE)
