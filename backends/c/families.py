@@ -88,7 +88,7 @@ CORE = Family(
     tap_bytes=4,
     flips=False,
     convolve=("take.h", *_FINISH, "finish_one.h", "halves.h", "window.h", "convolve.h"),
-    gather=("patch.h", "convolve_core.h"),
+    gather=("patch.h", "patch_place.h", "convolve_core.h"),
     band=(),
     depthwise=(*_FINISH, "finish_one.h", "halves.h", "window.h", "depthwise.h", "depthwise_core.h"),
 )
@@ -107,7 +107,7 @@ HELIUM = Family(
     convolve=(
         *_FINISH, "lanes_mve.h", "lanes.h", "finish_lanes.h", "window.h", "convolve.h",
     ),
-    gather=("patch.h", "convolve_helium.h"),
+    gather=("patch.h", "patch_place.h", "convolve_helium.h"),
     band=(),
     depthwise=(
         *_FINISH, "lanes_mve.h", "lanes.h", "finish_lanes.h", "window.h", "depthwise.h", "depthwise_lanes.h",

@@ -18,8 +18,8 @@ from optc.ir.types import Quantization
 ORDER = (
     "bits.h", "requantize.h", "take.h", "sum.h", "finish.h", "lanes_avx512.h", "lanes_avx2.h", "lanes_neon.h",
     "lanes_mve.h", "lanes.h", "finish_lanes.h", "finish_one.h", "halves.h", "window.h", "patch.h", "convolve.h",
-    "convolve_core.h", "convolve_helium.h", "tiles.h", "convolve_wide.h", "convolve_band.h", "depthwise.h",
-    "depthwise_core.h", "depthwise_lanes.h", "pool.h", "maximum.h", "add.h", "lookup.h", "trees.h",
+    "patch_place.h", "convolve_core.h", "convolve_helium.h", "tiles.h", "convolve_wide.h", "convolve_band.h",
+    "depthwise.h", "depthwise_core.h", "depthwise_lanes.h", "pool.h", "maximum.h", "add.h", "lookup.h", "trees.h",
 )  # fmt: skip
 """The runtime headers, each behind those that it needs."""
 

@@ -39,17 +39,6 @@ static inline int32_t optc_dot_one(const int8_t* x, const int8_t* w, int depth, 
   return sum;
 }
 
-/* The codes that a result depends on: where they lie, or gathered. */
-static const int8_t* optc_patch(const optc_convolution* p, const int8_t* input, int pixel, int group, int8_t* patch) {
-  const optc_window* w = &p->window;
-  const int row = pixel / w->result_columns, column = pixel % w->result_columns;
-  if (patch == NULL)
-    return input + (row * w->row_step * w->columns + column * w->column_step) * w->channels +
-           group * (w->channels / p->groups);
-  optc_gather(w, p->input_zero, p->groups, input, row, column, group, patch);
-  return patch;
-}
-
 static void optc_convolve(const optc_convolution* p, const int8_t* input, const int8_t* other, void* result,
                           int8_t* patches) {
   const optc_window* w = &p->window;

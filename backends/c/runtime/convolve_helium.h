@@ -18,17 +18,6 @@ static inline void optc_dot_two(const int8_t* a, const int8_t* b, const int8_t* 
   a_sums[0] = s0, a_sums[1] = s1, b_sums[0] = s2, b_sums[1] = s3;
 }
 
-/* The codes that a result depends on: where they lie, or gathered. */
-static const int8_t* optc_patch(const optc_convolution* p, const int8_t* input, int pixel, int group, int8_t* patch) {
-  const optc_window* w = &p->window;
-  const int row = pixel / w->result_columns, column = pixel % w->result_columns;
-  if (patch == NULL)
-    return input + (row * w->row_step * w->columns + column * w->column_step) * w->channels +
-           group * (w->channels / p->groups);
-  optc_gather(w, p->input_zero, p->groups, input, row, column, group, patch);
-  return patch;
-}
-
 static void optc_convolve(const optc_convolution* p, const int8_t* input, const int8_t* other, void* result,
                           int8_t* patches) {
   const optc_window* w = &p->window;
