@@ -136,7 +136,7 @@ def test_a_failed_compile_leaves_the_previous_artifact_alone(capsys: Capture) ->
         ),
         (
             ["--targt", "cpu"],
-            "error: no option is called '--targt'\n  at optc compile\n  hint: did you mean --target?\n",
+            "error: no option is called '--targt'\n  at optc compile\n  hint: did you mean --target or --storage?\n",
         ),
         (
             ["--tune", "fast"],
