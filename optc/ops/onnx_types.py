@@ -62,15 +62,18 @@ def type_from_proto(proto: onnx.TypeProto, unnamed: str = "d") -> ValueType:
 def _describe(proto: onnx.TypeProto) -> str:
     kind = proto.WhichOneof("value")
     if kind == "tensor_type":
-        code = proto.tensor_type.elem_type
-        return f"tensor({dtypes.BY_ONNX_CODE[code].name if code in dtypes.BY_ONNX_CODE else code})"
+        return f"tensor({_element(proto.tensor_type.elem_type)})"
     for name, field in _WRAPPERS.items():
         if kind == field:
             return f"{name}({_describe(getattr(proto, field).elem_type)})"
     if kind == "map_type":
-        key = dtypes.BY_ONNX_CODE[proto.map_type.key_type].name
-        return f"map({key},{_describe(proto.map_type.value_type)})"
+        return f"map({_element(proto.map_type.key_type)},{_describe(proto.map_type.value_type)})"
     return str(kind)
+
+
+def _element(code: int) -> str:
+    """The name of an element type; its ONNX code where optc does not have it."""
+    return dtypes.BY_ONNX_CODE[code].name if code in dtypes.BY_ONNX_CODE else str(code)
 
 
 def type_to_proto(type: ValueType) -> onnx.TypeProto:
