@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -13,6 +11,7 @@ from typing import Any
 from optc.artifact.checks import FormatFault, expect, member
 from optc.artifact.host import HostRequirements
 from optc.artifact.program_json import tensor_from_json, tensor_to_json
+from optc.artifact.sealed import dump, seal, unseal
 from optc.program import Branch, CopyStep, KernelCall, Program, TensorInfo, fallback_calls, walk
 
 SCHEMA = 1
@@ -87,9 +86,7 @@ def files_in(folder: Path) -> list[str]:
 
 def encode(manifest: Manifest) -> bytes:
     """The bytes of manifest.json: sorted keys, and a checksum of everything else under `checksum`."""
-    record = _to_record(manifest)
-    record["checksum"] = _checksum(record)
-    return _dump(record)
+    return seal(_to_record(manifest))
 
 
 def decode(content: bytes) -> Manifest:
@@ -98,20 +95,8 @@ def decode(content: bytes) -> Manifest:
     Raises:
         FormatFault: the text is no manifest, was changed after it was written, or has another schema version.
     """
-    try:
-        record = json.loads(content)
-    except (ValueError, RecursionError) as fault:
-        raise FormatFault(f"not valid JSON: {fault}") from fault
-    schema = member(record, "schema", int, "manifest")
-    if schema != SCHEMA:
-        raise FormatFault(f"schema version {schema}, and this optc reads version {SCHEMA}")
-    checksum = member(record, "checksum", str, "manifest")
-    rest = {key: value for key, value in record.items() if key != "checksum"}
-    try:
-        unchanged = checksum == _checksum(rest) and _dump(record) == content
-    except UnicodeEncodeError as fault:
-        raise FormatFault(f"not valid Unicode: {fault}") from fault
-    if not unchanged:
+    record = unseal(content, SCHEMA, "manifest")
+    if dump(record) != content:
         raise FormatFault("the checksum does not match: the file was changed")
     return _from_record(record)
 
@@ -194,11 +179,3 @@ def _gpu_code(name: Any) -> str:
 
 def _tensors(record: Any, key: str) -> tuple[TensorInfo, ...]:
     return tuple(tensor_from_json(entry, f"manifest.{key}") for entry in member(record, key, list, "manifest"))
-
-
-def _checksum(record: Mapping[str, Any]) -> str:
-    return hashlib.sha256(_dump(record)).hexdigest()
-
-
-def _dump(record: Mapping[str, Any]) -> bytes:
-    return (json.dumps(record, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()

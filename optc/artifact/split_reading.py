@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 from pathlib import Path, PurePosixPath
 from typing import Any, get_args
 
 from optc.artifact.checks import FormatFault, expect, member
 from optc.artifact.program_json import tensor_from_json
+from optc.artifact.sealed import unseal
 from optc.artifact.split_record import (
     RECORD,
     SCHEMA,
@@ -19,7 +18,6 @@ from optc.artifact.split_record import (
     Predicted,
     SplitRecord,
     Way,
-    dump,
     half_digest,
 )
 from optc.errors import OptcError
@@ -80,18 +78,7 @@ def check_half(folder: str | Path, half: Half) -> Path:
 
 def decode_record(content: bytes) -> SplitRecord:
     """The inverse of `encode_record`. Raises FormatFault."""
-    try:
-        data = json.loads(content)
-    except (ValueError, RecursionError) as fault:
-        raise FormatFault(f"not valid JSON: {fault}") from fault
-    schema = member(data, "schema", int, "split")
-    if schema != SCHEMA:
-        raise FormatFault(f"schema version {schema}, and this optc reads version {SCHEMA}")
-    checksum = member(data, "checksum", str, "split")
-    rest = {key: value for key, value in data.items() if key != "checksum"}
-    if checksum != hashlib.sha256(dump(rest)).hexdigest():
-        raise FormatFault("the checksum does not match: the file was changed")
-    return _record_from_json(data)
+    return _record_from_json(unseal(content, SCHEMA, "split"))
 
 
 def _record_from_json(data: Any) -> SplitRecord:

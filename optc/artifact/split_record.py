@@ -8,13 +8,13 @@ the server (`remote/`), and for each cut the halves `cuts/N/device/` and `cuts/N
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from optc.artifact.program_json import tensor_to_json
+from optc.artifact.sealed import digest, seal
 from optc.errors import OptcError
 from optc.program import TensorInfo
 
@@ -167,7 +167,7 @@ class SplitRecord:
         """
         ways = [replace(way, predicted=Predicted(0.0, 0.0), drop=None, details={}) for way in self.ways]
         content = [[_way_to_json(way) for way in ways], self.source]
-        return hashlib.sha256(dump(content)).hexdigest()
+        return digest(content)
 
     def way(self, name: str) -> Way:
         """The way called `name`. Raises KeyError."""
@@ -205,9 +205,7 @@ def half_digest(folder: Path, half: HalfKind) -> str:
 
 def encode_record(record: SplitRecord) -> bytes:
     """The bytes of split.json: sorted keys, and a checksum of everything else under `checksum`."""
-    content = _record_to_json(record)
-    content["checksum"] = hashlib.sha256(dump(content)).hexdigest()
-    return dump(content)
+    return seal(_record_to_json(record))
 
 
 def _record_to_json(record: SplitRecord) -> dict[str, Any]:
@@ -264,8 +262,3 @@ def _cut_to_json(tensor: CutTensor) -> dict[str, Any]:
     return {"name": tensor.name, "dtype": tensor.dtype, "shape": shape, "encoding": tensor.encoding} | {
         "bytes": tensor.bytes
     }
-
-
-def dump(content: Any) -> bytes:
-    """JSON with sorted keys, whose checksum is that of its content."""
-    return (json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()

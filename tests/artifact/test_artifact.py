@@ -15,9 +15,9 @@ import pytest
 from native_kit import SIZE, chain, contents, input_at, output_at, tensor, weighted_sum
 
 from optc import artifact
-from optc.artifact import manifest as manifest_format
 from optc.artifact import writing
 from optc.artifact.host import HostRequirements
+from optc.artifact.sealed import seal
 from optc.errors import OptcError
 from optc.program import FallbackCall, Program
 from optc.runtime import load
@@ -91,8 +91,7 @@ def rewrite_manifest(folder: Path, change: Callable[[dict[str, Any]], None]) -> 
     record = json.loads(path.read_bytes())
     del record["checksum"]
     change(record)
-    record["checksum"] = manifest_format._checksum(record)
-    path.write_bytes(manifest_format._dump(record))
+    path.write_bytes(seal(record))
 
 
 @pytest.mark.parametrize(

@@ -81,6 +81,14 @@ def test_a_changed_file_is_refused(tmp_path: Path) -> None:
     )
 
 
+def test_a_lone_surrogate_is_refused(tmp_path: Path) -> None:
+    write_record(tmp_path, a_record())
+    path = tmp_path / "split.json"
+    path.write_bytes(path.read_bytes().replace(b'"optc split net.onnx"', rb'"\ud800"'))
+    with pytest.raises(OptcError, match="not valid Unicode"):
+        read_record(tmp_path)
+
+
 def test_there_is_none(tmp_path: Path) -> None:
     with pytest.raises(OptcError, match="there is no split model"):
         read_record(tmp_path)

@@ -17,10 +17,10 @@ import native_kit
 from fuzzing.surface import Surface
 
 from optc import artifact
-from optc.artifact import manifest
 from optc.artifact.host import HostRequirements
 from optc.artifact.manifest import MANIFEST
 from optc.artifact.reading import read
+from optc.artifact.sealed import seal
 from optc.artifact.writing import PLAN
 from optc.errors import OptcError
 from optc.program import FallbackCall
@@ -88,11 +88,9 @@ def _sealed(content: bytes) -> bytes:
     """A manifest with the checksum that belongs to it, where it is one."""
     try:
         record = json.loads(content)
-        record["checksum"] = ""
-        del record["checksum"]
-        record["checksum"] = manifest._checksum(record)
-        return manifest._dump(record)
-    except (ValueError, TypeError, RecursionError):
+        record.pop("checksum", None)
+        return seal(record)
+    except (ValueError, TypeError, AttributeError, RecursionError):
         return content
 
 
