@@ -35,15 +35,15 @@ import numpy as np  # noqa: E402
 from optc import artifact, targets  # noqa: E402
 from optc.backends.interface import KernelBackend  # noqa: E402
 from optc.costmodel.interface import CostModel  # noqa: E402
+from optc.driver.artifacts.native import linked  # noqa: E402
 from optc.driver.collection.exploration import Exploring  # noqa: E402
 from optc.driver.compile import kernel_maker  # noqa: E402
 from optc.driver.context import pass_context  # noqa: E402
 from optc.driver.cost_models import cost_model, schedule_predictor  # noqa: E402
-from optc.driver.lowering import lower  # noqa: E402
 from optc.driver.measured import MeasuredSchedules  # noqa: E402
-from optc.driver.native_artifact import linked  # noqa: E402
 from optc.driver.options import CompileOptions  # noqa: E402
 from optc.driver.pipeline import PIPELINE  # noqa: E402
+from optc.driver.program.lowering import lower  # noqa: E402
 from optc.frontends import load_model  # noqa: E402
 from optc.ir.core import Module  # noqa: E402
 from optc.passes.manager import run_pipeline  # noqa: E402

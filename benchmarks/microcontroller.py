@@ -209,7 +209,7 @@ def _sources(artifact: Path, work: Path) -> Path:
 
 def _multiplications(proto: onnx.ModelProto) -> int:
     """Of convolutions and matrix products."""
-    from optc.driver.lowering import static_flops
+    from optc.driver.program.lowering import static_flops
     from optc.frontends import load_model
 
     graph = load_model(proto, {}, {}).module.main

@@ -60,8 +60,8 @@ def kernels_of(name: str, zoo: Path, target: Target, threads: int) -> Iterator[K
     """The kernels of one model as the standard pipeline plans them."""
     from optc.backends import kernel_backend
     from optc.driver.compile import plan
-    from optc.driver.lowering import FUSED, group_of
     from optc.driver.options import CompileOptions
+    from optc.driver.program.lowering import FUSED, group_of
     from optc.frontends import load_model
 
     path = zoo / f"{name}.onnx"

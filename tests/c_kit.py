@@ -16,9 +16,9 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 from optc import targets
 from optc.backends.c.backend import CBackend
 from optc.backends.c.source import Model, Port, header, identifier, source
+from optc.driver.artifacts.source_model import source_model
 from optc.driver.compile import plan
 from optc.driver.options import CompileOptions
-from optc.driver.source_model import source_model
 from optc.frontends import load_model
 
 WARNINGS = ("-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic")

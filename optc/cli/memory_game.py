@@ -57,7 +57,7 @@ def map_command(
 
     MODEL is .onnx, .pt2 or .mlir, or a game (.json) that --problem wrote.
     """
-    from optc.driver.mapping_record import mapping_record
+    from optc.driver.records.mapping import mapping_record
     from optc.passes.memory.game.agent import load_weights, map_memory
     from optc.passes.memory.game.engine import Settings
     from optc.passes.memory.game.problem_json import read_problem, write_problem

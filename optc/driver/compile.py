@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, Any
 from optc import artifact, targets
 from optc.backends import kernel_backend
 from optc.backends.interface import KernelBackend, Progress, silent
+from optc.driver.artifacts.libraries import with_libraries
+from optc.driver.artifacts.product import Job
 from optc.driver.context import pass_context
 from optc.driver.cost_models import AUTOMATIC, check_cost_model, cost_model, schedule_predictor
 from optc.driver.flows import check_target, flow_of
-from optc.driver.libraries import with_libraries
 from optc.driver.options import CompileOptions, check_threads, parse_budget, parse_size
-from optc.driver.origins import source_record
-from optc.driver.potential import int8_potential
-from optc.driver.product import Job
+from optc.driver.program.weight_stream import check_weight_memory
 from optc.driver.races import Races
-from optc.driver.verification import compared_constants, verification
-from optc.driver.weight_stream import check_weight_memory
+from optc.driver.records.origins import source_record
+from optc.driver.records.potential import int8_potential
+from optc.driver.verification.verify import compared_constants, verification
 from optc.errors import ModelError, UsageError
 from optc.frontends import load_model
 from optc.ir.core import Module

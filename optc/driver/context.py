@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from optc.backends.interface import KernelBackend
 from optc.driver.cost_models import AUTOMATIC, cost_model
-from optc.driver.lowering import group_of
+from optc.driver.program.lowering import group_of
 from optc.passes.base import PassContext
 from optc.targets.target import Target
 

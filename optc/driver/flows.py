@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from optc.backends.interface import KernelBackend
-from optc.driver.native_artifact import native_product
+from optc.driver.artifacts.native import native_product
+from optc.driver.artifacts.product import Job, Product
 from optc.driver.pipeline import GPU_PIPELINE, PIPELINE, SIMPLIFY, SOURCE_PIPELINE
-from optc.driver.product import Job, Product
 from optc.errors import UsageError
 from optc.targets.target import Target
 
@@ -30,7 +30,7 @@ class Flow:
 
 def _source_product(job: Job) -> Product:
     """`source_product`, imported where C is written: most compiles do not need the c backend."""
-    from optc.driver.source_artifact import source_product
+    from optc.driver.artifacts.source import source_product
 
     return source_product(job)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from optc.backends import kernel_backend
 from optc.costmodel.analytical import AnalyticalCostModel
 from optc.costmodel.interface import Candidate
-from optc.driver.lowering import FUSED, group_of
+from optc.driver.program.lowering import FUSED, group_of
 from optc.errors import ModelError, UsageError
 from optc.ir.captures import free_values
 from optc.ir.core import CONSTANT, Graph, Module, Operation, Value

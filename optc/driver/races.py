@@ -17,8 +17,8 @@ from optc.backends.host.race import ALIGNMENT, Call, race
 from optc.backends.interface import Kernel, KernelBackend
 from optc.backends.tvm.tuning.workers import Task, run_isolated
 from optc.backends.tvm.workload import workload_key
-from optc.driver.lowering import group_of
 from optc.driver.options import AUTOMATIC_BUDGET, CompileOptions
+from optc.driver.program.lowering import group_of
 from optc.ir.core import Operation, Value
 from optc.targets import load
 from optc.targets.target import Target

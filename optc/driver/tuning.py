@@ -10,8 +10,8 @@ from typing import Any
 from optc import targets
 from optc.backends.interface import Progress, Selection, silent
 from optc.driver.compile import kernel_maker, plan, require_static_inputs, with_threads
-from optc.driver.lowering import FUSED, group_of
 from optc.driver.options import CompileOptions, check_threads, parse_budget
+from optc.driver.program.lowering import FUSED, group_of
 from optc.errors import UsageError
 from optc.frontends import load_model
 

@@ -18,7 +18,7 @@ from optc import artifact
 from optc.backends.tvm import tuning
 from optc.backends.tvm.codegen import load_tvm
 from optc.cli.app import run
-from optc.driver import lowering
+from optc.driver.program import lowering
 
 
 def network(scale: float = 1.0) -> onnx.ModelProto:

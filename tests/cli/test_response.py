@@ -13,7 +13,7 @@ from onnx_kit import model, node, value
 
 from optc.cli.app import COMPLETION, run
 from optc.cli.response import expanded
-from optc.driver.depfile import depfile_text, sources_of
+from optc.driver.artifacts.depfile import depfile_text, sources_of
 from optc.errors import UsageError
 
 Capture = pytest.CaptureFixture[str]

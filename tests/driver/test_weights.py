@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from optc.driver.assembly import Weights
+from optc.driver.program.assembly import Weights
 
 ALPHABET = (0, 0, 0, 1)  # few values, so that arrays often differ in one place that no sample sees
 

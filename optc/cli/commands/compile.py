@@ -85,7 +85,7 @@ def command(
     With --calib a model in float becomes one of int8 and float, layer by layer as it pays and keeps the bound.
     """
     from optc import driver
-    from optc.driver.depfile import sources_of, write_depfile
+    from optc.driver.artifacts.depfile import sources_of, write_depfile
 
     quantization = check(calibration)
     start = time.monotonic()

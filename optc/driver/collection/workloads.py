@@ -14,8 +14,8 @@ from optc.costmodel.kernels.schema import digest
 from optc.driver.collection.exploration import Exploring
 from optc.driver.collection.networks import random_network
 from optc.driver.context import pass_context
-from optc.driver.lowering import FUSED, group_of
 from optc.driver.pipeline import PIPELINE
+from optc.driver.program.lowering import FUSED, group_of
 from optc.errors import OptcError
 from optc.frontends import load_model
 from optc.ir.core import CONSTANT, Graph, Module

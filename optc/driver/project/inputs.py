@@ -13,7 +13,7 @@ from typing import Any
 
 from optc import targets
 from optc.artifact.manifest import MANIFEST
-from optc.driver.depfile import sources_of
+from optc.driver.artifacts.depfile import sources_of
 from optc.driver.project.config import Unit
 from optc.errors import OptcError
 from optc.toolchain import find_compiler

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from optc import artifact
 from optc.artifact.manifest import MANIFEST, files_in, is_file_name
+from optc.driver.artifacts.depfile import sources_of
 from optc.driver.cluster import cluster, spread
-from optc.driver.depfile import sources_of
 from optc.driver.project.config import Unit
 from optc.driver.project.jobs import Outcome, Phase, compile_unit
 from optc.errors import OptcError

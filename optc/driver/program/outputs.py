@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from optc.driver.assembly import has_address
+from optc.driver.program.assembly import has_address
 from optc.ir.core import Graph, Operation, Value
 
 

@@ -10,19 +10,19 @@ from optc.backends.host.guard import Guard, guard_of
 from optc.backends.host.link import HEADER, link
 from optc.backends.host.platform import CUDA, POSIX, Platform, platform_of
 from optc.costmodel.interface import Estimate
-from optc.driver.assembly import Assembly
-from optc.driver.emulation import Linkable
-from optc.driver.fallbacks import emit_regions
-from optc.driver.fit import fitted
-from optc.driver.lowering import Lowered, lower
-from optc.driver.memory_record import check_limit
+from optc.driver.artifacts.packages import package_files
+from optc.driver.artifacts.product import Job, Product
 from optc.driver.options import CompileOptions
-from optc.driver.packages import package_files
-from optc.driver.precision import precision_record, precision_summary
-from optc.driver.product import Job, Product
-from optc.driver.records import cost, decisions
-from optc.driver.step_facts import kernel_estimates
-from optc.driver.weight_stream import plan_weights
+from optc.driver.program.assembly import Assembly
+from optc.driver.program.fallbacks import emit_regions
+from optc.driver.program.fit import fitted
+from optc.driver.program.lowering import Lowered, lower
+from optc.driver.program.weight_stream import plan_weights
+from optc.driver.records.decisions import cost, decisions
+from optc.driver.records.memory import check_limit
+from optc.driver.records.precision import precision_record, precision_summary
+from optc.driver.records.step_facts import kernel_estimates
+from optc.driver.verification.emulation import Linkable
 from optc.errors import UsageError
 from optc.ir.core import Module
 from optc.ir.printer import print_module
@@ -70,8 +70,8 @@ def linked(
         stated |= {"weight_stream": streamed.cost}
     extra = {**platform.shipped(), **packages}
     if platform is CUDA:
-        from optc.driver.cuda_artifact import kernel_sources
-        from optc.driver.gpu_record import gpu_cost, launch_record
+        from optc.driver.artifacts.cuda import kernel_sources
+        from optc.driver.records.gpu import gpu_cost, launch_record
 
         extra |= kernel_sources(lowered)
         planned |= launch_record(lowered)
@@ -94,9 +94,7 @@ def linked(
     return Product(contents, linkable)
 
 
-def _guard(
-    assembly: Assembly, estimates: Sequence[Estimate], target: Target, options: CompileOptions
-) -> Guard | None:
+def _guard(assembly: Assembly, estimates: Sequence[Estimate], target: Target, options: CompileOptions) -> Guard | None:
     """Sums of the weights, where the options ask for them."""
     if not options.guard_weights:
         return None
@@ -112,7 +110,7 @@ def _guard(
 def _linkable(entry: str, platform: Platform, lowered: Lowered, target: Target, options: CompileOptions) -> Linkable:
     """The entry point with the kernels' object files; those of a GPU are launched by one that holds them all."""
     if platform is CUDA:
-        from optc.driver.cuda_artifact import gpu_linkable
+        from optc.driver.artifacts.cuda import gpu_linkable
 
         return gpu_linkable(entry, lowered, target, options)
     return Linkable(entry, [kernel.object_code for kernel in lowered.kernels])

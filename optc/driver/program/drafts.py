@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from optc.backends.interface import Kernel
-from optc.driver.regions import Region, schedule
+from optc.driver.program.regions import Region, schedule
 from optc.ir.captures import free_values
 from optc.ir.core import Graph, Operation, Value
 from optc.ops.views import parts

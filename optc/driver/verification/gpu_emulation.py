@@ -15,7 +15,7 @@ from optc.backends.cuda.toolkit import find_toolkit
 from optc.backends.host.launches import launch_object
 from optc.backends.host.link import link, link_runner
 from optc.backends.host.platform import CUDA
-from optc.driver.emulation import Linkable
+from optc.driver.verification.emulation import Linkable
 from optc.errors import OptcError
 from optc.runtime.emulated import EmulatedArtifact
 from optc.targets.foreign import is_foreign

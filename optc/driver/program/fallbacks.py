@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from optc.backends.onnx.emission import emit
-from optc.driver.assembly import Assembly
+from optc.driver.program.assembly import Assembly
 from optc.errors import ModelError, OptcError
 from optc.ir.core import Operation
 from optc.ir.types import TensorType

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from optc.costmodel.interface import Candidate
-from optc.driver.lowering import FUSED, Lowered, group_of
+from optc.driver.artifacts.product import Plan
 from optc.driver.options import CompileOptions
-from optc.driver.product import Plan
+from optc.driver.program.lowering import FUSED, Lowered, group_of
 from optc.frontends.summary import peak_activation_bytes
 from optc.ir.clone import clone_module
 from optc.ir.core import Module

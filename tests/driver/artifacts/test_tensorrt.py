@@ -11,7 +11,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from optc.driver.tensorrt_package import CACHE_HEAD, tensorrt_files
+from optc.driver.artifacts.tensorrt import CACHE_HEAD, tensorrt_files
 from optc.frontends import load_model
 
 RANDOM = np.random.default_rng(0)

@@ -10,7 +10,7 @@ import numpy as np
 
 from optc import program
 from optc.backends.onnx.emission import MODEL
-from optc.driver.drafts import BranchDraft, CopyDraft, Draft, KernelDraft, RegionDraft, ShareDraft, flatten
+from optc.driver.program.drafts import BranchDraft, CopyDraft, Draft, KernelDraft, RegionDraft, ShareDraft, flatten
 from optc.ir.core import Graph, Value
 from optc.ir.types import TensorType
 from optc.passes.memory.in_place import Use, overwrite_dying

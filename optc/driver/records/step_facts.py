@@ -7,10 +7,10 @@ from typing import Any
 
 from optc.costmodel.interface import Candidate, Estimate
 from optc.costmodel.residency import predict_in_place
-from optc.driver.assembly import Assembly, has_address
-from optc.driver.drafts import KernelDraft, RegionDraft
-from optc.driver.lowering import group_of, operations_in, static_flops
-from optc.driver.origins import Placed, step_record
+from optc.driver.program.assembly import Assembly, has_address
+from optc.driver.program.drafts import KernelDraft, RegionDraft
+from optc.driver.program.lowering import group_of, operations_in, static_flops
+from optc.driver.records.origins import Placed, step_record
 from optc.ir.core import Operation, Value
 from optc.ir.types import TensorType
 from optc.passes.base import PassContext

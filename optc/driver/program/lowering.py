@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from optc.backends.interface import Kernel, KernelBackend
 from optc.backends.tvm.group import Group
-from optc.driver.assembly import Assembly, assemble, has_address
-from optc.driver.drafts import Draft, KernelDraft, RegionDraft, draft, flatten
 from optc.driver.options import AUTOMATIC_BUDGET, CompileOptions
-from optc.driver.outputs import separate_outputs
+from optc.driver.program.assembly import Assembly, assemble, has_address
+from optc.driver.program.drafts import Draft, KernelDraft, RegionDraft, draft, flatten
+from optc.driver.program.outputs import separate_outputs
 from optc.errors import InternalError
 from optc.ir.core import CONSTANT, Module, Operation, Value
 from optc.ir.types import TensorType

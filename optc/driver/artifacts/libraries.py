@@ -8,8 +8,8 @@ from optc.artifact import Contents
 from optc.backends.c.source import identifier
 from optc.backends.host.library import check_kinds, check_name, libraries
 from optc.backends.host.platform import platform_of
-from optc.driver.emulation import Linkable
 from optc.driver.options import CompileOptions
+from optc.driver.verification.emulation import Linkable
 from optc.errors import UsageError
 from optc.targets.foreign import compiler_for, is_foreign
 from optc.targets.library import host_of

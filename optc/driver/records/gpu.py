@@ -9,11 +9,11 @@ from optc.artifact.host import gpu_code_of
 from optc.backends.cuda.kernel import CudaKernel, Facts, Launch
 from optc.backends.cuda.toolkit import find_toolkit
 from optc.costmodel.interface import Estimate
-from optc.driver.assembly import Assembly
 from optc.driver.cost_models import cost_model
-from optc.driver.lowering import Lowered
 from optc.driver.options import CompileOptions
-from optc.driver.step_facts import kernel_estimates
+from optc.driver.program.assembly import Assembly
+from optc.driver.program.lowering import Lowered
+from optc.driver.records.step_facts import kernel_estimates
 from optc.passes.base import PassContext
 from optc.program import tensor_bytes
 from optc.targets.target import Target

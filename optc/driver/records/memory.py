@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, Protocol
 
-from optc.driver.assembly import ArenaBuffer
+from optc.driver.program.assembly import ArenaBuffer
 from optc.errors import LimitError
 from optc.passes.memory.plan import MemoryPlan
 

@@ -12,13 +12,13 @@ from optc.backends.c.source import Call, Port, flash_bytes, header, identifier, 
 from optc.backends.host.entry import emit_entry
 from optc.backends.host.link import HEADER, link, runtime_sources
 from optc.backends.interface import SourceBackend
-from optc.driver.emulation import Linkable
-from optc.driver.lowering import FUSED, operations_in, static_flops
-from optc.driver.memory_record import check_limit, memory_record
-from optc.driver.origins import Placed, step_record, view_record
-from optc.driver.product import Job, Product
-from optc.driver.records import remarks_record
-from optc.driver.source_model import SourceModel, source_model
+from optc.driver.artifacts.product import Job, Product
+from optc.driver.artifacts.source_model import SourceModel, source_model
+from optc.driver.program.lowering import FUSED, operations_in, static_flops
+from optc.driver.records.decisions import remarks_record
+from optc.driver.records.memory import check_limit, memory_record
+from optc.driver.records.origins import Placed, step_record, view_record
+from optc.driver.verification.emulation import Linkable
 from optc.ir.core import CONSTANT, Operation, Value
 from optc.ir.printer import print_module
 from optc.program import KernelCall, Location, Program, TensorInfo

@@ -11,8 +11,8 @@ from optc.backends.c.kernel import CKernel
 from optc.backends.c.source import Call, Model, Port
 from optc.backends.c.source import Copy as CopyStep
 from optc.backends.interface import SourceBackend
-from optc.driver.assembly import ArenaBuffer
-from optc.driver.lowering import FUSED, group_of
+from optc.driver.program.assembly import ArenaBuffer
+from optc.driver.program.lowering import FUSED, group_of
 from optc.errors import ModelError
 from optc.ir.core import CONSTANT, UNKNOWN, Module, Operation, Value
 from optc.ops.views import parts

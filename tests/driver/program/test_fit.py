@@ -20,9 +20,7 @@ def mobile_net() -> onnx.ModelProto:
     weights: dict[str, object] = {}
     for i, (channels, inputs, stride, group) in enumerate(layers):
         weights[f"w{i}"] = (random.standard_normal((channels, inputs, 3, 3)) / (3 * inputs**0.5)).astype(np.float32)
-        nodes.append(
-            node("Conv", f"{last} w{i}", f"c{i}", strides=[stride, stride], pads=[1, 1, 1, 1], group=group)
-        )
+        nodes.append(node("Conv", f"{last} w{i}", f"c{i}", strides=[stride, stride], pads=[1, 1, 1, 1], group=group))
         nodes.append(node("Relu", f"c{i}", f"r{i}"))
         last = f"r{i}"
     nodes.append(node("GlobalAveragePool", last, "y"))

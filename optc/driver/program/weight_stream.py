@@ -9,8 +9,8 @@ from typing import Any
 from optc.backends.host.platform import POSIX, platform_of
 from optc.backends.host.stream import Piece, StreamedPiece, WeightStream
 from optc.costmodel.interface import Estimate
-from optc.driver.assembly import Assembly, aligned
 from optc.driver.options import CompileOptions
+from optc.driver.program.assembly import Assembly, aligned
 from optc.errors import LimitError, UsageError
 from optc.passes.memory.stream_places import PlacedStream, fullest_step, least_memory, place_stream
 from optc.passes.memory.streaming import Weight

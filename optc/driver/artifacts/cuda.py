@@ -8,10 +8,10 @@ from optc.backends.cuda.portable import portable_ptx
 from optc.backends.cuda.runtime import runtime_headers
 from optc.backends.cuda.toolkit import assemble, find_toolkit
 from optc.backends.host.launches import Image, Launched, launch_object
-from optc.driver.drafts import KernelDraft, flatten
-from optc.driver.emulation import Linkable
-from optc.driver.lowering import Lowered
 from optc.driver.options import CompileOptions
+from optc.driver.program.drafts import KernelDraft, flatten
+from optc.driver.program.lowering import Lowered
+from optc.driver.verification.emulation import Linkable
 from optc.targets.foreign import compiler_for
 from optc.targets.target import Target
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from optc.driver.regions import Region, schedule
+from optc.driver.program.regions import Region, schedule
 from optc.ir.captures import free_values
 from optc.ir.core import Graph, Operation, Value
 from optc.ir.dtypes import BOOL, FLOAT32

@@ -11,9 +11,9 @@ import numpy as np
 
 from optc.artifact.host import host_refusal, requirements_of
 from optc.backends.host.platform import CUDA, platform_of
-from optc.driver.emulation import emulated, why_not_emulated
+from optc.driver.artifacts.product import Product
 from optc.driver.options import CompileOptions
-from optc.driver.product import Product
+from optc.driver.verification.emulation import emulated, why_not_emulated
 from optc.errors import ModelError, UsageError, VerificationFailed
 from optc.ir.core import Module, Value
 from optc.ir.types import TensorType
@@ -96,7 +96,7 @@ def gpu_verification(
     probes: Probes,
 ) -> dict[str, Any]:
     """The same for a GPU that this machine lacks: in an emulation of it."""
-    from optc.driver.gpu_emulation import EMULATOR, emulated_gpu, why_not_emulated
+    from optc.driver.verification.gpu_emulation import EMULATOR, emulated_gpu, why_not_emulated
 
     if (reason := why_not_emulated(product.contents)) is not None:
         return {"skipped": reason}

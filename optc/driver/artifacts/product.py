@@ -9,8 +9,8 @@ import numpy as np
 
 from optc import artifact
 from optc.backends.interface import KernelBackend
-from optc.driver.emulation import Linkable
 from optc.driver.options import CompileOptions
+from optc.driver.verification.emulation import Linkable
 from optc.ir.core import Module
 from optc.passes.base import PassContext
 from optc.targets.target import Target

@@ -7,11 +7,11 @@ from typing import Any
 
 from optc.backends.interface import Option
 from optc.costmodel.interface import Estimate
-from optc.driver.drafts import ShareDraft, flatten
-from optc.driver.lowering import Lowered
-from optc.driver.memory_record import memory_record
-from optc.driver.origins import view_record
-from optc.driver.step_facts import step_facts
+from optc.driver.program.drafts import ShareDraft, flatten
+from optc.driver.program.lowering import Lowered
+from optc.driver.records.memory import memory_record
+from optc.driver.records.origins import view_record
+from optc.driver.records.step_facts import step_facts
 from optc.passes.base import PassContext
 
 

@@ -16,13 +16,13 @@ from optc.artifact.writing import LIBRARY
 from optc.backends.cuda.kernel import CudaKernel, Launch
 from optc.backends.cuda.toolkit import check_architecture, find_toolkit
 from optc.backends.interface import Option, Selection
-from optc.driver.gpu_emulation import emulated_command
+from optc.driver.verification.gpu_emulation import emulated_command
 from optc.errors import OptcError, UsageError
 from optc.runtime import load
 from optc.runtime.emulated import EmulatedArtifact
 from optc.toolchain import find_compiler
 
-SAMPLE = Path(__file__).parents[2] / "samples" / "models" / "cifar10_resnet8.onnx"
+SAMPLE = Path(__file__).parents[3] / "samples" / "models" / "cifar10_resnet8.onnx"
 
 
 def reason_to_skip(name: str) -> str | None:

@@ -9,7 +9,7 @@ from optc.errors import UsageError
 from optc.ir.core import Module
 from optc.targets.target import Target
 
-PACKAGES: Mapping[str, str] = {"tensorrt": "optc.driver.tensorrt_package:tensorrt_files"}
+PACKAGES: Mapping[str, str] = {"tensorrt": "optc.driver.artifacts.tensorrt:tensorrt_files"}
 """By name, the function from an imported module to files by their names."""
 
 

@@ -9,7 +9,7 @@ import pytest
 from onnx_kit import model, node, value
 
 import optc
-from optc.driver.verification import describe_difference
+from optc.driver.verification.verify import describe_difference
 from optc.errors import ModelError
 from optc.runtime.ort_session import first_line
 from optc.runtime.verify import OutputError

@@ -1,0 +1,1 @@
+"""From a planned module to kernels, steps and addresses."""

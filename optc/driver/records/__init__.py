@@ -1,0 +1,1 @@
+"""What an artifact states of its compile, as plain data."""

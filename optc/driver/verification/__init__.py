@@ -1,0 +1,1 @@
+"""A staged artifact against the model that it came from, here or in an emulator."""
