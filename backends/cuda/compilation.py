@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 from optc.backends.cuda.kernel import CudaKernel, Facts
-from optc.backends.cuda.kernel_cache import pack_functions
 from optc.backends.cuda.occupancy import CAPABILITIES, residency
 from optc.backends.cuda.ptx import joined_ptx, split_ptx
 from optc.backends.cuda.template import CudaTemplate, Definition, Schedule
@@ -17,7 +16,7 @@ from optc.backends.cuda.toolkit import Assembled, assemble, compile_ptx
 from optc.backends.cuda.workload import architecture
 from optc.backends.interface import Option, Selection
 from optc.backends.tvm.group import Group
-from optc.backends.tvm.packing import Packing
+from optc.backends.tvm.packing import Packing, pack_functions
 from optc.errors import InternalError
 from optc.targets.target import Target
 
@@ -76,7 +75,7 @@ def uncompiled(symbol: str, group: Group, candidate: Candidate, target: Target) 
         symbol=symbol,
         object_code=b"",
         selection=Selection(option, None, option, 1, 0, "asked for"),
-        pack=pack_functions(dict(definition.packings)),
+        pack=pack_functions(definition.packings),
         scratch_bytes=definition.scratch_bytes,
         in_place=definition.in_place,
         source=definition.source,

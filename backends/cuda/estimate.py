@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from optc.backends.tvm.group import Group
-from optc.ops.declaration import declaration_of
 
 if TYPE_CHECKING:
     from optc.targets.target import Target
@@ -17,11 +16,6 @@ _MOST_BLOCKS = 8  # that run on a multiprocessor at a time, about
 def group_bytes(group: Group) -> int:
     """What a group's kernel must read and write at least."""
     return sum(value.tensor_type.bytes for value in (*group.body.inputs, *group.body.outputs))
-
-
-def group_flops(group: Group) -> int:
-    """The arithmetic of a group."""
-    return sum(declaration_of(operation.name).flops(operation) for operation in group.body)
 
 
 def peak(target: Target, dtype: str) -> float:

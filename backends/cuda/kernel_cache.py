@@ -10,7 +10,7 @@ from optc.backends.cuda import coded as _coded  # noqa: F401  (registers its ste
 from optc.backends.cuda import packing as _packing  # noqa: F401  (registers its step)
 from optc.backends.cuda.kernel import CudaKernel, Facts, Launch
 from optc.backends.interface import Option, Selection
-from optc.backends.tvm.packing import Packing
+from optc.backends.tvm.packing import Packing, pack_functions, packings_as_json, packings_of_json
 
 KIND = "cuda-kernels"
 
@@ -23,7 +23,7 @@ def store(key: str, kernel: CudaKernel, packings: dict[int, Packing]) -> None:
         "ptx": kernel.ptx,
         "launches": [asdict(launch) for launch in kernel.launches],
         "facts": [asdict(facts) for facts in kernel.facts],
-        "packings": {str(position): packing.steps for position, packing in packings.items()},
+        "packings": packings_as_json(packings),
         "scratch_bytes": kernel.scratch_bytes,
         "in_place": kernel.in_place,
         "selection": asdict(kernel.selection),
@@ -38,15 +38,11 @@ def find(key: str) -> CudaKernel | None:
         return None
     header, _, cubin = entry.partition(b"\n")
     fields = json.loads(header)
-    packings = {
-        int(position): Packing(tuple((name, tuple(numbers)) for name, numbers in steps))
-        for position, steps in fields["packings"].items()
-    }
     return CudaKernel(
         symbol=fields["symbol"],
         object_code=cubin,
         selection=_selection(fields["selection"]),
-        pack=pack_functions(packings),
+        pack=pack_functions(packings_of_json(fields["packings"])),
         scratch_bytes=tuple(fields["scratch_bytes"]),
         in_place=tuple((operand, result) for operand, result in fields["in_place"]),
         source=fields["source"],
@@ -54,11 +50,6 @@ def find(key: str) -> CudaKernel | None:
         launches=tuple(_launch(each) for each in fields["launches"]),
         facts=tuple(Facts(**each) for each in fields["facts"]),
     )
-
-
-def pack_functions(packings: dict[int, Packing]) -> dict:
-    """Packings as `Kernel.pack` has them."""
-    return {position: (packing.key, packing.pack) for position, packing in packings.items()}
 
 
 def _selection(fields: dict) -> Selection:

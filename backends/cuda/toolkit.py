@@ -13,7 +13,6 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -165,12 +164,6 @@ def assemble(ptx: str, arch: str) -> Assembled:
         (folder / "kernels.ptx").write_text(ptx)
         said = _run([toolkit.ptxas, f"-arch={arch}", "-v", "kernels.ptx", "-o", "kernels.cubin"], folder)
         return Assembled((folder / "kernels.cubin").read_bytes(), parse_resources(said))
-
-
-def assemble_all(parts: Sequence[str], arch: str) -> list[Assembled]:
-    """`assemble` of each part, two at a time."""
-    with ThreadPoolExecutor(min(2, os.cpu_count() or 1)) as pool:
-        return list(pool.map(lambda ptx: assemble(ptx, arch), parts))
 
 
 _ENTRY = re.compile(r"Compiling entry function '(\w+)'")

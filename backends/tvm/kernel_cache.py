@@ -6,7 +6,7 @@ import json
 
 from optc import cache
 from optc.backends.interface import Kernel, Selection
-from optc.backends.tvm.packing import Packing
+from optc.backends.tvm.packing import pack_functions, packings_as_json, packings_of_json
 from optc.backends.tvm.template import KernelDefinition
 
 KIND = "kernels"
@@ -14,7 +14,7 @@ KIND = "kernels"
 
 def encode(definition: KernelDefinition, object_code: bytes, in_place: tuple[tuple[int, int], ...] = ()) -> bytes:
     """One cache entry; `in_place` as for Kernel."""
-    packings = {str(position): packing.steps for position, packing in definition.packings.items()}
+    packings = packings_as_json(definition.packings)
     fields = {"packings": packings, "scratch_bytes": definition.scratch_bytes, "in_place": in_place}
     header = json.dumps(fields)
     return header.encode() + b"\n" + object_code
@@ -24,15 +24,11 @@ def decode(entry: bytes, symbol: str, selection: Selection) -> Kernel:
     """The kernel of one cache entry."""
     header, _, object_code = entry.partition(b"\n")
     fields = json.loads(header)
-    packings = {
-        int(position): Packing(tuple((name, tuple(numbers)) for name, numbers in steps))
-        for position, steps in fields["packings"].items()
-    }
     return Kernel(
         symbol=symbol,
         object_code=object_code,
         selection=selection,
-        pack={position: (packing.key, packing.pack) for position, packing in packings.items()},
+        pack=pack_functions(packings_of_json(fields["packings"])),
         scratch_bytes=tuple(fields["scratch_bytes"]),
         in_place=tuple((operand, result) for operand, result in fields["in_place"]),
     )

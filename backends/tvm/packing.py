@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -77,3 +77,21 @@ class Packing:
         for name, numbers in self.steps:
             array = STEPS[name](array, numbers)
         return np.ascontiguousarray(array)
+
+
+def pack_functions(packings: Mapping[int, Packing]) -> dict[int, tuple[str, Callable[[np.ndarray], np.ndarray]]]:
+    """Packings by operand, as `Kernel.pack` has them."""
+    return {position: (packing.key, packing.pack) for position, packing in packings.items()}
+
+
+def packings_as_json(packings: Mapping[int, Packing]) -> dict[str, tuple[Step, ...]]:
+    """Packings by operand as JSON can hold them."""
+    return {str(position): packing.steps for position, packing in packings.items()}
+
+
+def packings_of_json(fields: Mapping[str, Sequence[Sequence]]) -> dict[int, Packing]:
+    """The inverse of `packings_as_json`."""
+    return {
+        int(position): Packing(tuple((name, tuple(numbers)) for name, numbers in steps))
+        for position, steps in fields.items()
+    }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -73,35 +73,33 @@ def verification(
     """
     from optc.runtime import load
 
+    def compared(staged: Runnable) -> dict[str, Any]:
+        return verified(staged, reference, options, probes)
+
     refusal = host_refusal(requirements_of(target), target.name)
     if refusal is None:
         with load(folder, threads=options.threads) as loaded:
-            return verified(loaded, reference, options, probes)
+            return compared(loaded)
     if platform_of(target) is CUDA:
-        return gpu_verification(folder, product, target, reference, options, probes)
+        return _verified_on_gpu(folder, product, target, compared)
     reason = why_not_emulated(target, len(product.contents.fallbacks)) if is_foreign(target) else refusal.what
     if reason is not None:
         return {"skipped": reason}
     with emulated(folder, product.linkable, target, options.threads or 1) as staged:
-        result = verified(staged, reference, options, probes)
+        result = compared(staged)
     return {**result, "emulator": target.toolchain["emulator"]}
 
 
-def gpu_verification(
-    folder: Path,
-    product: Product,
-    target: Target,
-    reference: str | Path | bytes,
-    options: CompileOptions,
-    probes: Probes,
+def _verified_on_gpu(
+    folder: Path, product: Product, target: Target, compared: Callable[[Runnable], dict[str, Any]]
 ) -> dict[str, Any]:
-    """The same for a GPU that this machine lacks: in an emulation of it."""
+    """`verification` for a GPU that this machine lacks: in an emulation of it."""
     from optc.driver.verification.gpu_emulation import EMULATOR, emulated_gpu, why_not_emulated
 
     if (reason := why_not_emulated(product.contents)) is not None:
         return {"skipped": reason}
     with emulated_gpu(folder, product.linkable, target) as staged:
-        return {**verified(staged, reference, options, probes), "emulator": EMULATOR}
+        return {**compared(staged), "emulator": EMULATOR}
 
 
 def verified(
