@@ -88,6 +88,7 @@ POSIX = Platform(
     compile=(*_COMPILE, "-fPIC"),
     link=(
         "-shared",
+        "-static-libgcc",
         f"-Wl,-soname,{LIBRARY}",
         "-Wl,--build-id=none",
         "-Wl,--strip-debug",
