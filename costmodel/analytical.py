@@ -17,6 +17,7 @@ from optc.ir.types import TensorType
 from optc.ops.attention import READS_IN_PLACE
 from optc.ops.declaration import Kind, declaration_of
 from optc.ops.packed import decodes
+from optc.ops.restriction import RESTRICT
 from optc.ops.views import is_view
 from optc.targets.target import Target
 
@@ -55,7 +56,7 @@ _INSTRUCTIONS: dict[str, float] = {
     "onnx.Softplus": 28, "onnx.Mish": 40, "onnx.Softmax": 16, "onnx.LogSoftmax": 18, "onnx.Elu": 14, "onnx.Selu": 14,
     "onnx.Sin": 18, "onnx.Cos": 18, "onnx.Pow": 30, "onnx.Sqrt": 6, "onnx.Div": 6, "onnx.Reciprocal": 6,
     "onnx.HardSwish": 4, "onnx.HardSigmoid": 3, "onnx.Clip": 2, "optc.silu": 18, "optc.gelu": 24,
-    "onnx.QuantizeLinear": 6, "onnx.DequantizeLinear": 3,
+    "onnx.QuantizeLinear": 6, "onnx.DequantizeLinear": 3, RESTRICT: 3,
 }  # fmt: skip
 
 # An element that is not copied along the innermost axis of both sides costs what so many FLOPs at peak cost: Transpose,

@@ -13,6 +13,7 @@ from optc.ops import (  # noqa: F401
     random,
     recurrent,
     reduction,
+    restriction,
     value_rules,
     window,
 )

@@ -13,6 +13,7 @@ from optc.ir.core import CONSTANT, Graph, Module, Operation, Value
 from optc.ops.hints import HINTS
 from optc.ops.onnx_defaults import opset_imports, schema_of, split_name
 from optc.ops.onnx_types import array_to_proto, attribute_to_proto, type_to_proto
+from optc.ops.restriction import RESTRICT
 
 EXTERNAL_ALIGNMENT = 4096  # bytes; lets a loader map each tensor by itself
 
@@ -69,7 +70,8 @@ def to_onnx_model(
     """A graph as a model of its own.
 
     Inputs and outputs keep their names; other names are kept as far as they are unique. `optc.fused` bodies are
-    inlined, `optc.relayout` becomes Identity (ONNX knows logical shapes only), constants become initializers.
+    inlined, `optc.relayout` becomes Identity (ONNX knows logical shapes only), `optc.restrict` a comparison and a
+    choice, constants become initializers.
 
     Args:
         source: a module, or a graph that reads nothing from around it.
@@ -208,6 +210,8 @@ class _Exporter:
                 self._constant(operation, proto)
             elif operation.name == "optc.fused":
                 self._inline(operation, proto)
+            elif operation.name == RESTRICT:
+                self._restriction(operation, proto)
             elif operation.name == "optc.relayout":
                 proto.node.append(helper.make_node("Identity", self._inputs(operation), self._outputs(operation)))
             else:
@@ -218,6 +222,19 @@ class _Exporter:
                     wanted = f"{node.name}_{node.op_type}"
                 node.name = self._node_name(wanted)
                 proto.node.append(node)
+
+    def _restriction(self, operation: Operation, proto: onnx.GraphProto) -> None:
+        data, bound = self._inputs(operation)
+        result = self.name(operation.result)
+        zero, magnitude, inside = (self.unique(f"{result}.{part}") for part in ("zero", "magnitude", "inside"))
+        proto.initializer.append(array_to_proto(np.zeros((), operation.result.dtype.numpy), zero))
+        wanted = ", ".join(operation.location.nodes) or result
+        for kind, inputs, output in (
+            ("Abs", [data], magnitude),
+            ("LessOrEqual", [magnitude, bound], inside),
+            ("Where", [inside, data, zero], result),
+        ):
+            proto.node.append(helper.make_node(kind, inputs, [output], self._node_name(f"{wanted}_{kind}")))
 
     def _constant(self, operation: Operation, proto: onnx.GraphProto) -> None:
         array = operation.attributes["value"]

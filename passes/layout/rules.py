@@ -11,6 +11,7 @@ import numpy as np
 from optc.ir.core import Operation, Value
 from optc.ir.types import TensorType
 from optc.ops.declaration import Kind, declaration_of
+from optc.ops.restriction import RESTRICT
 from optc.ops.views import parts
 
 CHANNEL_AXIS = 1
@@ -48,7 +49,7 @@ KEEPS_LANES_FINITE = frozenset(
         " Max Min Neg Abs Identity MaxPool AveragePool GlobalAveragePool GlobalMaxPool Resize Concat Split Pad Slice"
         " Transpose ConvInteger QuantizeLinear DequantizeLinear Cast"
     ).split()
-)
+) | {RESTRICT}
 
 # Activations of quantized models, and the sums that become them.
 _INTEGERS = frozenset({"u8", "i8", "i32"})

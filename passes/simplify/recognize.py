@@ -8,9 +8,9 @@ from typing import ClassVar
 from optc.ir.core import Module
 from optc.passes.base import Pass, PassContext
 from optc.passes.rewrite import apply_rules
-from optc.passes.simplify.rules import activations, lookups, normalizations
+from optc.passes.simplify.rules import activations, lookups, normalizations, restrictions
 
-RULES = (*activations.RULES, *normalizations.RULES, lookups.OneHotProduct())
+RULES = (*activations.RULES, *normalizations.RULES, *restrictions.RULES, lookups.OneHotProduct())
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from optc.ir.core import CONSTANT, Graph, Operation, Value
+from optc.ops.restriction import RESTRICT
 
 ELEMENTWISE = frozenset(
     f"onnx.{name}"
@@ -23,7 +24,7 @@ ELEMENTWISE = frozenset(
         "Abs Add Ceil Celu Clip Div Elu Erf Exp Floor Gelu HardSigmoid HardSwish Identity LeakyRelu Log Max Min Mish "
         "Mul Neg PRelu Pow Reciprocal Relu Selu Sigmoid Sin Softplus Softsign Sqrt Sub Sum Tanh ThresholdedRelu"
     ).split()
-)
+) | {RESTRICT}
 """Operations whose result at a place rests on what lies at that place alone."""
 
 POOLS = frozenset({"onnx.MaxPool", "onnx.AveragePool", "onnx.GlobalAveragePool", "onnx.GlobalMaxPool", "onnx.LpPool"})

@@ -19,6 +19,7 @@ from optc.backends.tvm.math.functions import (
     tanh,
 )
 from optc.ir.core import Operation
+from optc.ops.restriction import RESTRICT
 
 if TYPE_CHECKING:
     from tvm.tirx import PrimExpr
@@ -128,3 +129,11 @@ def _shrunk(x: PrimExpr, limit: float, bias: float) -> PrimExpr:
 
     above = tirx.Select(x > const_like(x, limit), x - const_like(x, bias), const_like(x, 0))
     return tirx.Select(x < const_like(x, -limit), x + const_like(x, bias), above)
+
+
+@elementwise(RESTRICT)
+def _restrict(_: Operation, x: PrimExpr, bound: PrimExpr) -> PrimExpr:
+    """The comparison is false for NaN."""
+    from tvm import tirx
+
+    return tirx.Select(tirx.abs(x) <= bound, x, const_like(x, 0))

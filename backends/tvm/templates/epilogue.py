@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING
 from optc.backends.tvm.group import Group
 from optc.backends.tvm.templates import register_tile as tiles
 from optc.ops.declaration import Kind, declaration_of
+from optc.ops.restriction import RESTRICT
 
 if TYPE_CHECKING:
     from optc.targets.target import Target
 
-_CHEAP = frozenset(f"onnx.{name}" for name in ("Add", "Sub", "Mul", "Relu", "Clip", "Max", "Min", "Neg", "Identity"))
+_CHEAP = frozenset(
+    f"onnx.{name}" for name in ("Add", "Sub", "Mul", "Relu", "Clip", "Max", "Min", "Neg", "Identity")
+) | {RESTRICT}
 
 
 def channel_blocks(group: Group, axis: int = 1) -> list[int]:

@@ -219,3 +219,34 @@ graph @main(%x: tensor<2xnxf32>) -> ("y") {
 }
 // REMARK: missed affine-of-normalization: the normalized extents are not known: tensor<2xnxf32>
 // CHECK: onnx.Mul
+
+// A comparison of the magnitude that chooses between a value and zero.
+// RUN: optc opt --passes 'recognize,dce'
+graph @main(%x: tensor<1x2x3xf32>) -> ("y") {
+  %bound = optc.constant {value = dense<[0.5, 2.0]> : tensor<1x2x1xf32>} : tensor<1x2x1xf32>
+  %zero = optc.constant {value = dense<0.0> : tensor<f32>} : tensor<f32>
+  %m = onnx.Abs(%x) : tensor<1x2x3xf32>
+  %inside = onnx.LessOrEqual(%m, %bound) : tensor<1x2x3xbool>
+  %y = onnx.Where(%inside, %x, %zero) : tensor<1x2x3xf32>
+  return %y
+}
+// REMARK: applied restrict: once
+// -----
+graph @main(%x: tensor<1x2x3xf32>) -> ("y") {
+  %bound = optc.constant {value = dense<[0.5, 2.0]> : tensor<1x2x1xf32>} : tensor<1x2x1xf32>
+  %y = optc.restrict(%x, %bound) : tensor<1x2x3xf32>
+  return %y
+}
+
+// The bound makes the result larger than x.
+// RUN: optc opt --passes 'recognize,dce'
+graph @main(%x: tensor<3xf32>) -> ("y") {
+  %bound = optc.constant {value = dense<[0.5, 2.0]> : tensor<2x1xf32>} : tensor<2x1xf32>
+  %zero = optc.constant {value = dense<0.0> : tensor<f32>} : tensor<f32>
+  %m = onnx.Abs(%x) : tensor<3xf32>
+  %inside = onnx.LessOrEqual(%m, %bound) : tensor<2x3xbool>
+  %y = onnx.Where(%inside, %x, %zero) : tensor<2x3xf32>
+  return %y
+}
+// REMARK: missed restrict: its result is a tensor<2x3xf32>, and x is a tensor<3xf32>
+// CHECK: onnx.Where

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from optc.ir.core import Operation
 from optc.ops.declaration import declaration_of
+from optc.ops.restriction import RESTRICT
 
 Operands = Sequence[Any]
 Evaluate = Callable[[Operation, Operands], Tensor]
@@ -183,6 +184,7 @@ def _folded(function: Callable[[Tensor, Tensor], Tensor]) -> Evaluate:
 
 
 OPERATORS: dict[str, Evaluate] = {
+    RESTRICT: _plain(lambda data, bound: torch.where(data.abs() <= bound, data, torch.zeros_like(data))),
     "onnx.Abs": _plain(torch.abs),
     "onnx.Add": _plain(torch.add),
     "onnx.AveragePool": _average_pool,
