@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from optc.errors import OptcError
@@ -12,8 +13,12 @@ LONGEST_WAIT = 1.0  # seconds until it is looked again whether there is time for
 
 
 @contextlib.contextmanager
-def cluster() -> Iterator[Any]:
-    """The module `ray`, connected: to the cluster that $RAY_ADDRESS names, else to one on this machine.
+def cluster(address: str | None = None, workers: int | None = None) -> Iterator[Any]:
+    """The module `ray`, connected: to the cluster at an address or at $RAY_ADDRESS, else to one on this machine.
+
+    Args:
+        address: `HOST:PORT`, `ray://HOST:PORT` or `auto`.
+        workers: processors of a cluster that is started here; None for all.
 
     Raises:
         OptcError: Ray is not installed, or the cluster cannot be reached.
@@ -25,8 +30,9 @@ def cluster() -> Iterator[Any]:
     if ray.is_initialized():
         yield ray
         return
+    own = {} if address or os.environ.get("RAY_ADDRESS") else {"num_cpus": workers, "include_dashboard": False}
     try:
-        ray.init(log_to_driver=False, include_dashboard=False)
+        ray.init(address=address or None, log_to_driver=False, **own)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise OptcError("the Ray cluster cannot be reached", where="--ray", why=str(error)) from error
     try:
@@ -35,19 +41,29 @@ def cluster() -> Iterator[Any]:
         ray.shutdown()
 
 
-def spread(ray: Any, work: Callable[..., Any], tasks: Iterable[tuple[Any, ...]]) -> Iterator[tuple[int, Any]]:
+def spread(
+    ray: Any,
+    work: Callable[..., Any],
+    tasks: Iterable[tuple[Any, ...]],
+    *,
+    most: int | None = None,
+    resources: Callable[..., Mapping[str, float]] = lambda *_task: {},
+) -> Iterator[tuple[int, Any]]:
     """Results of `work(*task)` with the tasks' numbers, as they come; as many tasks run as the cluster has processors.
 
     Args:
         ray: of `cluster`.
         work: a function of a module that the machines of the cluster have.
         tasks: taken one by one when a processor is free.
+        most: tasks at a time.
+        resources: what a node must have for a task, beside a processor.
 
     Raises:
         OptcError: a task failed.
     """
     remote = ray.remote(work)
     processors = max(1, int(ray.cluster_resources().get("CPU", 1)))
+    processors = min(processors, most or processors)
     running: dict[Any, int] = {}
     numbered = enumerate(tasks)
     exhausted = False
@@ -58,7 +74,7 @@ def spread(ray: Any, work: Callable[..., Any], tasks: Iterable[tuple[Any, ...]])
                 exhausted = True
                 break
             number, task = following
-            running[remote.remote(*task)] = number
+            running[remote.options(resources=dict(resources(*task))).remote(*task)] = number
         ready, _ = ray.wait(list(running), num_returns=1, timeout=LONGEST_WAIT) if running else ([], [])
         for reference in ready:
             number = running.pop(reference)

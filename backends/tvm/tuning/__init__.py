@@ -10,6 +10,7 @@ from dataclasses import replace
 from functools import partial
 
 from optc import cache
+from optc.artifact.host import host_refusal, requirements_of
 from optc.backends.interface import Progress
 from optc.backends.tvm.codegen import load_tvm
 from optc.backends.tvm.tuning import database
@@ -44,24 +45,30 @@ def choose(
 ) -> list[Decision]:
     """One decision for each workload.
 
-    With a budget, and on this host, decisions come from the schedule database. For workloads that it lacks, those that
-    the model spends most time in first, the best few points by estimate are measured until `budget` seconds are over,
-    and all decisions are kept with what they rest on. Any other time the point with the least estimated time is taken.
+    With a budget, decisions come from the schedule database. For workloads that it lacks, those that the model spends
+    most time in first, the best few points by estimate are measured until `budget` seconds are over, and all decisions
+    are kept with what they rest on. Where nothing can be measured, the point with the least estimated time is taken.
 
     Args:
         workloads: distinct ones.
         target: what for.
-        budget: seconds.
+        budget: seconds; with 0 the database is read only where `remeasure` says so.
         threads: that the kernels will most likely run on.
         progress: shown to the user.
-        remeasure: count workloads that an earlier budget did not reach among those that the database lacks.
+        remeasure: the user asked for measuring: count workloads that an earlier budget did not reach among those that
+            the database lacks, and measure for any target whose code runs on this machine.
         schedules: estimates the points; None: the templates themselves.
     """
-    if budget <= 0 or not is_host(target) or not hasattr(os, "fork"):
+    if budget <= 0 and not remeasure:
         return [_Measurement(each, target, schedules).decision() for each in workloads]
     decisions, missing = _known(workloads, target, remeasure)
     if not missing:
         return [decision for decision in decisions if decision is not None]
+    if budget <= 0 or not (runs_here(target) if remeasure else is_host(target)) or not hasattr(os, "fork"):
+        return [
+            _Measurement(each, target, schedules).decision() if known is None else known
+            for each, known in zip(workloads, decisions, strict=True)
+        ]
     with cache.measuring(lambda: progress("waiting for another process that measures", 0, 1)):
         decisions, missing = _known(workloads, target, remeasure)  # it may have measured the same
         measurements = [_Measurement(workloads[n], target, schedules, decisions[n]) for n in missing]
@@ -88,6 +95,11 @@ def _known(workloads: Sequence[Workload], target: Target, remeasure: bool) -> tu
 def is_host(target: Target) -> bool:
     """Whether kernels for a target can be timed in this process."""
     return bool(target.llvm) and dict(target.llvm) == dict(load("cpu").llvm)
+
+
+def runs_here(target: Target) -> bool:
+    """Whether this machine runs code for a processor, be it another one or not."""
+    return bool(target.llvm) and (is_host(target) or host_refusal(requirements_of(target), target.name) is None)
 
 
 class _Measurement:

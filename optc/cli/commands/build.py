@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-import sys
-import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from optc.cli.output import emit_json, seconds_text
+from optc.cli.board import Board
+from optc.cli.clusters import check_workers, ray_option, workers_option
+from optc.cli.output import emit_json
 from optc.cli.parameters import common
 
 if TYPE_CHECKING:
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
 )
 @click.option("--locked", is_flag=True, help="Refuse to build from anything else than optc.lock names.")
 @click.option("--force", is_flag=True, help="Compile also what is up to date.")
-@click.option("--ray", "on_ray", is_flag=True, help="Spread the compiles over a Ray cluster ($RAY_ADDRESS).")
+@ray_option
+@workers_option
 @common
 def command(
     models: tuple[str, ...],
@@ -36,33 +38,35 @@ def command(
     jobs: int | None,
     locked: bool,
     force: bool,
-    on_ray: bool,
+    address: str | None,
+    workers: int | None,
     as_json: bool,
 ) -> None:
     """Compile MODELS of the project file (default: all) for their targets, those that changed.
 
     What is finished stays finished: a build that was stopped goes on where it was.
     """
-    from optc.driver.project.building import build, selected
+    from optc.driver.project.building import Runner, build, selected
     from optc.driver.project.config import read_project
     from optc.driver.project.jobs import compile_all
 
+    check_workers(address, workers)
     project = read_project(project_file)
     units = selected(project, models, target)
-    runner = compile_all
-    if on_ray:
+    runner: Runner = compile_all
+    if address is not None:
         from optc.driver.project.remote import compile_on_ray
 
-        runner = compile_on_ray
-    with Board(units) as board:
+        runner = partial(compile_on_ray, address=address, workers=workers)
+    with Board(unit.name for unit in units) as board:
         result = build(
             project,
             units,
             jobs=jobs or project.jobs or max(1, (os.cpu_count() or 1) // 2),
             locked=locked,
             force=force,
-            phase=board.phase,
-            finished=board.finished,
+            phase=lambda unit, text: board.phase(unit.name, text),
+            finished=lambda each: board.finished(each.unit.name, each.seconds, failed=each.code != 0),
             runner=runner,
         )
     if as_json:
@@ -85,52 +89,3 @@ def _outcome_record(outcome: Outcome) -> dict[str, Any]:
     status = "failed" if outcome.code else "compiled"
     more = {"code": outcome.code, "seconds": outcome.seconds, "error": outcome.error or None}
     return {**_record(outcome.unit, status), **more}
-
-
-class Board:
-    """All units at once: a table that is redrawn on a terminal, a line for each finished unit elsewhere."""
-
-    def __init__(self, units: list[Unit]) -> None:
-        self._names = [unit.name for unit in units]
-        self._states = dict.fromkeys(self._names, "")
-        self._starts: dict[str, float] = {}
-        self._done = 0
-        self._live: Any = None
-
-    def __enter__(self) -> Board:
-        if sys.stderr.isatty():
-            from rich.console import Console
-            from rich.live import Live
-
-            console = Console(stderr=True)
-            self._live = Live(get_renderable=self._table, console=console, refresh_per_second=4, transient=True)
-            self._live.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._live is not None:
-            self._live.stop()
-
-    def phase(self, unit: Unit, text: str) -> None:
-        """A compile does something else now."""
-        self._starts.setdefault(unit.name, time.monotonic())
-        self._states[unit.name] = text
-
-    def finished(self, outcome: Outcome) -> None:
-        """A compile has ended."""
-        self._done += 1
-        word = "failed" if outcome.code else "done"
-        self._starts.pop(outcome.unit.name, None)
-        self._states[outcome.unit.name] = f"{word} in {seconds_text(outcome.seconds)}"
-        if self._live is None:
-            click.echo(f"[{self._done}] {outcome.unit.name}: {self._states[outcome.unit.name]}", err=True)
-
-    def _table(self) -> Any:
-        from rich.table import Table
-
-        table = Table(box=None, show_header=False)
-        now = time.monotonic()
-        for name in self._names:
-            since = self._starts.get(name)
-            table.add_row(name, self._states[name], "" if since is None else f"{now - since:.0f} s")
-        return table

@@ -88,7 +88,7 @@ def _make_kernels(
         budget=budget,
         threads=threads,
         progress=options.progress,
-        remeasure=options.budget is not None,
+        remeasure=bool(options.budget),
     )
     kernels: dict[Operation, Kernel] = {}
     refusals: dict[Operation, str] = {}

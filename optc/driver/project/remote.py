@@ -20,9 +20,15 @@ Files = Mapping[str, bytes]
 
 
 def compile_on_ray(
-    units: Sequence[Unit], jobs: int, phase: Phase, finished: Callable[[Outcome], None]
+    units: Sequence[Unit],
+    jobs: int,
+    phase: Phase,
+    finished: Callable[[Outcome], None],
+    *,
+    address: str | None = None,
+    workers: int | None = None,
 ) -> list[Outcome]:
-    """As `compile_all`, on as many processors as the cluster has; `jobs` says nothing there.
+    """As `compile_all`, on as many processors as the cluster has, or `workers`; `jobs` says nothing there.
 
     Raises:
         OptcError: the cluster cannot be reached, or a file cannot be read or written.
@@ -35,8 +41,8 @@ def compile_on_ray(
             sources = sources_of(unit.file, unit.target, unit.data)
             yield unit, {str(path): path.read_bytes() for path in sources}
 
-    with cluster() as ray:
-        for number, (outcome, files) in spread(ray, compile_apart, tasks()):
+    with cluster(address, workers) as ray:
+        for number, (outcome, files) in spread(ray, compile_apart, tasks(), most=workers):
             outcomes[number] = replace(outcome, unit=units[number])
             if outcome.code == 0:
                 place(units[number].output, files)
