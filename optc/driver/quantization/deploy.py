@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -17,17 +18,19 @@ from optc.artifact.host import host_refusal
 from optc.driver.compile import kernel_maker, with_threads, write_artifact
 from optc.driver.context import pass_context
 from optc.driver.options import CompileOptions
-from optc.driver.quantization.acceptance import Drop, compare
-from optc.driver.quantization.analysis import analyze
+from optc.driver.quantization.bound import Bound, Judge, Quality
 from optc.driver.quantization.data import Batch, Data
-from optc.driver.quantization.errors import Noise
+from optc.driver.quantization.mixed import Mixture, Point, PrecisionSearch
+from optc.driver.quantization.native_search import affordable, native_problem, native_search
 from optc.driver.quantization.quantize import Quantizer
 from optc.driver.quantization.running import Runner
+from optc.driver.quantization.sensitivity import decibels, measured
 from optc.errors import ModelError, UsageError
 from optc.ops.onnx_export import to_onnx_model
-from optc.passes.integer.arithmetic import IntegerArithmetic
+from optc.passes.base import PassContext
 from optc.passes.quantization.plan import QuantizationPlan
-from optc.passes.simplify.simplify import Simplify
+from optc.passes.quantization.prices import Errors
+from optc.passes.quantization.search.problem import FLOAT, PrecisionProblem
 from optc.runtime import load
 from optc.runtime.bench import bench
 from optc.runtime.loaded import Artifact
@@ -39,71 +42,6 @@ ROUNDS = 3
 """Measurements of each of two artifacts that are compared, in turn."""
 
 ROUND_SECONDS = 0.15
-
-PROBES = 64
-"""Samples that the errors of single layers are found with."""
-
-_PRICED = "integer"
-
-
-@dataclass(frozen=True)
-class Bound:
-    """What the native artifact must keep; at most one of the two is given.
-
-    Attributes:
-        snr: decibels at the worst output, against the model in float.
-        drop: the share of accuracy that may be lost on labelled data.
-        data: to judge on.
-        labels: the right class of each sample of `data`.
-    """
-
-    data: Data
-    snr: float | None = None
-    drop: float | None = None
-    labels: np.ndarray | None = None
-
-    @property
-    def text(self) -> str | None:
-        """The bound in words; None where there is none."""
-        if self.snr is not None:
-            return f"{self.snr:g} dB at every output"
-        return None if self.drop is None else f"{100 * self.drop:g} points of accuracy"
-
-
-@dataclass(frozen=True)
-class Quality:
-    """What was measured of a model against the model in float.
-
-    Attributes:
-        snr_db: at the worst output; infinite where nothing differs.
-        drop: of accuracy; None without labels.
-    """
-
-    snr_db: float
-    drop: Drop | None = None
-
-    def keeps(self, bound: Bound) -> bool:
-        """Whether the bound holds; that on a drop with the confidence of `Drop`."""
-        if bound.drop is not None and self.drop is not None:
-            return self.drop.bound <= bound.drop
-        return bound.snr is None or self.snr_db >= bound.snr
-
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON; an infinite ratio is None."""
-        record: dict[str, Any] = {"snr_db": self.snr_db if np.isfinite(self.snr_db) else None, "drop": None}
-        if self.drop is not None:
-            record["drop"] = {
-                "measured": self.drop.measured,
-                "bound": self.drop.bound,
-                "float_accuracy": self.drop.accuracy,
-                "confidence": self.drop.confidence,
-                "text": self.drop.text,
-            }
-        return record
-
-
-class _Model(Protocol):
-    def __call__(self, feeds: Batch, /) -> Sequence[np.ndarray]: ...
 
 
 @dataclass
@@ -117,7 +55,6 @@ class Deployment:
         bound: on what is lost.
         model: what the user calls it.
         scheme: the precision of quantized layers.
-        probes: what the errors of single layers are found with; None for the calibration data.
     """
 
     quantizer: Quantizer
@@ -126,12 +63,10 @@ class Deployment:
     bound: Bound
     model: str
     scheme: str = "int8"
-    probes: Data | None = None
     reasons: dict[str, str] = field(default_factory=dict)
     prices: dict[str, dict[str, float]] = field(default_factory=dict)
     errors: dict[str, float] = field(default_factory=dict)
     tries: list[dict[str, Any]] = field(default_factory=list)
-    _reference: Runner | None = None
 
     @property
     def _target(self) -> Target:
@@ -142,18 +77,32 @@ class Deployment:
         """Whether this machine can execute what is compiled."""
         return host_refusal(requirements_of(self._target), self._target.name) is None
 
+    @cached_property
+    def _context(self) -> PassContext:
+        target = self._target
+        backend = kernel_maker(target, self.options)
+        return pass_context(target, backend, self.options.threads, self.options.cost_model)
+
+    @cached_property
+    def _judge(self) -> Judge:
+        return Judge(self.quantizer.module, self.bound)
+
     def run(self, folder: Path) -> dict[str, Any]:
         """Write the artifact; the record of precisions that its plan holds.
 
         `met` is False in the record where no artifact with a quantized layer keeps the bound.
         """
-        self.reasons = dict(self.plan.kept)
-        names = self._affordable([name for name in self.plan.layers])
+        self.prices, slow = affordable(self.quantizer, self.plan, self._context)
+        self.reasons = {**self.plan.kept, **slow}
+        names = [name for name in self.plan.layers if name not in slow]
         met, quality = True, None
         with tempfile.TemporaryDirectory(prefix="optc-quantized-") as scratch:
             place = Path(scratch)
-            if names:
-                names, quality, met = self._within(names, place)
+            if names and self.bound.text is not None:
+                names, quality, met = self._within(slow, place)
+            elif names:
+                quality = self._native(names, place)
+                self.reasons |= {name: self._cheaper(name) for name in names}
             latency = self._latency(names, place) if names else {}
             if latency and latency["int8_seconds"] >= latency["float_seconds"]:
                 times = latency["int8_seconds"] / latency["float_seconds"]
@@ -165,70 +114,76 @@ class Deployment:
             self._compile(names, place, folder, record)
         return record
 
-    def _affordable(self, names: list[str]) -> list[str]:
-        """Those layers that the cost model predicts to be faster in integers; the others get their reasons."""
-        target = self._target
-        backend = kernel_maker(target, self.options)
-        while names:
-            context = pass_context(target, backend, self.options.threads, self.options.cost_model)
-            module = self.quantizer.write(self.plan, names)
-            Simplify().run(module, context)
-            IntegerArithmetic().run(module, context)
-            slow = set()
-            for remark in context.remarks:
-                if remark.pass_name != IntegerArithmetic.name or remark.what != _PRICED:
-                    continue
-                for name in set(remark.location.nodes) & set(names):
-                    if remark.predicted:
-                        self.prices[name] = dict(remark.predicted)
-                    if remark.status == "missed":
-                        self.reasons[name] = remark.reason
-                        slow.add(name)
-            if not slow:
-                break
-            names = [name for name in names if name not in slow]
-        return names
+    def _cheaper(self, name: str) -> str:
+        """Why a layer is quantized where nothing bounds what is lost."""
+        found = self.prices.get(name)
+        if found is None:
+            return "nothing bounds what is lost"
+        integer, real = (1e6 * found[kind] for kind in ("integer_seconds", "float_seconds"))
+        return f"{integer:.1f} µs predicted in integers, {real:.1f} µs in float"
 
-    def _within(self, names: list[str], place: Path) -> tuple[list[str], Quality, bool]:
-        """As many of the layers as keep the bound natively, what the artifact showed, and whether it keeps it."""
-        if self.bound.text is None:
-            return names, self._native(names, place), True
-        probes = self.probes or self.quantizer.data
-        found = analyze(self.quantizer.module, self.plan, self.scheme, probes, progress=self.options.progress)
-        self.errors = {layer.name: layer.output_snr for layer in found.layers}
-        order = sorted(names, key=lambda name: self.errors[name])
-        kept = self._screened(order)
+    def _within(self, slow: Mapping[str, str], place: Path) -> tuple[list[str], Quality | None, bool]:
+        """The layers that the search quantizes, what the artifact showed, and whether that keeps the bound.
+
+        The search verifies the model in QDQ form. Where the native artifact shows a larger error than that, the search
+        is asked for so much more.
+        """
+        progress = self.options.progress
+        errors = measured(self.quantizer.module, {self.scheme: self.plan}, self.quantizer.data, progress=progress)
+        self.errors = {name: decibels(error) for (name, _), error in errors.items()}
+        kept = dict(slow)
+        search = native_search(self.quantizer, self.plan, self._problem(kept, errors), self.bound.data, progress)
+        asked, factor = self.bound, 1.0
         while True:
-            chosen = set(order[kept:])
-            quality = self._native([name for name in names if name in chosen], place)
-            self._note(order[:kept], "native artifact" if self._runs_here else "QDQ form", quality)
-            if quality.keeps(self.bound) or kept == len(order) - 1:
+            mixture = self._search(search, asked)
+            names = list(mixture.quantized)
+            _, slower = affordable(self.quantizer, self.plan, self._context, names)
+            if slower and mixture.met:  # their neighbours are in float now
+                kept |= slower
+                search.problem = self._problem(kept, errors)
+                continue
+            for point, drop in (each for each in mixture.tried if each[0].quantized):
+                self._note(search, point, "QDQ form", Quality(point.measured_snr, drop))
+            quality = self._native(names, place) if names else None
+            met = mixture.met if quality is None else quality.keeps(self.bound)
+            if quality is not None:
+                self._note(search, mixture.point, "native artifact" if self._runs_here else "QDQ form", quality)
+            if met or quality is None or not mixture.met:
                 break
-            kept = min(len(order) - 1, kept + max(1, kept // 4))
-        for rank, name in enumerate(order[:kept], start=1):
-            alone = f"alone it leaves {self.errors[name]:.1f} dB at the output, rank {rank} of {len(order)}"
-            self.reasons[name] = f"{alone}; for {self.bound.text}"
-        return [name for name in names if name in chosen], quality, quality.keeps(self.bound)
+            asked, factor = self._stricter(mixture, quality, factor), 2.0 * factor
+        self.reasons = {**search.reasons(mixture.point, str(self.bound.text), met), **self.plan.kept, **kept}
+        return names, quality, met
 
-    def _screened(self, order: Sequence[str]) -> int:
-        """How many layers stay in float for the bound, by the model in QDQ form; bisected."""
-        low, high = 0, len(order) - 1
-        while low < high:
-            middle = (low + high) // 2
-            runner = Runner(self.quantizer.write(self.plan, list(order[middle:])))
-            quality = self._judge(runner.run)
-            self._note(order[:middle], "QDQ form", quality)
-            if quality.keeps(self.bound):
-                high = middle
-            else:
-                low = middle + 1
-        return low
+    def _problem(self, kept: Mapping[str, str], errors: Errors) -> PrecisionProblem:
+        return native_problem(self.quantizer.layers, self.scheme, self.prices, kept, errors)
 
-    def _note(self, in_float: Sequence[str], basis: str, quality: Quality) -> None:
-        """Keep what a choice of layers was measured to lose: those of `in_float` and the unaffordable ones in float."""
-        self.tries.append(
-            {"in_float": list(in_float), "basis": basis, "keeps": quality.keeps(self.bound), **quality.to_dict()}
-        )
+    def _search(self, search: PrecisionSearch, asked: Bound) -> Mixture:
+        if asked.drop is not None:
+            assert asked.labels is not None
+            return search.within_drop(asked.drop, asked.data, asked.labels)
+        assert asked.snr is not None
+        return search.within_snr(asked.snr)
+
+    def _stricter(self, mixture: Mixture, quality: Quality, factor: float) -> Bound:
+        """What to ask of QDQ form so that an artifact which differs from it as this one does keeps the bound.
+
+        It excludes the assignment that was tried. The difference counts twice as much each time, so this ends.
+        """
+        if quality.drop is not None and mixture.drop is not None and self.bound.drop is not None:
+            more = quality.drop.bound - mixture.drop.bound
+            return replace(self.bound, drop=min(self.bound.drop - factor * more, math.nextafter(mixture.drop.bound, 0)))
+        assert self.bound.snr is not None
+        shown = mixture.point.measured_snr
+        more = self.bound.snr + factor * (shown - quality.snr_db)
+        return replace(self.bound, snr=max(more, math.nextafter(shown, math.inf)))
+
+    def _note(self, search: PrecisionSearch, point: Point, basis: str, quality: Quality) -> None:
+        """Keep what a choice of layers was measured to lose; layers that cannot be faster are in float anyway."""
+        offered = {choice.layer for choice in search.problem.choices if len(choice.options) > 1}
+        in_float = [name for name, scheme in point.schemes.items() if scheme == FLOAT and name in offered]
+        found = {"in_float": in_float, "basis": basis, "keeps": quality.keeps(self.bound), **quality.to_dict()}
+        if found not in self.tries:
+            self.tries.append(found)
 
     def _source(self, names: Collection[str], place: Path) -> str:
         """The model to compile: in QDQ form, or as it was where nothing is quantized."""
@@ -261,25 +216,6 @@ class Deployment:
 
             return self._judge(run)
 
-    def _judge(self, model: _Model) -> Quality:
-        if self._reference is None:
-            self._reference = Runner(self.quantizer.module)
-        noise = [Noise() for _ in self.quantizer.module.main.outputs]
-        labels, count = self.bound.labels, 0
-        right: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
-        for feeds in self.bound.data.batches():
-            wanted, found = self._reference.run(feeds), model(feeds)
-            for item, a, b in zip(noise, wanted, found, strict=True):
-                item.add(a, b)
-            if labels is not None:
-                classes = labels[count : count + len(wanted[0])]
-                _check_scores(wanted[0], classes, labels)
-                for hits, scores in zip(right, (wanted[0], found[0]), strict=True):
-                    hits.append(scores.argmax(axis=1) == classes)
-                count += len(wanted[0])
-        snr = min(item.snr_db for item in noise)
-        return Quality(snr) if not count else Quality(snr, compare(np.concatenate(right[0]), np.concatenate(right[1])))
-
     def _latency(self, names: Collection[str], place: Path) -> dict[str, Any]:
         """Seconds of the quantized artifact and of one in float: measured here, or predicted for another machine."""
         folders = place / "quantized", self._compile((), place, place / "float")
@@ -300,7 +236,7 @@ class Deployment:
             {
                 "name": layer.name,
                 "precision": self.scheme if layer.name in names else "float",
-                "reason": "" if layer.name in names else self.reasons.get(layer.name, ""),
+                "reason": self.reasons.get(layer.name, ""),
                 "snr_alone_db": self.errors.get(layer.name),
                 **self.prices.get(layer.name, {}),
             }
@@ -332,13 +268,6 @@ def _in_turn(first: Artifact, second: Artifact) -> tuple[float, float]:
         for artifact, found in zip((first, second), times, strict=True):
             found.append(bench(artifact, seconds=ROUND_SECONDS).median)
     return min(times[0]), min(times[1])
-
-
-def _check_scores(scores: np.ndarray, classes: np.ndarray, labels: np.ndarray) -> None:
-    if scores.ndim != 2:
-        raise UsageError("accuracy needs scores of classes", why=f"the first output has {scores.ndim} dimensions")
-    if len(classes) < len(scores):
-        raise UsageError("there are fewer labels than samples", why=f"{len(labels)} labels")
 
 
 def compile_quantized(
@@ -393,11 +322,7 @@ def compile_quantized(
     if evaluate is not None:
         data = Data(evaluate, quantizer.module.main.inputs, preprocessing=preprocessing)
     plan = quantizer.plan("int8", keep_float=keep_float)
-    probes = None
-    if isinstance(calib, str | Path):
-        few = min(limit or PROBES, PROBES)
-        probes = Data(calib, quantizer.module.main.inputs, limit=few, preprocessing=preprocessing)
-    return Deployment(quantizer, plan, options, Bound(data, snr, drop, labels), model, probes=probes).run(folder)
+    return Deployment(quantizer, plan, options, Bound(data, snr, drop, labels), model).run(folder)
 
 
 def _require_float(model: str) -> None:

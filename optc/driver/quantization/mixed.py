@@ -24,6 +24,8 @@ from optc.passes.quantization.search.problem import FLOAT, PrecisionProblem
 POINTS = 16
 """Budgets that the Pareto front is solved for."""
 
+_MILLISECOND = 1e-3
+
 _ROUNDS = 12
 """Solutions that are verified before all stays in float."""
 
@@ -88,6 +90,10 @@ class Mixture:
         return {name: self.reasons[name] for name, scheme in self.point.schemes.items() if scheme == FLOAT}
 
 
+_Key = tuple[tuple[str, str], ...]
+"""An assignment."""
+
+
 @dataclass
 class PrecisionSearch:
     """The search over one model.
@@ -99,6 +105,7 @@ class PrecisionSearch:
         objective: what is small.
         outputs: that assignments are verified on.
         progress: called with (what, done, total, detail).
+        points: budgets that the Pareto front is solved for.
     """
 
     module: Module
@@ -107,7 +114,10 @@ class PrecisionSearch:
     objective: Objective
     outputs: Outputs
     progress: Progress = silent
-    _noise: dict[tuple[tuple[str, str], ...], float] = field(default_factory=dict)
+    points: int = POINTS
+    _noise: dict[_Key, float] = field(default_factory=dict)
+    _hits: dict[_Key, np.ndarray] = field(default_factory=dict)
+    _labelled: tuple[Data, np.ndarray] | None = None
 
     def plan(self, schemes: Mapping[str, str]) -> QuantizationPlan:
         """One plan of several: each layer from that of its scheme, tensors as in the first that codes them."""
@@ -172,6 +182,8 @@ class PrecisionSearch:
     ) -> Mixture:
         """The cheapest assignment of the front that loses at most `limit` (a share) of the accuracy.
 
+        What a model answers is kept: another limit on the same samples runs nothing again.
+
         Args:
             limit: of the drop.
             data: labelled samples.
@@ -182,14 +194,13 @@ class PrecisionSearch:
         Raises:
             UsageError: there are fewer labels than samples, or the model gives no scores of classes.
         """
-        reference = hits(self.module, data, labels)
+        reference = self._right(self.point(self.in_float), data, labels)
         points = [point for point in self.front() if point.quantized]
         points.sort(key=lambda point: -point.measured_snr)
 
         def judge(point: Point) -> Drop:
             self.progress("judging candidates by their accuracy", points.index(point), len(points))
-            module = quantized_module(self.module, self.plan(point.schemes))
-            return compare(reference, hits(module, data, labels), confidence)
+            return compare(reference, self._right(point, data, labels), confidence)
 
         judged = last_accepted(points, judge, limit)
         accepted, drops = judged
@@ -200,10 +211,21 @@ class PrecisionSearch:
         bound = f"{100 * limit:g} points of accuracy"
         return self._mixture(chosen, met, bound, drop, assumptions(confidence, calibrated_on=own_data), tried)
 
-    def front(self, points: int = POINTS) -> list[Point]:
+    def _right(self, point: Point, data: Data, labels: np.ndarray) -> np.ndarray:
+        """Which samples an assignment gets right."""
+        if self._labelled is None or self._labelled[0] is not data or self._labelled[1] is not labels:
+            self._labelled = data, labels
+            self._hits.clear()
+        key = tuple(point.schemes.items())
+        if key not in self._hits:
+            module = quantized_module(self.module, self.plan(point.schemes)) if point.quantized else self.module
+            self._hits[key] = hits(module, data, labels)
+        return self._hits[key]
+
+    def front(self, points: int | None = None) -> list[Point]:
         """What nothing beats in both cost and measured error, the cheapest first; all in float is among it."""
         found = []
-        candidates = assignments_along(self.problem, points)
+        candidates = assignments_along(self.problem, points or self.points)
         for number, schemes in enumerate(candidates):
             self.progress("verifying the Pareto front", number, len(candidates))
             found.append(self.point(schemes))
@@ -236,10 +258,11 @@ class PrecisionSearch:
         assumed: str = "",
         tried: tuple[tuple[Point, Drop | None], ...] = (),
     ) -> Mixture:
-        return Mixture(point, met, self.reasons(point, bound), bound, drop, assumed, tried)
+        return Mixture(point, met, self.reasons(point, bound, met), bound, drop, assumed, tried)
 
-    def reasons(self, point: Point, bound: str) -> dict[str, str]:
+    def reasons(self, point: Point, bound: str, met: bool = True) -> dict[str, str]:
         """Why each layer has its precision: what every other one would change in cost, and what it leaves alone."""
+        within = f"cheapest within {bound}" if met else f"nothing keeps {bound}, this loses least"
         found = {}
         for choice in self.problem.choices:
             own = point.schemes[choice.layer]
@@ -252,7 +275,7 @@ class PrecisionSearch:
             plan = self.plans[own] if own in self.plans else next(iter(self.plans.values()))
             if own != FLOAT:
                 mine = next(option for option in choice.options if option.scheme == own)
-                found[choice.layer] = f"cheapest within {bound}{_alone(mine.error)} ({'; '.join(others)})"
+                found[choice.layer] = f"{within}{_alone(mine.error)} ({'; '.join(others)})"
             elif choice.layer in plan.kept:
                 found[choice.layer] = plan.kept[choice.layer]
             elif not others:
@@ -263,6 +286,8 @@ class PrecisionSearch:
 
     def _change(self, cost: float) -> str:
         unit, factor = UNITS[self.objective]
+        if self.objective == "latency" and abs(cost) < _MILLISECOND:
+            unit, factor = "µs", 1e6
         return f"{cost * factor:+.4g} {unit}"
 
     def record(self, point: Point, drop: Drop | None = None) -> dict[str, Any]:

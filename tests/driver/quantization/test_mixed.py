@@ -109,6 +109,9 @@ def test_a_drop_of_accuracy_is_bounded(search: PrecisionSearch, quantizer: Quant
     assert mixture.drop.accuracy == 1.0 and mixture.drop.gained == 0
     assert mixture.assumed.startswith("99.5% confidence, one-sided") and "calibration" not in mixture.assumed
     assert not search.within_drop(0.0, data, labels).met
+    # Answers are kept, but not beyond the labels that they were judged by.
+    other = search.within_drop(0.05, data, (labels + 1) % (labels.max() + 1))
+    assert not other.drop or other.drop.accuracy == 0.0
     with pytest.raises(UsageError, match="there are fewer labels than samples"):
         hits(quantizer.module, data, labels[:3])
 
