@@ -10,6 +10,9 @@ import pytest
 import split_lab
 
 from optc.cli.app import run
+from optc.driver.split.bottlenecks import cut_at
+from optc.driver.split.trained import TrainedWay, write_trained
+from optc.ops.onnx_export import to_onnx_model
 
 Capture = pytest.CaptureFixture[str]
 
@@ -47,6 +50,20 @@ def test_replay_picture_and_artifacts(arguments: list[str], tmp_path: Path, caps
     assert len(found["identity"]) == 64
     picture = (tmp_path / "split.svg").read_text()
     assert picture.count('class="way"') == len(found["ways"]) and picture.count('class="policy"') == 10
+
+
+def test_a_bottleneck_stands_beside_the_plain_cuts(arguments: list[str], tmp_path: Path, capsys: Capture) -> None:
+    parts = cut_at(split_lab.network(), "r2", {})
+    assert parts.device is not None and parts.server is not None
+    halves = to_onnx_model(parts.device), to_onnx_model(parts.server)
+    write_trained(TrainedWay("thin", *halves, sizes={"r2": 40}, drop=0.006), tmp_path / "thin")
+    assert run([*arguments, "--bottleneck", str(tmp_path / "thin")]) == 0
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert any(line.startswith("thin * r2 (thin) ") for line in lines)
+    place = next(number for number, line in enumerate(lines) if line.startswith("thin ") and "without training" in line)
+    assert "as much as 2, the best without training" in lines[place]
+    assert lines[place + 1] == "80 bytes, 72% less than 2 (281 bytes)"
+    assert lines[place + 2] == "loses 0.60 points of accuracy, as its training states"
 
 
 def test_energy_needs_figures(arguments: list[str], tmp_path: Path, capsys: Capture) -> None:

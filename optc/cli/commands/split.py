@@ -17,6 +17,7 @@ from optc.errors import UsageError
 if TYPE_CHECKING:
     from optc.artifact.split_record import SplitRecord
     from optc.driver.split.build import Prepared
+    from optc.driver.split.fitting import Fitted
     from optc.driver.split.plan import PlannedWay, SplitPlan
     from optc.targets.link import Link
 
@@ -45,6 +46,13 @@ _NAMES = 2  # of values that a row shows
 @click.option("--cuts", type=click.IntRange(min=0), default=3, show_default=True, help="Cuts to build at most.")
 @click.option("--calib", help="Samples to measure bytes and noise on: images, .npy, .npz (default: a random input).")
 @click.option("--max-drop", help="Share of the samples whose answer the coding may change, such as 1%; needs --calib.")
+@click.option(
+    "--bottleneck",
+    "bottlenecks",
+    multiple=True,
+    metavar="FILE",
+    help="The model with a trained bottleneck: FILE.onnx, FILE.onnx@VALUE (default: codes), or a folder; repeatable.",
+)
 @image_options
 @click.option(
     "--simulate", type=click.Path(path_type=Path), help="Replay a trace (.csv: seconds, Mbit/s, optional ms)."
@@ -71,6 +79,7 @@ def command(
     dims: tuple[tuple[str, int], ...],
     calib: str | None,
     max_drop: str | None,
+    bottlenecks: tuple[str, ...],
     simulate: Path | None,
     period: float,
     plot: Path | None,
@@ -101,6 +110,7 @@ def command(
         calib=calib,
         preprocessing=preprocessing(given) if calib is not None else None,
         max_drop=None if max_drop is None else share(max_drop),
+        bottlenecks=bottlenecks,
         shapes=unique(shapes, "--shape"),
         dims=unique(dims, "--dim"),
         device_threads=given["device_threads"],
@@ -167,7 +177,7 @@ def _show(prepared: Prepared, record: SplitRecord | None) -> None:
     rows = [_row(way, way is plan.chosen, plan.knows_energy) for way in plan.ways]
     emit_table(HEADER, rows, right=range(2, len(HEADER)))
     click.echo()
-    emit_facts([*_choice(plan), *_noise(record)])
+    emit_facts([*_choice(plan), *_bottlenecks(plan), *_noise(record)])
 
 
 def _row(way: PlannedWay, chosen: bool, energy: bool) -> list[str]:
@@ -206,13 +216,42 @@ def _amount(way: PlannedWay, objective: str) -> str:
     return seconds_text(way.cost.seconds) if objective == "latency" else f"{1e3 * way.cost.joules:.3g} mJ"
 
 
+def _bottlenecks(plan: SplitPlan) -> list[tuple[str, str]]:
+    """What each trained way saves, and what it costs."""
+    plain = [way for way in plan.candidates if way.fitted is None]
+    best = min(plain, key=lambda way: _value(way, plan.objective))
+    sending = min((way for way in plain if way.sent), key=lambda way: _value(way, plan.objective), default=None)
+    facts = []
+    for way in plan.ways:
+        if way.fitted is None:
+            continue
+        ratio = _value(way, plan.objective) / max(_value(best, plan.objective), 1e-12)
+        lines = [f"{_amount(way, plan.objective)}, {ratio:.2f}× as much as {best.name}, the best without training"]
+        if sending is not None:
+            less = 100 * (1 - way.cost.bytes / max(sending.cost.bytes, 1))
+            than = f"than {sending.name} ({sending.cost.bytes} bytes)"
+            lines.append(f"{way.cost.bytes} bytes, {abs(less):.0f}% {'less' if less >= 0 else 'more'} {than}")
+        facts.append((way.name, "\n".join([*lines, accuracy_text(way.fitted)])))
+    return facts
+
+
+def accuracy_text(fitted: Fitted) -> str:
+    """What is known of the accuracy of a trained way."""
+    parts = []
+    if fitted.given.drop is not None:
+        parts.append(f"loses {100 * fitted.given.drop:.2f} points of accuracy, as its training states")
+    if fitted.noise is not None and fitted.noise.changed is not None:
+        parts.append(f"{100 * fitted.noise.changed:.2f}% of the answers are not the model's on {fitted.samples}")
+    return "; ".join(parts) or "what it loses is not known; --calib measures how many answers change"
+
+
 def _noise(record: SplitRecord | None) -> list[tuple[str, str]]:
     """What coding does to the outputs, for a split that was built."""
     if record is None:
         return []
     lines = []
     for way in record.ways:
-        if way.server is None or "snr_db" not in way.details:
+        if way.server is None or "snr_db" not in way.details or "changed" in way.details:
             continue
         snr = way.details["snr_db"]
         text = "no noise" if snr is None or not math.isfinite(snr) else f"{snr:.1f} dB signal to noise"
@@ -255,6 +294,12 @@ def _json(prepared: Prepared, record: SplitRecord | None, outcome: Any, output: 
             for way in plan.ways
         ],
         "front": [{"seconds": each.seconds, "joules": each.joules, "bytes": each.bytes} for _, each in plan.front],
+        "bottlenecks": [
+            {"name": way.name, "bytes": way.cost.bytes, "stated_drop": way.fitted.given.drop}
+            | {"changed": None if way.fitted.noise is None else way.fitted.noise.changed}
+            for way in plan.ways
+            if way.fitted is not None
+        ],
         "missing": dict(plan.missing),
         "identity": None if record is None else record.identity,
         "noise": None if record is None else {way.name: dict(way.details) for way in record.ways},

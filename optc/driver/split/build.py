@@ -31,16 +31,27 @@ from optc.backends.interface import Progress, silent
 from optc.driver.compile import require_static_inputs, write_artifact
 from optc.driver.options import CompileOptions, check_threads, parse_budget, parse_size
 from optc.driver.quantization.data import Data
+from optc.driver.split.bottlenecks import bottleneck
+from optc.driver.split.fitting import Fitted, Sides, check_private, fit, judged
 from optc.driver.split.halves import Cut, cut
-from optc.driver.split.plan import PlannedWay, SplitPlan, plan_split
+from optc.driver.split.interface import info_of, interface, typed
+from optc.driver.split.plan import (
+    INPUTS,
+    PlannedWay,
+    SplitPlan,
+    coding_seconds_per_byte,
+    plan_split,
+    with_trained,
+)
 from optc.driver.split.quality import noise_of
 from optc.driver.split.sizes import RAW, Feeds, cut_tensor, encoding_of
+from optc.driver.split.trained import TrainedWay
 from optc.errors import LimitError, OptcError
 from optc.frontends import load_model
 from optc.frontends.loading import LoadedModel
-from optc.ir.core import Graph, Module
+from optc.ir.core import Module
 from optc.ops.onnx_export import to_onnx_model
-from optc.program import TensorInfo
+from optc.passes.split.problem import Cost
 from optc.runtime.random_inputs import random_inputs
 from optc.targets.link import Link
 
@@ -55,6 +66,7 @@ class SplitOptions:
         calib: samples that the bytes and the noise of coded values are measured on; None for a random input.
         max_drop: share of the samples of `calib` whose answer may change by the coding; what changes more is not built.
         preprocessing: of pictures among the samples.
+        bottlenecks: ways with trained halves: each a `TrainedWay`, or what `bottleneck` reads.
     """
 
     device: str
@@ -68,6 +80,7 @@ class SplitOptions:
     calib: Any = None
     preprocessing: Any = None
     max_drop: float | None = None
+    bottlenecks: tuple[Any, ...] = ()
     shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)
     dims: Mapping[str, int] = field(default_factory=dict)
     device_threads: int | None = None
@@ -78,30 +91,10 @@ class SplitOptions:
     command: str = ""
     progress: Progress = silent
 
-
-@dataclass(frozen=True)
-class TrainedWay:
-    """Halves that were changed at the cut, and trained: ready models with a name each for what crosses.
-
-    Attributes:
-        name: of the way.
-        device: a model (anything that `load_model` takes) from inputs of the whole model to what is sent.
-        server: a model from what is sent to the outputs.
-        encodings: by the name of each value that is sent; what is not named is sent raw.
-        sizes: bytes by name, measured after encoding; what is not named counts as it lies in memory.
-        drop: accuracy lost, as a share; None: not measured.
-        details: for people and controllers: width, exit and so on.
-        files: for the way's folder, by name: tables that the codec reads.
-    """
-
-    name: str
-    device: Any
-    server: Any
-    encodings: Mapping[str, str] = field(default_factory=dict)
-    sizes: Mapping[str, int] = field(default_factory=dict)
-    drop: float | None = None
-    details: Mapping[str, Any] = field(default_factory=dict)
-    files: Mapping[str, bytes] = field(default_factory=dict)
+    @property
+    def sides(self) -> Sides:
+        """Where halves run, and what prices them."""
+        return Sides(self.device, self.server, self.device_threads, self.server_threads, self.cost_model)
 
 
 Train = Callable[[SplitPlan, LoadedModel], Sequence[TrainedWay]]
@@ -129,7 +122,7 @@ def prepare_split(model: Any, options: SplitOptions) -> Prepared:
     require_static_inputs(loaded.module)
     graph = loaded.module.main
     if options.calib is None:
-        infos = [_info(value.name, value.tensor_type) for value in graph.inputs]
+        infos = [info_of(value.name, value.tensor_type) for value in graph.inputs]
         batches: tuple[Feeds, ...] = (random_inputs(infos),)
         basis = "a random input"
     else:
@@ -152,7 +145,25 @@ def prepare_split(model: Any, options: SplitOptions) -> Prepared:
         server_threads=options.server_threads,
         cost_model=options.cost_model,
     )
-    return Prepared(loaded, plan, batches, basis)
+    return Prepared(loaded, _with_bottlenecks(plan, options, batches, basis), batches, basis)
+
+
+def _with_bottlenecks(plan: SplitPlan, options: SplitOptions, batches: Sequence[Feeds], basis: str) -> SplitPlan:
+    """The plan with the trained ways that the options name."""
+    fitted: list[Fitted] = []
+    inputs, outputs = interface(plan.module.main)
+    slowness = coding_seconds_per_byte(targets.load(plan.device).memory_bandwidth)
+    hidden = [info.name for info in inputs if INPUTS in options.private]
+    samples = options.calib is not None
+    for number, each in enumerate(options.bottlenecks):
+        options.progress("fitting trained ways", number, len(options.bottlenecks))
+        given = bottleneck(each, plan.module.main.inputs, batches, options.encodings[0], samples)
+        if given.name in {other.name for other in fitted}:
+            given = replace(given, name=f"{given.name}-{number + 1}")
+        way = fit(given, inputs, outputs, options.sides, slowness)
+        check_private(way, (*hidden, *options.private))
+        fitted.append(judged(way, plan.module, batches, basis) if samples else way)
+    return with_trained(plan, fitted)
 
 
 def build_split(prepared: Prepared, options: SplitOptions, output: Path, train: Train | None = None) -> SplitRecord:
@@ -173,11 +184,13 @@ def build_split(prepared: Prepared, options: SplitOptions, output: Path, train: 
     with _staged(output) as folder:
         builder = _Builder(folder, options, len(plan.ways) + len(trained))
         ways: list[Way] = []
-        for placement in dict.fromkeys(way.placement for way in plan.ways):
-            same = [way for way in plan.ways if way.placement == placement]
+        for placement in dict.fromkeys(way.placement for way in plan.plain):
+            same = [way for way in plan.plain if way.placement == placement]
             parts = cut(module, plan.operations(same[0]))
             ways += _ways(builder, prepared, parts, same, options)
-        ways += [builder.trained(each, options) for each in trained]
+        ways += [builder.trained(way.fitted, way.cost) for way in plan.ways if way.fitted is not None]
+        inputs, outputs = interface(module.main)
+        ways += [builder.trained(fit(each, inputs, outputs, options.sides)) for each in trained]
         kept = [way for way in ways if options.max_drop is None or not (way.drop or 0.0) > options.max_drop]
         if not kept:
             least = min(way.drop or 0.0 for way in ways)
@@ -197,8 +210,8 @@ def build_split(prepared: Prepared, options: SplitOptions, output: Path, train: 
             idle_watts=plan.conditions.idle_watts,
             link=plan.link.to_dict(),
             objective=plan.objective,
-            inputs=tuple(_info(value.name, value.tensor_type) for value in module.main.inputs),
-            outputs=_interface(module.main)[1],
+            inputs=inputs,
+            outputs=outputs,
             ways=tuple(kept),
             chosen=best,
             command=options.command,
@@ -215,7 +228,7 @@ def add_ways(folder: Path, trained: Sequence[TrainedWay], options: SplitOptions)
     """
     record = read_record(folder)
     builder = _Builder(folder, options, len(trained))
-    ways = [builder.trained(each, options) for each in trained]
+    ways = [builder.trained(fit(each, record.inputs, record.outputs, options.sides)) for each in trained]
     names = {way.name for way in ways}
     record = replace(record, ways=(*(way for way in record.ways if way.name not in names), *ways))
     write_record(folder, record)
@@ -235,7 +248,7 @@ class _Builder:
         """Compile a module, or write it as ONNX where optc makes no code for the target."""
         self.options.progress(f"compiling {place}", self.done, self.count)
         proto = to_onnx_model(module)
-        inputs, outputs = _interface(module.main)
+        inputs, outputs = interface(module.main)
         path = self.folder / place
         known = targets.load(target)
         if not known.backends:
@@ -266,33 +279,12 @@ class _Builder:
         self.done += 1
         return device, server
 
-    def trained(self, given: TrainedWay, options: SplitOptions) -> Way:
-        """A way with trained halves."""
-        from optc.driver.prediction import predict_model
-
-        near, far = load_model(given.device).module, load_model(given.server).module
-        parts = Cut(near, far, tuple((value.name, value) for value in far.main.inputs), ())
-        device, server = self.halves(given.name, parts)
-        for name, content in given.files.items():
-            (self.folder / "cuts" / given.name / name).write_bytes(content)
-        local = predict_model(near, options.device, options.cost_model, options.device_threads)
-        remote = predict_model(far, options.server, options.cost_model, options.server_threads)
-        sent = []
-        for value in load_model(given.server).module.main.inputs:
-            size = given.sizes.get(value.name, value.tensor_type.bytes)
-            sent.append(cut_tensor(value, value.name, given.encodings.get(value.name, RAW), size))
-        returned = server.outputs if server is not None else ()
-        weights = sum(each.constant.nbytes for op in near.main for each in op.results if each.constant is not None)
-        return Way(
-            given.name,
-            device,
-            server,
-            tuple(sent),
-            tuple(_raw_tensor(info) for info in returned),
-            Predicted(local.seconds, remote.seconds, local.joules, weights + local.peak_bytes),
-            given.drop,
-            given.details,
-        )
+    def trained(self, fitted: Fitted, cost: Cost | None = None) -> Way:
+        """A way with trained halves; `cost` under the conditions that were planned for, where they are known."""
+        device, server = self.halves(fitted.name, fitted.parts)
+        for name, content in fitted.given.files.items():
+            (self.folder / "cuts" / fitted.name / name).write_bytes(content)
+        return fitted.way(device, server, cost)
 
 
 def _ways(
@@ -310,7 +302,7 @@ def _ways(
     ]
     noises = noise_of(prepared.plan.module, parts, sent, prepared.batches) if server is not None else []
     returned = tuple(
-        CutTensor(name, *_typed(value.tensor_type), RAW, value.tensor_type.bytes) for name, value in parts.returned
+        CutTensor(name, *typed(value.tensor_type), RAW, value.tensor_type.bytes) for name, value in parts.returned
     )
     ways = []
     for position, way in enumerate(planned):
@@ -335,30 +327,6 @@ def _cheapest(plan: SplitPlan, ways: Sequence[Way]) -> str:
     planned = [way for way in plan.ways if way.name in names]
     goal = OBJECTIVES[plan.objective]
     return min(planned, key=lambda way: way.cost.under(goal)).name if planned else ways[0].name
-
-
-def _interface(graph: Graph) -> tuple[tuple[TensorInfo, ...], tuple[TensorInfo, ...]]:
-    inputs = tuple(_info(value.name, value.tensor_type) for value in graph.inputs)
-    outputs = zip(graph.output_names, graph.outputs, strict=True)
-    return inputs, tuple(_info(name, value.tensor_type) for name, value in outputs)
-
-
-def _info(name: str, type: Any) -> TensorInfo:
-    return TensorInfo(name, *_typed(type))
-
-
-def _typed(type: Any) -> tuple[str, tuple[int, ...]]:
-    return type.dtype.numpy_name, type.static_shape
-
-
-def _raw_tensor(info: TensorInfo) -> CutTensor:
-    from math import prod
-
-    from optc.ir.dtypes import BY_NAME
-
-    shape = tuple(extent or 0 for extent in info.shape or ())
-    size = next(dtype.bytes for dtype in BY_NAME.values() if dtype.numpy_name == info.dtype)
-    return CutTensor(info.name, info.dtype, shape, RAW, prod(shape) * size)
 
 
 def _source_digest(loaded: LoadedModel) -> str:

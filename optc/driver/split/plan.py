@@ -11,6 +11,7 @@ from optc import targets
 from optc.artifact.split_record import LOCAL, REMOTE
 from optc.driver.quantization.preparation import prepare
 from optc.driver.split.costs import OperationCosts, operation_costs
+from optc.driver.split.fitting import SPLIT, Fitted
 from optc.driver.split.sizes import LOSSLESS, RAW, Feeds, encoded_sizes
 from optc.errors import LimitError, UsageError
 from optc.ir.core import Module, Operation, Value
@@ -54,6 +55,7 @@ class PlannedWay:
         cost: under the stated conditions.
         sent: names of the values that cross.
         device_bytes: weights and the most intermediate values at once, on the device.
+        fitted: where its halves were trained; `encoding` is its name then.
     """
 
     name: str
@@ -62,6 +64,7 @@ class PlannedWay:
     cost: Cost
     sent: tuple[str, ...]
     device_bytes: int
+    fitted: Fitted | None = None
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,7 @@ class SplitPlan:
 
     Attributes:
         module: simplified; what the halves are cut from.
-        problems: by encoding; they differ in the bytes of the values.
+        problems: by encoding; they differ in the bytes of the values. A trained way has its own, under its name.
         conditions: the link, and what the device draws while it waits.
         device, server: target names.
         objective: a key of OBJECTIVES.
@@ -79,7 +82,7 @@ class SplitPlan:
         front: everything that nothing beats in latency, energy and bytes, with the first encoding.
         basis: what the seconds rest on, by side.
         memory_limit: of the device, in bytes.
-        missing: why there is no way called `local` or `remote`.
+        missing: why there is no way called `local` or `remote`, and why trained ways were left out.
         sizes: of each value by encoding.
     """
 
@@ -104,10 +107,21 @@ class SplitPlan:
 
     @property
     def runner_up(self) -> PlannedWay | None:
-        """The best of the others with the same encoding."""
+        """The best of the others that it was chosen from."""
         goal = OBJECTIVES[self.objective]
-        others = [way for way in self.ways if way is not self.chosen and way.encoding == self.chosen.encoding]
+        others = [way for way in self.candidates if way is not self.chosen]
         return min(others, key=lambda way: way.cost.under(goal), default=None)
+
+    @property
+    def candidates(self) -> tuple[PlannedWay, ...]:
+        """What was chosen from: the ways with the first encoding, and those that were trained."""
+        first = next(iter(self.problems))
+        return tuple(way for way in self.ways if way.encoding == first or way.fitted is not None)
+
+    @property
+    def plain(self) -> tuple[PlannedWay, ...]:
+        """The ways that need no training."""
+        return tuple(way for way in self.ways if way.fitted is None)
 
     @property
     def knows_energy(self) -> bool:
@@ -239,6 +253,35 @@ def plan_split(
     )
 
 
+def with_trained(plan: SplitPlan, ways: Sequence[Fitted]) -> SplitPlan:
+    """The plan with further ways beside its own, chosen from all of them anew.
+
+    Raises:
+        UsageError: two ways have the same name.
+    """
+    goal = OBJECTIVES[plan.objective]
+    problems, missing, planned = dict(plan.problems), dict(plan.missing), list(plan.ways)
+    for each in ways:
+        if each.name in {way.name for way in planned}:
+            raise UsageError(f"two ways are called '{each.name}'", where="--bottleneck")
+        if plan.memory_limit is not None and each.device_bytes > plan.memory_limit:
+            missing[each.name] = (
+                f"it needs {each.device_bytes} bytes of the device, and {plan.memory_limit} are allowed"
+            )
+            continue
+        problems[each.name] = each.problem
+        cost = evaluate(each.problem, SPLIT, plan.conditions)
+        names = tuple(tensor.name for tensor in each.sent)
+        planned.append(PlannedWay(each.name, SPLIT, each.name, cost, names, each.device_bytes, each))
+    more = replace(plan, problems=problems, missing=missing, ways=tuple(planned))
+    return replace(more, chosen=min(more.candidates, key=lambda way: (way.cost.under(goal), way.cost.bytes)))
+
+
+def coding_seconds_per_byte(bandwidth: float) -> float:
+    """What encoding takes a device with so much memory bandwidth, by the byte of the value."""
+    return _SWEEPS / bandwidth if bandwidth else 0.0
+
+
 def sent_names(problem: SplitProblem, placement: Placement) -> tuple[str, ...]:
     """The values that cross from the device to the server."""
     return tuple(transfer.name for transfer in problem.transfers if _crosses(transfer, placement))
@@ -253,11 +296,11 @@ def with_coding(problem: SplitProblem, bandwidth: float) -> SplitProblem:
     """
     if not bandwidth:
         return problem
+    slowness = coding_seconds_per_byte(bandwidth)
     return replace(
         problem,
         transfers=tuple(
-            replace(each, coding=_SWEEPS * each.stored / bandwidth if each.movable else 0.0)
-            for each in problem.transfers
+            replace(each, coding=slowness * each.stored if each.movable else 0.0) for each in problem.transfers
         ),
     )
 
@@ -353,4 +396,4 @@ def _idle_watts(device: str) -> float:
     return float(targets.load(device).energy.get("watts", 0.0))
 
 
-__all__ = ["INPUTS", "LOSSLESS", "OBJECTIVES", "PlannedWay", "SplitPlan", "plan_split", "sent_names"]
+__all__ = ["INPUTS", "LOSSLESS", "OBJECTIVES", "PlannedWay", "SplitPlan", "plan_split", "sent_names", "with_trained"]
