@@ -97,8 +97,8 @@ def _page(rows: list[list[str]], trials: int) -> str:
         f"weights flipped with probability {RATE:g}, {IMAGES} images a trial, one thread.\n\n{text}\n\n"
         "* `--guard-weights`: all weights are checked when the model is opened, and some in each run; once a change\n"
         "  is found, answers are refused. Wrong ones come before that.\n"
-        "* `optc protect`: results of a layer that exceed all that it gave on samples become zero. It keeps\n"
-        "  answering, and takes time: comparisons are not fused as well as activations are.\n"
+        "* `optc protect`: results of a layer that exceed all that it gave on samples become zero, in the kernel\n"
+        "  that makes them. It keeps answering.\n"
     )
 
 

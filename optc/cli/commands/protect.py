@@ -56,12 +56,20 @@ def command(
     content = to_onnx_model(made.module).SerializeToString(deterministic=True)
     write_whole(written, content, "the protected model")
     if as_json:
-        emit_json({"output": str(written), "layers": made.layers, "samples": made.samples, "margin": margin})
+        emit_json(
+            {
+                "output": str(written),
+                "layers": made.layers,
+                "checks": made.checks,
+                "samples": made.samples,
+                "margin": margin,
+            }
+        )
         return
     emit_facts(
         [
             ("file", str(written)),
-            ("layers", f"{made.layers} with a range for each channel, from {made.samples} samples"),
+            ("checks", f"behind {made.checks} of {made.layers} layers, for each channel, from {made.samples} samples"),
             ("next", f"optc faults {written} --data {calib}"),
         ]
     )

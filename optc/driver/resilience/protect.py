@@ -17,7 +17,7 @@ from optc.errors import ModelError
 from optc.frontends import load_model
 from optc.ir.core import Module
 from optc.passes.quantization.layers import Layer, layers_of
-from optc.passes.resilience.ranges import restrict_ranges
+from optc.passes.resilience.ranges import checked_layers, restrict_ranges
 
 MARGIN = 0.1
 """How far beyond the greatest magnitude that was seen a result may lie, as a share of it."""
@@ -29,12 +29,14 @@ class Protected:
 
     Attributes:
         module: the model.
-        layers: how many have a check.
+        layers: how many there are.
+        checks: how many have a check; the results of the others meet one before they spread to other channels.
         samples: that the ranges rest on.
     """
 
     module: Module
     layers: int
+    checks: int
     samples: int
 
 
@@ -74,8 +76,9 @@ def protect(
             why="no Conv, Gemm or MatMul has constant float32 weights",
         )
     data = Data(calib, module.main.inputs, limit=limit, preprocessing=preprocessing)
-    restrict_ranges(module, _bounds(module, layers, data, margin, progress))
-    return Protected(module, len(layers), data.samples)
+    checked = checked_layers(layers)
+    restrict_ranges(module, _bounds(module, checked, data, margin, progress))
+    return Protected(module, len(layers), len(checked), data.samples)
 
 
 def _bounds(

@@ -97,6 +97,38 @@ def test_protection_keeps_answers_and_bounds_results(classifier: onnx.ModelProto
         np.testing.assert_array_equal(session.run(None, {"x": np.full((1, 3, 8, 8), wild, np.float32)})[0], 0)
 
 
+@pytest.mark.parametrize("wild", [np.nan, np.inf, 1e30])
+def test_a_check_behind_a_depthwise_convolution_serves_the_layer_in_front(wild: float) -> None:
+    """A channel that goes wrong in front of it is as if its filter were zero, and no other channel changes."""
+    random = np.random.default_rng(3)
+    shapes = {"w": (6, 3, 1, 1), "d": (6, 1, 3, 3), "v": (4, 6, 1, 1)}
+    weights = {name: random.normal(0, 0.5, shape).astype(np.float32) for name, shape in shapes.items()}
+    nodes = [
+        node("Conv", "x w", "a", "wide"),
+        node("Relu", "a", "b"),
+        node("Conv", "b d", "c", "filter", group=6, pads=[1, 1, 1, 1]),
+        node("Conv", "c v", "y", "narrow"),
+    ]
+    proto = model(nodes, [value("x", [1, 3, 5, 5])], [value("y", [1, 4, 5, 5])], weights)
+    feeds = [{"x": random.normal(0, 1, (1, 3, 5, 5)).astype(np.float32)} for _ in range(8)]
+    made = protect(proto, feeds)
+    assert (made.layers, made.checks) == (3, 2)
+    protected, silenced = to_onnx_model(made.module), onnx.ModelProto.FromString(proto.SerializeToString())
+    _overwrite(protected, "w", (2,), wild)
+    _overwrite(silenced, "d", (2,), 0.0)
+    found, expected = (
+        onnxruntime.InferenceSession(each.SerializeToString()).run(None, feeds[0])[0] for each in (protected, silenced)
+    )
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def _overwrite(proto: onnx.ModelProto, name: str, place: tuple[int, ...], number: float) -> None:
+    (tensor,) = (each for each in proto.graph.initializer if each.name == name)
+    array = onnx.numpy_helper.to_array(tensor).copy()
+    array[place] = number
+    tensor.CopyFrom(onnx.numpy_helper.from_array(array, name))
+
+
 def test_a_campaign(classifier: onnx.ModelProto, samples: np.ndarray) -> None:
     """A rate at which every trial flips bits; protection makes fewer answers wrong; the same seed, the same counts."""
     feeds = [{"x": samples[i : i + 1]} for i in range(len(samples))]
