@@ -14,18 +14,21 @@ from torch import Tensor, nn
 
 from optc.passes.quantization.activations import QuantizedActivation
 from optc.passes.quantization.formats import FloatFormat, Format, IntegerFormat
+from optc.passes.quantization.powers import PowerSumFormat
 from optc.passes.quantization.weights import QuantizedWeight
 
 
 def nearest(values: Tensor, format: Format) -> Tensor:
     """The nearest number of a format, ties to even, as `Format.round` gives it; the gradient of what is not clipped
     is one."""
-    assert isinstance(format, IntegerFormat | FloatFormat)
+    assert isinstance(format, IntegerFormat | FloatFormat | PowerSumFormat)
     low = float(format.least) if isinstance(format, IntegerFormat) else -float(format.largest)
     inside = values.clamp(low, float(format.largest))
     with torch.no_grad():
         if isinstance(format, IntegerFormat):
             whole = inside.round()
+        elif isinstance(format, PowerSumFormat):
+            whole = torch.from_numpy(format.round(inside.numpy()).astype(np.float32))
         else:
             _, exponents = torch.frexp(inside)
             unit = (exponents - 1).clamp(min=format.lowest_exponent) - format.mantissa

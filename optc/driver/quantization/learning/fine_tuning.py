@@ -14,17 +14,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from optc.backends.interface import Progress, silent
+from optc.driver.quantization.curvature import hessian_diagonals
 from optc.driver.quantization.learning.block_learning import BlockLearner, Recipe
+from optc.driver.quantization.learning.fake_quant import StraightWeight
 from optc.driver.quantization.learning.twin import Twin
 from optc.driver.quantization.quantize import Quantizer
 from optc.ir.core import Module
 from optc.ops.onnx_export import to_onnx_model
+from optc.passes.quantization.plan import QuantizationPlan
 
 BLOCKWISE = Recipe(steps=200, end_steps=0, rate=3e-4)
 """Rates are of the weights themselves here."""
@@ -46,7 +50,11 @@ class FineTuning(nn.Module):
         super().__init__()
         self.quantizer = quantizer
         self.plan = quantizer.plan(scheme, keep_float=tuple(keep_float))
-        self.twin = Twin(quantizer.module, self.plan, straight=True)
+        self.twin = self._twin(self.plan)
+        self._curvatures: list[Tensor] | None = None
+
+    def _twin(self, plan: QuantizationPlan) -> Twin:
+        return Twin(self.quantizer.module, plan, weights=StraightWeight)
 
     @classmethod
     def of(
@@ -58,7 +66,7 @@ class FineTuning(nn.Module):
         example_inputs: Any = None,
         keep_float: Iterable[str] = (),
         progress: Progress = silent,
-    ) -> FineTuning:
+    ) -> Self:
         """A model to fine-tune.
 
         Args:
@@ -94,6 +102,25 @@ class FineTuning(nn.Module):
             (biases, [layer.bias for layer in twin.layers if layer.bias is not None]),
         )
         return [{"params": parameters, "lr": rate} for rate, parameters in kinds if rate > 0 and parameters]
+
+    def perturbation(self) -> Tensor:
+        """The noise at the outputs, relative to their power, that the rounding of weights is predicted to make.
+
+        Half the curvature of the float model's outputs by each weight times the square of what rounding changes, as in
+        Dong et al., "HAWQ-V2" (2020); in a loss it draws weights to numbers of the format, and scales and bits to where
+        weights are, most where the outputs feel it. The curvatures are estimated when it is first asked for.
+        """
+        if self._curvatures is None:
+            values = [layer.item.layer.operation.operands[1] for layer in self.twin.layers]
+            found = hessian_diagonals(self.quantizer.module, values, self.quantizer.data)
+            self._curvatures = [torch.from_numpy(found[value].astype(np.float32)) for value in values]
+        total = torch.zeros(())
+        for layer, curvature in zip(self.twin.layers, self._curvatures, strict=True):
+            own, rounded = layer.weight.free, layer.weight()
+            # Rounding passes gradients as they are: the first square has some for scales, the second for weights.
+            apart = (own - rounded) ** 2 + (own - rounded.detach()) ** 2
+            total = total + 0.25 * (curvature * apart).sum()
+        return total
 
     def learn_blocks(self, recipe: Recipe = BLOCKWISE, *, progress: Progress = silent) -> None:
         """Train each block against the float model on the calibration data."""

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from optc.driver.quantization.learning.fake_quant import ActivationQuantizer, SoftWeight, StraightWeight
+from optc.driver.quantization.learning.learned_bits import LearnedBits
 from optc.driver.quantization.learning.operators import evaluate
 from optc.errors import ModelError
 from optc.ir.core import CONSTANT, Module, Operation, Value
@@ -17,29 +18,39 @@ from optc.passes.quantization.sites import sites_of
 
 Values = Mapping[Value, Tensor]
 
+Weights = type[SoftWeight] | type[StraightWeight] | type[LearnedBits]
+"""What is learned about weights: how they are rounded, the weights themselves, or also how many bits they have."""
+
 
 class QuantizedLayerModule(nn.Module):
     """The weights and the bias of one layer.
 
     Args:
         item: the layer in the plan.
-        straight: whether the weights themselves are learned (fine-tuning), or only how they are rounded.
+        weights: what is learned about them.
     """
 
-    def __init__(self, item: QuantizedLayer, *, straight: bool) -> None:
+    def __init__(self, item: QuantizedLayer, weights: Weights) -> None:
         super().__init__()
         self.item = item
         layer = item.layer
-        self.weight = (StraightWeight if straight else SoftWeight)(layer.weight, item.weight)
+        self.weight = weights(layer.weight, item.weight)
         replaceable = layer.takes_bias and (layer.operation.operand(2) is None or layer.bias is not None)
         start = item.bias if item.bias is not None else np.zeros(layer.channels)
         self.bias = nn.Parameter(torch.from_numpy(np.array(start, np.float32))) if replaceable else None
 
+    def effective_bias(self) -> Tensor | None:
+        """What is added: nothing where a channel has no bits."""
+        if self.bias is None or not isinstance(self.weight, LearnedBits):
+            return self.bias
+        return torch.where(self.weight.alive, self.bias, 0.0)
+
     def commit(self) -> None:
         """Write what was learned into the plan."""
         self.item.weight = self.weight.learned
-        if self.bias is not None:
-            self.item.bias = self.bias.detach().numpy().copy()
+        bias = self.effective_bias()
+        if bias is not None:
+            self.item.bias = bias.detach().numpy().copy()
 
 
 class Twin(nn.Module):
@@ -48,13 +59,13 @@ class Twin(nn.Module):
     Args:
         module: in float; not changed.
         plan: made for it.
-        straight: whether weights are learned, or only their rounding.
+        weights: what is learned about them.
 
     Raises:
         ModelError: the module has branches or loops.
     """
 
-    def __init__(self, module: Module, plan: QuantizationPlan, *, straight: bool = False) -> None:
+    def __init__(self, module: Module, plan: QuantizationPlan, *, weights: Weights = SoftWeight) -> None:
         super().__init__()
         if nested := next((operation for operation in module.main if operation.graphs), None):
             raise ModelError(
@@ -65,7 +76,7 @@ class Twin(nn.Module):
             )
         self.plan = plan
         items = list(plan.layers.values())
-        self.layers = nn.ModuleList(QuantizedLayerModule(item, straight=straight) for item in items)
+        self.layers = nn.ModuleList(QuantizedLayerModule(item, weights) for item in items)
         coded = [item.layer for item in items if item.scheme.activations is not None]
         self.sites = sites_of(module.main, coded)
         self.sources = [source for source in dict.fromkeys(self.sites.sources.values()) if source in plan.activations]
@@ -123,8 +134,8 @@ class Twin(nn.Module):
             layer = self._by_operation.get(operation) if quantized else None
             if layer is not None:
                 operands[1] = layer.weight()
-                if layer.bias is not None:
-                    operands[2:] = [layer.bias]
+                if (bias := layer.effective_bias()) is not None:
+                    operands[2:] = [bias]
             values.update(zip(operation.results, evaluate(operation, operands), strict=False))
         return {value: values[value] for value in wanted}
 
@@ -141,6 +152,10 @@ class Twin(nn.Module):
             layer.commit()
         for source, quantizer in self._by_source.items():
             self.plan.activations[source] = quantizer.learned
+
+    def known(self, value: Value, values: Values) -> Tensor:
+        """A constant, or one of some values."""
+        return self._constant(value) if value.is_constant else values[value]
 
     def _constant(self, value: Value) -> Tensor:
         if value not in self._constants:
