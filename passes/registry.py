@@ -24,6 +24,7 @@ PASSES: dict[str, str] = {
     "fold": "optc.passes.simplify.fold:Fold",
     "fold-batch-norm": "optc.passes.simplify.fold_batch_norm:FoldBatchNorm",
     "fold-shapes": "optc.passes.simplify.fold_shapes:FoldShapes",
+    "form-recurrences": "optc.passes.simplify.form_recurrences:FormRecurrences",
     "fuse": "optc.passes.fusion.fuse:Fuse",
     "fuse-blocks": "optc.passes.fusion.blocks:FuseBlocks",
     "fuse-codes": "optc.passes.fusion.codes:FuseCodes",

@@ -18,6 +18,7 @@ from optc.backends.tvm.group import Group
 from optc.costmodel.interface import SchedulePredictor
 from optc.errors import UsageError
 from optc.ir.core import Operation
+from optc.ops.recurrence import RECURRENCE
 from optc.targets.target import Target
 
 
@@ -30,7 +31,7 @@ class CudaBackend:
 
     def supports(self, operation: Operation, target: Target) -> str | None:
         """None where there is native code for the operation, else the reason why not."""
-        return capability.supports(operation)
+        return "it goes step by step" if operation.name == RECURRENCE else capability.supports(operation)
 
     def refuses(self, group: Group, target: Target) -> str | None:
         """See KernelBackend.refuses."""

@@ -10,9 +10,11 @@ from optc.ir.types import TensorType
 from optc.ops.attention import unusual_form
 from optc.ops.declaration import Kind, declaration_of
 from optc.ops.parameters import PARAMETERS
+from optc.ops.recurrence import RECURRENCE
 
 ELEMENT_TYPES = frozenset({"f32", "f64", "f16", "bf16", "i8", "i16", "i32", "i64", "u8", "u16", "u32", "u64", "bool"})
 _MOST_ELEMENTS = 2**31 - 1  # offsets are 32-bit
+_MOST_GATES = 8192  # of a recurrence, which keeps them on the stack
 _FEWEST_QUERIES = 4  # of an attention, whose kernel has them in the lanes of a vector
 
 Check = Callable[[Operation], "str | None"]
@@ -88,6 +90,16 @@ def _attention(operation: Operation) -> str | None:
     if query.dtype.name != "f32":
         return f"its operands are {query.dtype}"
     return None if query.shape[2] >= _FEWEST_QUERIES else f"{query.shape[2]} queries do not fill a vector"
+
+
+@checks(RECURRENCE)
+def _recurrence(operation: Operation) -> str | None:
+    projected = operation.operands[0]
+    assert projected is not None
+    if projected.dtype.name != "f32":
+        return f"its operands are {projected.dtype}"
+    wide = projected.shape[2] > _MOST_GATES
+    return f"its gates have {projected.shape[2]} elements, more than {_MOST_GATES}" if wide else None
 
 
 @checks("onnx.OneHot")

@@ -11,6 +11,7 @@ from optc.ops import (  # noqa: F401
     packed,
     quantize,
     random,
+    recurrence,
     recurrent,
     reduction,
     restriction,

@@ -13,6 +13,7 @@ from optc.ops.classical import TREES
 from optc.ops.declaration import Kind, declaration_of
 from optc.ops.packed import decodes
 from optc.ops.parameters import PARAMETERS
+from optc.ops.recurrence import RECURRENCE
 
 ROOTS = (Kind.CONTRACTION, Kind.REDUCTION, Kind.WINDOW)
 POINTWISE = (Kind.ELEMENTWISE, Kind.MOVEMENT)
@@ -25,7 +26,7 @@ BIJECTIONS = frozenset(
     }
 )  # fmt: skip
 
-_ALONE = frozenset({"onnx.CumSum", "onnx.CumProd", "onnx.DynamicQuantizeLinear", "onnx.LRN", TREES})
+_ALONE = frozenset({"onnx.CumSum", "onnx.CumProd", "onnx.DynamicQuantizeLinear", "onnx.LRN", RECURRENCE, TREES})
 
 
 @dataclass

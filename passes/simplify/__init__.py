@@ -10,6 +10,7 @@ ROUND = (
     "recognize",
     "fold-batch-norm",
     "unroll-recurrent",
+    "form-recurrences",
     "dce",
 )
 """The passes that `simplify` repeats. Branches that cannot run go first: shapes are contradictory inside them."""

@@ -11,8 +11,7 @@ import numpy as np
 from optc.ir.core import Module, Operation, Value
 from optc.passes.base import Pass, PassContext
 from optc.passes.rewrite import Builder, Miss, OperationRule, apply_rules
-from optc.passes.rewrite.matching import attribute
-from optc.passes.simplify.facts import shape_of
+from optc.passes.simplify.recurrent_cells import RECURRENT, Cell, directions_of, initial_state, refusal, steps_of
 
 
 @dataclass(frozen=True)
@@ -33,65 +32,30 @@ class UnrollRecurrent(Pass):
         def unroll(op: Builder, operation: Operation) -> Sequence[Value] | Miss | None:
             if context.supports(operation) is None:
                 return None
-            reason = _refusal(operation, self.max_steps)
-            return Miss(reason) if reason is not None else _unrolled(op, operation)
+            if (reason := refusal(operation)) is not None:
+                return Miss(reason)
+            length, count = steps_of(operation), len(directions_of(operation))
+            if length * count > self.max_steps:
+                return Miss(f"its {length} steps in {count} directions are above max-steps = {self.max_steps}")
+            return _unrolled(op, operation)
 
-        rule = OperationRule("unroll", frozenset({"onnx.LSTM", "onnx.GRU"}), unroll)
-        return apply_rules(module, [rule], context, self.name)
-
-
-_GATES = {"onnx.LSTM": 4, "onnx.GRU": 3}
-_ACTIVATIONS = {"onnx.LSTM": ("Sigmoid", "Tanh", "Tanh"), "onnx.GRU": ("Sigmoid", "Tanh")}
-
-
-def _directions(operation: Operation) -> tuple[bool, ...]:
-    """For each direction whether it runs backwards."""
-    return {"forward": (False,), "reverse": (True,), "bidirectional": (False, True)}[attribute(operation, "direction")]
-
-
-def _refusal(operation: Operation, max_steps: int) -> str | None:
-    """Why an operation is not unrolled."""
-    data, lengths = operation.operands[0], operation.operand(4)
-    shape = shape_of(data)
-    if data is None or shape is None or not all(isinstance(dim, int) for dim in shape):
-        return "the length of the sequence is known only at run time"
-    by_batch = bool(attribute(operation, "layout"))
-    batch, length = data.shape[:2] if by_batch else data.shape[1::-1]
-    directions = _directions(operation)
-    if length * len(directions) > max_steps:
-        return f"its {length} steps in {len(directions)} directions are above max-steps = {max_steps}"
-    if lengths is not None and (lengths.constant is None or (lengths.constant != length).any()):
-        return "the sequences of the batch have different lengths"
-    given = [value.constant for value in operation.operands[1:4] if value is not None]
-    if any(array is None for array in given):
-        return "its weights are known only at run time"
-    if operation.operand(7) is not None:
-        return "it has peephole weights"
-    if attribute(operation, "clip") is not None or attribute(operation, "input_forget"):
-        return "it clips its gates, or couples two of them"
-    wanted = _ACTIVATIONS[operation.name] * len(directions)
-    if tuple(attribute(operation, "activations") or wanted) != wanted:
-        return "its activations are not Sigmoid and Tanh"
-    if by_batch and batch != 1:
-        return "its batch comes before its steps"
-    return None
+        return apply_rules(module, [OperationRule("unroll", RECURRENT, unroll)], context, self.name)
 
 
 def _unrolled(op: Builder, operation: Operation) -> list[Value]:
     data, weights, recurrences = operation.operands[:3]
     assert data is not None and weights is not None and recurrences is not None
-    by_batch = bool(attribute(operation, "layout"))
-    shape = data.shape
-    length, batch, width = (shape[1], shape[0], shape[2]) if by_batch else shape
-    directions = _directions(operation)
+    length = steps_of(operation)
+    batch, width = data.tensor_type.elements // (length * data.shape[2]), data.shape[2]
+    directions = directions_of(operation)
     hidden = recurrences.shape[2]
     flat = op.Reshape(data, [length * batch, width])
     outputs: list[list[Value]] = []
     finals: list[tuple[Value, ...]] = []
     for direction, backwards in enumerate(directions):
-        cell = _Cell(op, operation, direction)
+        cell = _UnrolledCell(op, operation, direction)
         projected = cell.project(flat)
-        state = tuple(_initial(op, operation, position, direction, batch, hidden) for position in cell.states)
+        state = tuple(initial_state(op, operation, position, direction, batch, hidden) for position in cell.states)
         steps: dict[int, Value] = {}
         for step in reversed(range(length)) if backwards else range(length):
             at_step = projected
@@ -109,19 +73,6 @@ def _unrolled(op: Builder, operation: Operation) -> list[Value]:
     return results
 
 
-def _initial(op: Builder, operation: Operation, position: int, direction: int, batch: int, hidden: int) -> Value:
-    """The state before the first step, [batch, hidden]."""
-    given = operation.operand(position)
-    data = operation.operands[0]
-    assert data is not None
-    if given is None:
-        return op.constant(np.zeros((batch, hidden), data.dtype.numpy))
-    if len(_directions(operation)) == 1:
-        return op.Reshape(given, [batch, hidden])
-    axis = 1 if attribute(operation, "layout") else 0
-    return op.Reshape(op.Slice(given, [direction], [direction + 1], [axis]), [batch, hidden])
-
-
 def _stacked(
     op: Builder, operation: Operation, outputs: list[list[Value]], length: int, batch: int, hidden: int
 ) -> Value:
@@ -135,39 +86,15 @@ def _stacked(
     return op.Reshape(joined, list(operation.results[0].shape))
 
 
-class _Cell:
-    """The weights of one direction; gates in ONNX's order (LSTM: i o f c, GRU: z r h)."""
+class _UnrolledCell(Cell):
+    """A cell whose steps are operations."""
 
     def __init__(self, op: Builder, operation: Operation, direction: int) -> None:
-        self.op = op
-        self.lstm = operation.name == "onnx.LSTM"
-        self.states = (5, 6) if self.lstm else (5,)
-        weight, recurrence = (value.constant[direction] for value in operation.operands[1:3])  # type: ignore[union-attr,index]
-        self.hidden = recurrence.shape[1]
-        self.weight = np.ascontiguousarray(weight.T)
-        self.recurrence = np.ascontiguousarray(recurrence.T)
-        bias = operation.operand(3)
-        gates = _GATES[operation.name] * self.hidden
-        both = np.zeros(2 * gates, weight.dtype) if bias is None or bias.constant is None else bias.constant[direction]
-        self.input_bias, self.state_bias = both[:gates], both[gates:]
-        self.late = not self.lstm and bool(attribute(operation, "linear_before_reset"))
-        self._recurrences = self._split_recurrences()
-
-    def _split_recurrences(self) -> list[Value]:
-        """LSTM: one matrix for all gates. GRU: one for z and r, one for h."""
-        if self.lstm:
-            return [self.op.constant(self.recurrence)]
-        split = 2 * self.hidden
-        parts = (self.recurrence[:, :split], self.recurrence[:, split:])
-        return [self.op.constant(np.ascontiguousarray(part)) for part in parts]
-
-    def project(self, data: Value) -> Value:
-        """x·W + b for all steps; state biases join where nothing comes between them and the gates."""
-        bias = self.input_bias + self.state_bias
-        if self.late:
-            bias = bias.copy()
-            bias[2 * self.hidden :] = self.input_bias[2 * self.hidden :]
-        return self.op.Add(self.op.MatMul(data, self.weight), bias)
+        super().__init__(op, operation, direction)
+        # LSTM: one matrix for all gates. GRU: one for z and r, one for h.
+        split = self.recurrence.shape[1] if self.lstm else 2 * self.hidden
+        parts = np.split(self.recurrence, [split], axis=1)
+        self._recurrences = [op.constant(np.ascontiguousarray(part)) for part in parts if part.size]
 
     def part(self, value: Value, gate: int, count: int = 1) -> Value:
         return self.op.Slice(value, [gate * self.hidden], [(gate + count) * self.hidden], [1])
