@@ -248,12 +248,8 @@ class _Exporter:
         for inner, outer in zip(body.inputs, operation.operands, strict=True):
             assert outer is not None
             self.names[inner] = self.name(outer)
-        renamed: list[tuple[str, str]] = []
         for inner, outer in zip(body.outputs, operation.results, strict=True):
-            producer = inner.producer
-            if producer is None or inner.is_constant or inner in self.names:
-                renamed.append(("", ""))
-            else:
+            if inner.producer is not None and not inner.is_constant and inner not in self.names:
                 self.names[inner] = self.name(outer)
         self._operations(body, proto)
         for inner, outer in zip(body.outputs, operation.results, strict=True):
@@ -264,7 +260,12 @@ class _Exporter:
         return ["" if value is None else self.name(value) for value in operation.operands]
 
     def _outputs(self, operation: Operation) -> list[str]:
-        """Output names; results that nobody reads are left out: asking for them can cost time or change meaning."""
+        """Output names; results that nobody reads are left out: asking for them can cost time or change meaning.
+
+        A loop's and a branch's stay: onnxruntime crashes on those that are absent.
+        """
+        if operation.graphs:
+            return [self.name(value) for value in operation.results]
         names = [self.name(value) if value.uses else "" for value in operation.results]
         required = 1
         try:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from optc.ir.core import Module, Operation, Value
+from optc.ir.core import Attribute, Module, Operation, Value
 from optc.ops.recurrence import RECURRENCE
 from optc.passes.base import Pass, PassContext
 from optc.passes.rewrite import Builder, Miss, OperationRule, apply_rules
@@ -49,7 +49,7 @@ def _formed(op: Builder, operation: Operation) -> list[Value]:
         states = [initial_state(op, operation, place, direction, batch, cell.hidden) for place in cell.states]
         bias = cell.state_bias[2 * cell.hidden :] if cell.late else None
         operands = (projected, cell.recurrence, states[0], states[1] if cell.lstm else None, bias)
-        attributes = {"cell": "lstm" if cell.lstm else "gru", "reverse": 1 if backwards else None}
+        attributes: dict[str, Attribute] = {"cell": "lstm" if cell.lstm else "gru", "reverse": int(backwards)}
         whole, *last = op.call(RECURRENCE, operands, attributes, outputs=1 + len(states))
         wholes.append(op.Reshape(whole, [length, 1, batch, cell.hidden]))
         lasts.append([op.Reshape(each, [1, batch, cell.hidden]) for each in last])

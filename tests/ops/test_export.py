@@ -10,6 +10,7 @@ import onnxruntime
 import pytest
 from graph_kit import Builder, tensor
 
+from optc.frontends import load_model
 from optc.ir.core import Graph, Module, Operation
 from optc.ir.types import Layout
 from optc.ops.evaluate import evaluate_graph
@@ -103,6 +104,27 @@ def test_unread_optional_results_are_left_out() -> None:
     b.graph.append(pool)
     b.graph.set_outputs([pool.results[0]])
     assert list(to_onnx_model(b.graph).graph.node[0].output) == ["y"]
+
+
+def test_unread_states_of_a_loop_stay() -> None:
+    """onnxruntime crashes where they are absent."""
+    source = onnx.parser.parse_model("""
+        <ir_version: 8, opset_import: ["" : 17]>
+        main (float[2] x) => (float[N, 2] y) {
+            trip = Constant <value_int = 3> ()
+            last, y = Loop (trip, , x) <body = step (int64 i, bool before, float[2] state)
+                => (bool after, float[2] next, float[2] kept) {
+                after = Identity (before)
+                next = Add (state, state)
+                kept = Identity (next)
+            }>
+        }
+    """)
+    model = to_onnx_model(load_model(source).module.main)
+    (loop,) = (node for node in model.graph.node if node.op_type == "Loop")
+    assert all(loop.output)
+    (found,) = run(model, {"x": X[0, :2]}).values()
+    np.testing.assert_array_equal(found, np.outer([2, 4, 8], X[0, :2]))
 
 
 def test_large_constants_go_to_the_external_file(tmp_path: Path) -> None:

@@ -184,17 +184,21 @@ class _Kernel:
     def _each(self, body: Callable[[int, Any], Stmt]) -> Stmt:
         """`body(sample, element of the state)` for all of them, in vectors."""
         whole, rest = divmod(self.extents.hidden, self.lanes)
+
+        def element(row: int, at: Any, lane: Any) -> Stmt:
+            return body(row, at + lane)
+
         statements = []
         for row in range(self.extents.together):
 
             def vector(number: Any, row: int = row) -> Stmt:
-                return loops.vectorized(self.lanes, lambda lane: body(row, number * self.lanes + lane))
+                return loops.vectorized(self.lanes, partial(element, row, number * self.lanes))
 
             if whole:
                 statements.append(loops.serial(whole, vector, "vector"))
             done = whole * self.lanes
             for lanes in tiles.vectors_of(rest, self.lanes):
-                statements.append(loops.vectorized(lanes, lambda lane, row=row, at=done: body(row, at + lane)))
+                statements.append(loops.vectorized(lanes, partial(element, row, done)))
                 done += lanes
         return loops.sequence(statements)
 
