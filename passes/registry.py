@@ -21,6 +21,7 @@ PASSES: dict[str, str] = {
     "dce": "optc.passes.simplify.dce:EliminateDeadCode",
     "expand-classical": "optc.passes.simplify.expand_classical:ExpandClassical",
     "expand-conv-transpose": "optc.passes.simplify.expand_conv_transpose:ExpandConvTranspose",
+    "expand-dynamic-quantize": "optc.passes.simplify.expand_dynamic_quantize:ExpandDynamicQuantize",
     "fold": "optc.passes.simplify.fold:Fold",
     "fold-batch-norm": "optc.passes.simplify.fold_batch_norm:FoldBatchNorm",
     "fold-shapes": "optc.passes.simplify.fold_shapes:FoldShapes",
