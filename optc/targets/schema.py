@@ -10,7 +10,7 @@ from typing import Any
 
 from optc.errors import UsageError
 from optc.ir.dtypes import BY_NAME
-from optc.targets.target import Cache, Memory, Mode, Target
+from optc.targets.target import SHIFT, Cache, Memory, Mode, Target
 
 Table = dict[str, Any]
 Resolve = Callable[[str], Table]
@@ -120,8 +120,8 @@ def _table(key: str, value: object, where: str) -> Table:
 
 def _peaks(key: str, value: object, where: str) -> dict[str, float]:
     for dtype in _table(key, value, where):
-        if dtype not in BY_NAME:
-            raise _wrong(f"{key}.{dtype}", dtype, f"one of {', '.join(BY_NAME)}", where)
+        if dtype not in BY_NAME and dtype != SHIFT:
+            raise _wrong(f"{key}.{dtype}", dtype, f"one of {', '.join([*BY_NAME, SHIFT])}", where)
     return {dtype: _number(f"{key}.{dtype}", peak, where) for dtype, peak in _table(key, value, where).items()}
 
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+SHIFT = "shift"
+"""In place of an element type in `peak_flops`: products of a byte with a signed power of two, by shifts."""
+
 
 @dataclass(frozen=True)
 class Cache:
@@ -48,7 +51,7 @@ class Target:
         vector_bytes: width of a SIMD register; 0 where there is none.
         vector_registers: SIMD registers that the instruction set names.
         channel_block: channels that a blocked layout keeps together.
-        peak_flops: by element type (`f32`, `i8` …), for one core.
+        peak_flops: by element type (`f32`, `i8` …) or as `shift`, for one core.
         caches: from L1 outwards.
         memory_bytes: main memory.
         memory_bandwidth: of main memory, for one core.

@@ -8,7 +8,6 @@ point name, and everything between.
 from __future__ import annotations
 
 import re
-from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,41 +15,13 @@ import numpy as np
 
 from optc.errors import UsageError
 from optc.ir.source import near
+from optc.passes.quantization.number_format import Format as Format
+from optc.passes.quantization.powers import PowerSumFormat
 from optc.passes.quantization.rounding import rounding
 
 Special = Literal["ieee", "nan", "zero-nan", "none"]
 """What the highest codes mean. `ieee`: the top exponent holds infinities and NaNs. `nan`: only the top code is NaN.
 `zero-nan`: minus zero is NaN. `none`: every code is a number."""
-
-
-class Format(ABC):
-    """A set of numbers that values are rounded to."""
-
-    @property
-    @abstractmethod
-    def bits(self) -> float:
-        """Bits of one element; with its share of what a block has in common."""
-
-    @property
-    @abstractmethod
-    def largest(self) -> float:
-        """The largest finite number; of a block, when its exponent is 0."""
-
-    @abstractmethod
-    def round(self, values: np.ndarray, mode: str = "nearest-even", *, seed: int = 0) -> np.ndarray:
-        """The number of the format that each value is rounded to.
-
-        Args:
-            values: floats of any shape.
-            mode: a name of `ROUNDINGS`.
-            seed: of the stochastic modes.
-
-        Returns:
-            float64 of the same shape. Values beyond the largest number become it, also infinite ones; NaN stays.
-
-        Raises:
-            UsageError: the mode is unknown.
-        """
 
 
 @dataclass(frozen=True)
@@ -221,7 +192,8 @@ FORMATS: dict[str, Format] = {
 
 
 def format_of(name: str) -> Format:
-    """A format by name: one of `FORMATS`, `int1`-`int32`, `uint1`-`uint32`, `eXmY`, or `dfpN` (dynamic fixed point).
+    """A format by name: one of `FORMATS`, `int1`-`int32`, `uint1`-`uint32`, `eXmY`, `dfpN` (dynamic fixed point), or
+    `shift1`-`shift3` (sums of powers of two).
 
     Raises:
         UsageError: there is none of that name.
@@ -234,5 +206,7 @@ def format_of(name: str) -> Format:
         return FloatFormat(int(match[1]), int(match[2]))
     if (match := re.fullmatch(r"dfp(\d+)", name)) and 2 <= int(match[1]) <= 32:
         return BlockFormat(IntegerFormat(int(match[1])))
-    known = [*FORMATS, "int8", "uint8", "int4", "int16", "e3m4", "dfp8"]
+    if match := re.fullmatch(r"shift([123])", name):
+        return PowerSumFormat(int(match[1]))
+    known = [*FORMATS, "shift2", "int8", "uint8", "int4", "int16", "e3m4", "dfp8"]
     raise UsageError(f"no number format is called '{name}'", hint=near(name, known) or f"such as {', '.join(known)}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from optc.costmodel.interface import Candidate, CostModel, Estimate
@@ -11,13 +11,14 @@ from optc.ir import dtypes
 from optc.ir.core import CONSTANT, Graph, Operation, Value
 from optc.ir.dims import Dim
 from optc.ir.types import Layout, TensorType
-from optc.passes.quantization.formats import IntegerFormat
+from optc.passes.quantization.formats import Format, IntegerFormat
 from optc.passes.quantization.layers import Layer
+from optc.passes.quantization.powers import PowerSumFormat
 from optc.passes.quantization.qdq import storage
 from optc.passes.quantization.schemes import Scheme
 from optc.passes.quantization.search.problem import FLOAT, Boundary, Choice, Joint, Option, PrecisionProblem
 from optc.passes.quantization.sites import COMPUTING, PASSING, data_operands, tail
-from optc.targets.target import Target
+from optc.targets.target import SHIFT, Target
 
 Objective = Literal["latency", "energy", "size"]
 
@@ -72,6 +73,17 @@ class Pricing:
         """The cost of an operation in a kernel of its own, its tensors as floats or as codes."""
         candidate = _retyped(operation, self.target, "i8" if coded else None)
         return self._cost(self.cost_model.predict([candidate], self.target)[0], coded)
+
+    def shifted(self, operation: Operation, terms: int) -> float:
+        """The cost of an operation on codes whose products are `terms` shifts and additions each.
+
+        Infinite where the target does not say how fast it shifts (`shift` in `peak_flops`).
+        """
+        peaks = self.target.peak_flops
+        if not peaks.get(SHIFT):
+            return float("inf")
+        target = replace(self.target, peak_flops={**peaks, "i8": peaks[SHIFT] / terms})
+        return replace(self, target=target).operation(operation, coded=True)
 
     def conversion(self, value: Value, name: str) -> float:
         """The cost of `onnx.QuantizeLinear` or `onnx.DequantizeLinear` of a whole tensor."""
@@ -132,8 +144,14 @@ def _coded_cost(layer: Layer, scheme: Scheme, pricing: Pricing) -> float:
     if pricing.objective == "size":
         return stored_bytes(layer, scheme)
     formats = (scheme.weights, scheme.activations)
-    whole = all(isinstance(each, IntegerFormat) and each.bits <= _BYTE for each in formats)
-    return pricing.operation(layer.operation, coded=whole)
+    shifts = scheme.weights.terms if isinstance(scheme.weights, PowerSumFormat) else 0
+    whole = all(isinstance(each, PowerSumFormat) or _is_byte(each) for each in formats)
+    cost = pricing.operation(layer.operation, coded=whole)
+    return min(cost, pricing.shifted(layer.operation, shifts)) if whole and shifts else cost
+
+
+def _is_byte(format: Format | None) -> bool:
+    return isinstance(format, IntegerFormat) and format.bits <= _BYTE
 
 
 def stored_bytes(layer: Layer, scheme: Scheme) -> float:
@@ -144,8 +162,7 @@ def stored_bytes(layer: Layer, scheme: Scheme) -> float:
     groups = 1
     if scheme.group and weight.ndim == 2:
         groups = -(-weight.shape[layer.reduced] // scheme.group)
-    width = next(bits for bits in (4, 8, 16, 32) if scheme.weights.bits <= bits)
-    return weight.size * width / 8 + 4.0 * layer.channels * groups
+    return weight.size * dtype.bits / 8 + 4.0 * layer.channels * groups
 
 
 def _flow(graph: Graph, layers: Sequence[Layer], pricing: Pricing) -> tuple[tuple[Joint, ...], tuple[Boundary, ...]]:

@@ -9,6 +9,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
+import onnx
 
 from optc.ir import dtypes
 from optc.ir.clone import clone_module
@@ -16,8 +17,10 @@ from optc.ir.core import Module, Operation, Value
 from optc.ops.inference import make_operation
 from optc.passes.quantization.activations import QuantizedActivation
 from optc.passes.quantization.formats import Format, IntegerFormat, format_of
+from optc.passes.quantization.l_mul import offset, powers
 from optc.passes.quantization.layers import Layer
 from optc.passes.quantization.plan import QuantizationPlan, QuantizedLayer
+from optc.passes.quantization.powers import PowerSumFormat
 from optc.passes.quantization.sites import sites_of
 from optc.passes.simplify.dce import erase_dead
 
@@ -27,6 +30,8 @@ _LARGEST_BIAS = 2**31 - 1
 
 def storage(format: Format) -> dtypes.DType | None:
     """The element type that holds the numbers of a format; None where ONNX has none."""
+    if isinstance(format, PowerSumFormat):
+        return dtypes.BY_NAME["i8"]
     if isinstance(format, IntegerFormat):
         width = next((bits for bits in (4, 8, 16, 32) if format.width <= bits), 32)
         return dtypes.BY_NAME[f"{'i' if format.signed else 'u'}{width}"]
@@ -40,8 +45,8 @@ class _Writer:
     module: Module
     mapping: dict[Value, Value]
 
-    def constant(self, array: np.ndarray, name: str) -> Value:
-        return self.module.main.constant(array, name)
+    def constant(self, array: np.ndarray | float, name: str) -> Value:
+        return self.module.main.constant(np.asarray(array, None if isinstance(array, np.ndarray) else np.float32), name)
 
     def before(self, anchor: Operation, name: str, operands: list[Value], result: str, **attributes: int) -> Value:
         made = make_operation(name, operands, attributes, result_names=(result,), location=anchor.location)
@@ -80,7 +85,7 @@ class _Writer:
         bias, name = item.bias, item.layer.name
         if bias is None:
             return None
-        integers = isinstance(item.weight.format, IntegerFormat) and item.weight.group is None
+        integers = isinstance(item.weight.format, IntegerFormat | PowerSumFormat) and item.weight.group is None
         if data is not None and integers and isinstance(data.format, IntegerFormat):
             scale = np.float32(data.scale) * item.weight.scale
             codes = np.rint(np.asarray(bias, np.float64) / scale)
@@ -89,6 +94,45 @@ class _Writer:
                 factor = self.constant(scale, f"{name}.bias.scale")
                 return self.before(anchor, "onnx.DequantizeLinear", [held, factor], f"{name}.bias.dequantized", axis=0)
         return self.constant(np.asarray(bias, np.float32), f"{name}.bias")
+
+    def added_mantissas(self, item: QuantizedLayer, operation: Operation, mantissa: int) -> Value:
+        """Make the products of a quantized layer those of L-Mul, as two exact layers; the value of their sum."""
+        data, weight, name = operation.operands[0], item.weight, item.layer.name
+        assert data is not None and data.producer is not None and operation.graph is not None
+        codes, scale = data.producer.operands[:2]
+        assert codes is not None and scale is not None
+
+        def before(kind: str, *operands: Value, **attributes: int) -> Value:
+            return self.before(operation, f"onnx.{kind}", list(operands), f"{name}.{kind.lower()}", **attributes)
+
+        numbers = before("Cast", codes, to=int(onnx.TensorProto.FLOAT))
+        halvings = before("Div", before("Log", before("Abs", numbers)), self.constant(np.log(2), "ln2"))
+        # Numbers of few bits lie far enough below a power of two that this never reaches it.
+        exponent = before("Floor", before("Add", halvings, self.constant(1e-4, "rounding")))
+        size = before("Pow", self.constant(2.0, "two"), exponent)
+        power = before("Mul", before("Mul", before("Sign", numbers), size), scale)
+        powers_of_weights = powers(weight.numbers) * weight.spread
+        rest = weight.numbers * weight.spread + (offset(mantissa) - 1) * powers_of_weights
+        factor = self.constant(rest.astype(np.float32), f"{name}.weight.rest")
+        operands = [power, factor, *(None for _ in operation.operands[2:])]
+        while operands[-1] is None:
+            operands.pop()
+        made = make_operation(
+            operation.name, operands, operation.attributes, result_names=(f"{name}.rest",), location=operation.location
+        )
+        second = operation.graph.insert(made, operation).result
+        operation.set_operand(1, self.constant(powers_of_weights.astype(np.float32), f"{name}.weight.powers"))
+        readers = list(operation.result.users)
+        total = make_operation(
+            "onnx.Add",
+            [operation.result, second],
+            {},
+            result_names=(operation.result.name,),
+            location=operation.location,
+        )
+        operation.graph.insert(total, operation.next)
+        operation.result.replace_by(total.result, only=readers)
+        return total.result
 
 
 def quantized_module(
@@ -131,6 +175,8 @@ def quantized_module(
             root = sites.sources.get(item.layer.data)
             how = None if root is None else plan.activations[root]
             _set_bias(operation, writer.bias(item, how, operation), item.layer)
+        if item.scheme.mantissa is not None:
+            mapping[item.layer.operation.result] = writer.added_mantissas(item, operation, item.scheme.mantissa)
     erase_dead(copy.main)
     return copy
 

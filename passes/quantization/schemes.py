@@ -18,19 +18,22 @@ class Scheme:
         weights: the format of weights; each output channel has its own scale.
         activations: the format of activations, one scale for a tensor; None leaves them in float.
         group: weights along the summed axis that share a scale; None for all of a channel.
+        mantissa: of both formats, in bits, where products are those of L-Mul (see `l_mul`); None where they are exact.
     """
 
     name: str
     weights: Format
     activations: Format | None
     group: int | None = None
+    mantissa: int | None = None
 
     @property
     def text(self) -> str:
         """What it is, in words."""
         group = f" in groups of {self.group}" if self.group else ""
         inputs = "float" if self.activations is None else f"{self.activations.bits:g}-bit"
-        return f"{self.weights.bits:g}-bit weights{group}, {inputs} activations"
+        products = "" if self.mantissa is None else ", products by L-Mul"
+        return f"{self.weights.bits:g}-bit weights{group}, {inputs} activations{products}"
 
 
 _SIGNED_8 = IntegerFormat(8, symmetric=True)
@@ -44,9 +47,13 @@ SCHEMES: dict[str, Scheme] = {
         # Sums of two products stay below 2^15: 255 * 63 * 2 (vpmaddubsw saturates there).
         Scheme("int7", IntegerFormat(7, symmetric=True), _UNSIGNED_8),
         Scheme("int4", _SIGNED_4, _UNSIGNED_8),
+        Scheme("shift1", format_of("shift1"), _UNSIGNED_8),
+        Scheme("shift2", format_of("shift2"), _UNSIGNED_8),
         Scheme("fp8-e4m3", format_of("fp8-e4m3"), format_of("fp8-e4m3")),
         Scheme("fp8-e5m2", format_of("fp8-e5m2"), format_of("fp8-e5m2")),
         Scheme("fp4", format_of("fp4-e2m1"), format_of("fp8-e4m3")),
+        Scheme("l-mul-e4m3", format_of("fp8-e4m3"), format_of("fp8-e4m3"), mantissa=3),
+        Scheme("l-mul-e5m2", format_of("fp8-e5m2"), format_of("fp8-e5m2"), mantissa=2),
         Scheme("int8-weights", _SIGNED_8, None, 128),
         Scheme("int4-weights", _SIGNED_4, None, 32),
     )
