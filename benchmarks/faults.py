@@ -36,19 +36,20 @@ def main() -> None:
     """Measure, print, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, default=200)
+    parser.add_argument("--tune", type=float, default=0.0, help="seconds of measuring schedules, for each model")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         for name in MODELS:
-            rows += _measured(name, Path(folder), options.trials)
-    page = _page(rows, options.trials)
+            rows += _measured(name, Path(folder), options.trials, options.tune)
+    page = _page(rows, options.trials, options.tune)
     print(page)
     if options.out is not None:
         options.out.write_text(page)
 
 
-def _measured(name: str, folder: Path, trials: int) -> list[list[str]]:
+def _measured(name: str, folder: Path, trials: int, tune: float) -> list[list[str]]:
     source = SAMPLES / "models" / f"{name}.onnx"
     images = np.load(SAMPLES / "data" / "cifar10_test_500.npz")["images"].astype(np.float32)
     given = onnx.load(source).graph.input[0].name
@@ -57,17 +58,18 @@ def _measured(name: str, folder: Path, trials: int) -> list[list[str]]:
     opened = {}
     for kind, model, guard in zip(KINDS, (source, source, checked, checked), (False, True, False, True), strict=True):
         path = folder / f"{name}{KINDS.index(kind)}"
-        optc.compile(model, output=path, dims={"batch": 1}, threads=1, guard_weights=guard).close()
+        optc.compile(model, output=path, dims={"batch": 1}, threads=1, guard_weights=guard, tune=tune).close()
         opened[kind] = NativeInjection(path, images[:IMAGES, None])
     times = _times(opened)
-    rows = []
+    tallies: dict[str, Tally] = {}
     for kind, injection in opened.items():
         choices, bits, tally = np.random.default_rng(1), injection.weights.size * 8, Tally()
         for _ in range(trials):
             tally = tally + injection.trial(choices.integers(0, bits, choices.binomial(bits, RATE)))
         injection.close()
-        rows.append([name, kind, tally, times[kind] / times["plain"]])
-    return [[name, kind, *_shown(tally, rows[0][2]), f"{ratio:.2f}"] for name, kind, tally, ratio in rows]
+        tallies[kind] = tally
+    plain = tallies["plain"]
+    return [[name, kind, *_shown(tallies[kind], plain), f"{times[kind] / times['plain']:.2f}"] for kind in KINDS]
 
 
 def _times(opened: dict[str, NativeInjection]) -> dict[str, float]:
@@ -88,13 +90,14 @@ def _shown(tally: Tally, plain: Tally) -> list[str]:
     return [f"{tally.wrong_share:.3%}", f"{finite:.3%}", fewer, f"{tally.refused / tally.answers:.1%}"]
 
 
-def _page(rows: list[list[str]], trials: int) -> str:
+def _page(rows: list[list[str]], trials: int, tune: float) -> str:
     head = ["model", "protection", "silently wrong", "of these finite", "fewer", "refused", "latency"]
     table = [head, ["---"] * len(head), *rows]
     text = "\n".join("| " + " | ".join(row) + " |" for row in table)
     return (
         f"# Flipped bits\n\noptc {__version__}; `python benchmarks/faults.py`: {trials} trials, each bit of the\n"
-        f"weights flipped with probability {RATE:g}, {IMAGES} images a trial, one thread.\n\n{text}\n\n"
+        f"weights flipped with probability {RATE:g}, {IMAGES} images a trial, one thread, `--tune {tune:g}`.\n\n"
+        f"{text}\n\n"
         "* `--guard-weights`: all weights are checked when the model is opened, and some in each run; once a change\n"
         "  is found, answers are refused. Wrong ones come before that.\n"
         "* `optc protect`: results of a layer that exceed all that it gave on samples become zero, in the kernel\n"
