@@ -12,6 +12,7 @@ learns to give what they gave, then everything is distilled from the model as it
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,9 +32,16 @@ from optc.driver.split.learning.latent import (
 )
 from optc.driver.split.learning.loop import Samples, Schedule, train
 from optc.driver.split.learning.section import Section, value_named
+from optc.driver.split.learning.transform import inverse, transform
 from optc.errors import ModelError
 from optc.frontends import load_model
 from optc.ir.core import Module, Value
+
+Ends = tuple[Callable[[int, int, int, int], nn.Module], Callable[[int, int, int, int], nn.Module]]
+
+KINDS: Mapping[str, Ends] = {"convolutions": (encoder, decoder), "transform": (transform, inverse)}
+"""Encoder (channels of `cut`, hidden, channels of the codes, halvings) and decoder (channels of the codes, hidden,
+channels of `resume`, doublings) by name."""
 
 
 class Bottleneck(nn.Module):
@@ -48,6 +56,9 @@ class Bottleneck(nn.Module):
         halvings: how often the encoder halves height and width of `cut`.
         levels: codes lie in -levels/2 .. levels/2 - 1.
         widths: the numbers of leading channels that may cross the link; one model for all of them.
+        kind: of encoder and decoder, a name of `KINDS`.
+        fixed_front: leave the layers before `cut` as they are: training is cheaper, and a device that has the whole
+            model needs no other weights but the encoder's.
     """
 
     def __init__(
@@ -61,6 +72,8 @@ class Bottleneck(nn.Module):
         halvings: int = 1,
         levels: int = 256,
         widths: tuple[int, ...] = (),
+        kind: str = "convolutions",
+        fixed_front: bool = False,
     ) -> None:
         super().__init__()
         graph = module.main
@@ -75,12 +88,15 @@ class Bottleneck(nn.Module):
                 where=f"'{cut.name}' and '{resume.name}'",
                 why=f"{source[1]} rows are halved {halvings} times, and {target[1]} are to come of them",
             )
-        self.front = Section(graph, graph.inputs, [cut])
-        self.encoder = encoder(source[0], min(hidden, 2 * source[0]), channels, halvings)
-        self.decoder = decoder(channels, hidden, target[0], doublings)
+        self.fixed_front = fixed_front
+        self.front = Section(graph, graph.inputs, [cut]).requires_grad_(not fixed_front)
+        make_encoder, make_decoder = KINDS[kind]
+        self.encoder = make_encoder(source[0], min(hidden, 2 * source[0]), channels, halvings)
+        self.decoder = make_decoder(channels, hidden, target[0], doublings)
         self.tail = Section(graph, [resume], graph.outputs)
         self.prior = FactorizedPrior(channels)
-        self.teacher_front = Section(graph, graph.inputs, [resume]).requires_grad_(False)
+        given = [cut] if fixed_front else graph.inputs  # what a fixed front gives need not be computed twice
+        self.teacher_front = Section(graph, given, [resume]).requires_grad_(False)
         self.teacher_tail = copy.deepcopy(self.tail).requires_grad_(False)
 
     @classmethod
@@ -98,9 +114,26 @@ class Bottleneck(nn.Module):
         at = value_named(module.main, cut)
         return cls(module, at, value_named(module.main, resume) if resume else at, **shape)
 
+    def features(self, inputs: Tensor) -> Tensor:
+        """What the encoder reads."""
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.fixed_front):
+            return self.front(inputs)
+
     def latent(self, inputs: Tensor) -> Tensor:
         """What the encoder gives, before rounding."""
-        return self.encoder(self.front(inputs))
+        return self.encoder(self.features(inputs))
+
+    @torch.no_grad()
+    def taught_features(self, inputs: Tensor, features: Tensor | None = None) -> Tensor:
+        """What the model that it learns from has at `resume`; `features` of the same inputs, where they are known."""
+        if self.fixed_front:
+            inputs = self.features(inputs) if features is None else features
+        return self.teacher_front(inputs)
+
+    @torch.no_grad()
+    def taught(self, inputs: Tensor, features: Tensor | None = None) -> Tensor:
+        """The output of the model that it learns from; arguments as for `taught_features`."""
+        return self.teacher_tail(self.taught_features(inputs, features))
 
     def codes(self, latent: Tensor) -> Tensor:
         """Rounded to the levels that there are."""
@@ -126,7 +159,8 @@ class Bottleneck(nn.Module):
     def groups(self, schedule: Schedule, *, whole: bool = True) -> list[dict[str, Any]]:
         """Parameter groups for an optimizer; not `whole`: what is new only."""
         new = [*self.encoder.parameters(), *self.decoder.parameters()]
-        trained = [*self.front.parameters(), *self.tail.parameters()] if whole else []
+        parts = [] if not whole else [self.tail] if self.fixed_front else [self.front, self.tail]
+        trained = [each for part in parts for each in part.parameters()]
         return [{"params": new, "lr": schedule.rate}, {"params": trained, "lr": schedule.trained_rate}]
 
     def prior_group(self) -> dict[str, Any]:
@@ -183,8 +217,8 @@ def train_bottleneck(
 
     def match(inputs: Tensor, labels: Tensor | None) -> Tensor:
         with torch.no_grad():
-            wanted = model.teacher_front(inputs)
-            features = model.front(inputs)
+            features = model.features(inputs)
+        wanted = model.taught_features(inputs, features)
         found = model.decoder(model.masked(model.codes(model.encoder(features))))
         return F.mse_loss(found.float(), wanted.float()) / wanted.float().var()
 
@@ -194,9 +228,9 @@ def train_bottleneck(
         train(model, groups, match, samples, recipe.match, checkpoint=first, progress=progress, what="features")
 
     def distil(inputs: Tensor, labels: Tensor | None) -> Tensor:
-        with torch.no_grad():
-            teacher = model.teacher_tail(model.teacher_front(inputs))
-        return task_loss(model(inputs), teacher, labels, recipe)
+        features = model.features(inputs)
+        scores = model.decoded(model.masked(model.codes(model.encoder(features))))
+        return task_loss(scores, model.taught(inputs, features), labels, recipe)
 
     if recipe.distil.epochs:
         groups = model.groups(recipe.distil)
@@ -233,13 +267,11 @@ def compress(
     recipe = recipe or BottleFit()
 
     def loss(inputs: Tensor, labels: Tensor | None) -> Tensor:
-        with torch.no_grad():
-            teacher = model.teacher_tail(model.teacher_front(inputs))
-        latent = model.latent(inputs).float()
+        features = model.features(inputs)
+        latent = model.encoder(features).float()
         bits = model.prior.noisy_bits(latent).mean()
-        return (
-            task_loss(model.decoded(model.masked(model.codes(latent))), teacher, labels, recipe) + weight * bits / 1000
-        )
+        scores = model.decoded(model.masked(model.codes(latent)))
+        return task_loss(scores, model.taught(inputs, features), labels, recipe) + weight * bits / 1000
 
     groups = [*model.groups(schedule), model.prior_group()]
     train(model, groups, loss, samples, schedule, checkpoint=checkpoint, progress=progress, what="bytes")

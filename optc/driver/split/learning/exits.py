@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from optc.backends.interface import Progress, silent
 from optc.driver.split.learning.latent import distillation
-from optc.driver.split.learning.loop import Samples, Schedule, train
+from optc.driver.split.learning.loop import Remembered, Samples, Schedule, train
 from optc.driver.split.learning.section import Section, value_named
 from optc.errors import OptcError
 from optc.frontends import load_model
@@ -49,9 +49,12 @@ class EarlyExit(nn.Module):
         at: the feature map that the exit reads.
         blocks: 3x3 convolutions of the exit: channels of each, and by how much averages shrink what it reads. (There
             are faster kernels for convolutions that do not stride.)
+        stem: channels and stride of a convolution before them, which halves or quarters large maps of few channels.
     """
 
-    def __init__(self, module: Module, at: Value, blocks: Sequence[tuple[int, int]]) -> None:
+    def __init__(
+        self, module: Module, at: Value, blocks: Sequence[tuple[int, int]], stem: tuple[int, int] | None = None
+    ) -> None:
         super().__init__()
         graph = module.main
         self.module, self.at = module, at
@@ -60,16 +63,26 @@ class EarlyExit(nn.Module):
         width = int((at.tensor_type.shape or ())[1])  # type: ignore[arg-type]
         classes = int((graph.outputs[0].tensor_type.shape or ())[1])  # type: ignore[arg-type]
         parts: list[nn.Module] = []
+        if stem is not None:
+            parts, width = _stem(width, *stem), stem[0]
         for channels, shrink in blocks:
             parts += _block(width, channels, shrink)
             width = channels
         self.head = nn.Sequential(*parts, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, classes))
 
     @classmethod
-    def of(cls, model: Any, at: str, blocks: Sequence[tuple[int, int]], *, example_inputs: Any = None) -> EarlyExit:
+    def of(
+        cls,
+        model: Any,
+        at: str,
+        blocks: Sequence[tuple[int, int]],
+        stem: tuple[int, int] | None = None,
+        *,
+        example_inputs: Any = None,
+    ) -> EarlyExit:
         """An exit in a model of the user's; arguments as for the constructor and `Bottleneck.of`."""
         module = load_model(model, example_inputs=example_inputs).module
-        return cls(module, value_named(module.main, at), blocks)
+        return cls(module, value_named(module.main, at), blocks, stem)
 
     def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """The exit's scores, and the network's."""
@@ -82,6 +95,12 @@ class EarlyExit(nn.Module):
         self.body.eval()
         self.rest.eval()
         return self
+
+
+def _stem(channels_in: int, channels: int, stride: int) -> list[nn.Module]:
+    """A convolution that strides, with BatchNorm and ReLU; every place is seen by as many of its windows."""
+    conv = nn.Conv2d(channels_in, channels, 2 * stride, stride, stride // 2, bias=False)
+    return [conv, nn.BatchNorm2d(channels), nn.ReLU()]
 
 
 def _block(channels_in: int, channels: int, shrink: int) -> list[nn.Module]:
@@ -100,14 +119,22 @@ def train_exit(
     checkpoint: Path | None = None,
     progress: Progress = silent,
 ) -> None:
-    """Distil the network into its exit; in evaluation mode when this returns."""
+    """Distil the network into its exit; in evaluation mode when this returns.
+
+    Most of a step is the network's. With `schedule.distinct` epochs its scores are computed once for each of them.
+    """
+
+    @torch.no_grad()
+    def scores_of(inputs: Tensor) -> Tensor:
+        return model.rest(model.body(inputs))
+
+    taught = Remembered(scores_of) if schedule.distinct else scores_of
 
     def loss(inputs: Tensor, labels: Tensor | None) -> Tensor:
         with torch.no_grad():
             features = model.body(inputs)
-            teacher = model.rest(features)
         scores = model.head(features)
-        value = distillation(scores, teacher, temperature)
+        value = distillation(scores, taught(inputs), temperature)
         return value if labels is None else value + label_weight * F.cross_entropy(scores.float(), labels)
 
     groups = [{"params": list(model.head.parameters()), "lr": schedule.rate}]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -50,6 +51,8 @@ class Schedule:
         trained_rate: the same for parameters that are trained already.
         bfloat16: whether contractions of the forward pass run in bfloat16.
         seed: of the order of the samples and of augmentation.
+        distinct: epochs after which order and augmentation repeat, so that a teacher's answers can be remembered;
+            0: never.
     """
 
     epochs: int
@@ -58,6 +61,25 @@ class Schedule:
     trained_rate: float = 5e-4
     bfloat16: bool = False
     seed: int = 0
+    distinct: int = 0
+
+
+class Remembered:
+    """A function of one tensor whose answers are computed once for each content that it is given.
+
+    Args:
+        function: gives the same for the same; its results are kept.
+    """
+
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        self._function = function
+        self._known: dict[bytes, Tensor] = {}
+
+    def __call__(self, inputs: Tensor) -> Tensor:
+        key = hashlib.blake2b(inputs.contiguous().numpy(), digest_size=16).digest()
+        if key not in self._known:
+            self._known[key] = self._function(inputs)
+        return self._known[key]
 
 
 def train(
@@ -96,7 +118,8 @@ def train(
         first = state["epochs"]
     module.train()
     for epoch in range(first, schedule.epochs):
-        random = torch.Generator().manual_seed(schedule.seed * 1000 + epoch)
+        order = epoch % schedule.distinct if schedule.distinct else epoch
+        random = torch.Generator().manual_seed(schedule.seed * 1000 + order)
         torch.manual_seed(schedule.seed * 1000 + epoch)
         total = 0.0
         for step, chosen in enumerate(torch.randperm(count, generator=random).split(schedule.batch)[:steps]):

@@ -216,8 +216,10 @@ def _leading(conv: nn.Conv2d, width: int) -> nn.Conv2d:
 
 def _reading(conv: nn.Conv2d, width: int) -> nn.Conv2d:
     """The convolution that reads the first channels only; the others would be 0."""
-    copy = nn.Conv2d(width, conv.out_channels, conv.kernel_size, conv.stride, conv.padding, bias=False)
+    copy = nn.Conv2d(width, conv.out_channels, conv.kernel_size, conv.stride, conv.padding, bias=conv.bias is not None)
     copy.weight.data = conv.weight.data[:, :width]
+    if copy.bias is not None and conv.bias is not None:
+        copy.bias.data = conv.bias.data
     return copy
 
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 from pathlib import Path
 
 import numpy as np
-import onnx
-import onnxruntime
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from onnx_kit import model, node, value
+from learning_kit import images, network, network_of, ran
 
 import optc
 from optc.artifact.split_record import CutTensor, Predicted, Way
@@ -36,52 +33,6 @@ from optc.driver.split.learning.loop import Samples, Schedule  # noqa: E402
 from optc.driver.split.learning.section import Section, value_named  # noqa: E402
 from optc.driver.split.learning.writing import cascade, halves, whole, with_exit  # noqa: E402
 from optc.frontends import load_model  # noqa: E402
-
-
-@functools.cache
-def network() -> onnx.ModelProto:
-    """Three convolutions with a shortcut, 3x8x8 to 4 scores, each of which is the highest for some images."""
-    (mean,) = ran(_network(np.zeros(4)), {"x": images()})
-    return _network(-mean.mean(0))
-
-
-def _network(bias: np.ndarray) -> onnx.ModelProto:
-    random = np.random.default_rng(0)
-    weights = {
-        "w0": random.normal(0, 0.4, (8, 3, 3, 3)),
-        "b0": random.normal(0, 0.1, 8),
-        "w1": random.normal(0, 0.2, (8, 8, 3, 3)),
-        "b1": random.normal(0, 0.1, 8),
-        "w2": random.normal(0, 0.2, (16, 8, 3, 3)),
-        "b2": random.normal(0, 0.1, 16),
-        "w3": random.normal(0, 2.0, (4, 16)),
-        "b3": bias,
-    }
-    nodes = [
-        node("Conv", "x w0 b0", "c0", pads=[1] * 4),
-        node("Relu", "c0", "r0"),
-        node("Conv", "r0 w1 b1", "c1", pads=[1] * 4),
-        node("Add", "c1 r0", "a1"),
-        node("Relu", "a1", "r1"),
-        node("Conv", "r1 w2 b2", "c2", pads=[1] * 4, strides=[2, 2]),
-        node("Relu", "c2", "r2"),
-        node("GlobalAveragePool", "r2", "p"),
-        node("Flatten", "p", "f"),
-        node("Gemm", "f w3 b3", "scores", transB=1),
-    ]
-    single = {name: np.asarray(array, np.float32) for name, array in weights.items()}
-    return model(nodes, [value("x", ["n", 3, 8, 8])], [value("scores", ["n", 4])], single)
-
-
-def images(count: int = 256, seed: int = 1) -> np.ndarray:
-    """Smooth patterns, so that there is something to compress."""
-    random = np.random.default_rng(seed)
-    coarse = random.normal(0, 1, (count, 3, 4, 4)).astype(np.float32)
-    return np.repeat(np.repeat(coarse, 2, 2), 2, 3)
-
-
-def ran(proto: onnx.ModelProto, feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
-    return list(onnxruntime.InferenceSession(proto.SerializeToString()).run(None, feeds))
 
 
 def bottleneck(**shape: object) -> Bottleneck:
@@ -259,10 +210,24 @@ def test_a_written_exit_answers_as_its_rule_says(exit_model: EarlyExit, confiden
     assert int(leaves.sum()) == 12
 
 
+def test_an_exit_may_stand_at_the_input_behind_a_convolution_that_strides() -> None:
+    torch.manual_seed(0)
+    made, inputs = EarlyExit.of(network(), "x", ((8, 1),), stem=(6, 2)).eval(), images(8, seed=4)
+    early, late = all_scores(made, torch.from_numpy(inputs))
+    np.testing.assert_allclose(late.numpy(), ran(network(), {"x": inputs})[0], rtol=1e-4, atol=1e-5)
+    sureness = early.softmax(1).amax(1).sort().values
+    rule = ExitRule("softmax", float((sureness[3] + sureness[4]) / 2), 0.0, 0.5, 0.0)
+    proto = with_exit(made, rule)
+    (stem,) = [each for each in proto.graph.node if each.name == "exit.0"]
+    assert {each.name: list(each.ints) for each in stem.attribute if each.ints}["strides"] == [2, 2]
+    found = np.concatenate([ran(proto, {"x": inputs[place : place + 1]})[0] for place in range(8)])
+    np.testing.assert_allclose(found, rule.answers(early, late)[0].numpy(), rtol=1e-3, atol=1e-4)
+
+
 def test_a_cascade_asks_the_large_network_where_the_small_one_is_not_sure() -> None:
-    small, large = load_model(network()).module, load_model(_network(np.zeros(4))).module
+    small, large = load_model(network()).module, load_model(network_of(np.zeros(4))).module
     inputs = images(12, seed=6)
-    early, late = (torch.from_numpy(ran(proto, {"x": inputs})[0]) for proto in (network(), _network(np.zeros(4))))
+    early, late = (torch.from_numpy(ran(proto, {"x": inputs})[0]) for proto in (network(), network_of(np.zeros(4))))
     sureness = early.softmax(1).amax(1).sort().values
     rule = ExitRule("softmax", float((sureness[5] + sureness[6]) / 2), 0.5, 0.5, 0.0)
     proto = cascade(small, large, rule)
