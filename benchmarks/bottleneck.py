@@ -3,8 +3,8 @@
     python -m benchmarks.bottleneck inputs features bottlenecks socket --work build/split_cifar10
 
 Needs what `samples/split_cifar10.py` left in `--work`. Every part adds its figures to `--work`/bottleneck.json, from
-which the tables of BOTTLENECK.md are. Accuracy is over the 10,000 test images, bytes are means over them;
-quantized features and the socket are measured on the first 2,000.
+which the tables of BOTTLENECK.md are. Accuracy is over the 10,000 test images, bytes are means over them; those of
+quantized features are of the first 2,000.
 """
 
 from __future__ import annotations
@@ -35,11 +35,10 @@ from optc.frontends import load_model  # noqa: E402
 NAMES = ("resnet8", "mobilenet")
 JPEG = [(quality, sampling) for quality in (90, 94, 96, 98) for sampling in (0, 2)]
 WEBP = (97, 90, 99, 94, 100, 85, 75)
-FEATURE_IMAGES = 2000
-"""Test images that quantized features are measured on: these curves need no more."""
+FEATURE_SIZES = 2000
+"""Test images whose quantized features are coded; accuracy is over all."""
 
-SOCKET_IMAGES = 2000
-"""Test images that go over a real socket, one request each."""
+FEATURE_BITS = (2, 3, 4, 6, 8)
 
 TABLES = 2048
 """Training images that the tables of codes are counted on."""
@@ -76,6 +75,7 @@ def correct(name: str, images: np.ndarray, labels: np.ndarray) -> float:
 def input_codings() -> Iterator[tuple[str, str, dict[str, Any]]]:
     """What is called how, the format, and its options."""
     yield "PNG", "PNG", {"optimize": True}
+    yield "WebP lossless", "WEBP", {"lossless": True, "quality": 75, "method": 4}
     for quality in WEBP:
         yield f"WebP {quality}", "WEBP", {"quality": quality, "method": 6}
     for quality, sampling in JPEG:
@@ -106,41 +106,54 @@ def measure_inputs(data: Cifar10, results: Results, work: Path) -> None:
             results.keep("original", name, correct(name, images, labels))
 
 
-@torch.no_grad()
-def features(name: str, cut: str, images: Tensor) -> tuple[np.ndarray, Section]:
-    """A value of a network for all images, and the rest of the network."""
+def measure_features(data: Cifar10, results: Results, work: Path) -> None:
+    """Per-channel quantization of the network's own features, coded losslessly: no training."""
+    for name in NAMES:
+        for cut in (sample.CUTS[name].cut, sample.CUTS[name].resume):
+            if f"{name} {cut} {FEATURE_BITS[-1]}" not in results.parts.get("features", {}):
+                for bits, entry in zip(FEATURE_BITS, _quantized(name, cut, data), strict=True):
+                    results.keep("features", f"{name} {cut} {bits}", entry)
+
+
+def _quantized(name: str, cut: str, data: Cifar10) -> list[dict[str, float]]:
+    """Bytes and accuracy of one network's features at one cut, for each number of bits."""
+    from optc.runtime.split.codec.affine import Affine
+
     graph = load_model(ROOT / f"samples/models/cifar10_{name}.onnx").module.main
     value = value_named(graph, cut)
     front, rest = Section(graph, graph.inputs, [value]), Section(graph, [value], graph.outputs)
-    return torch.cat([front(part.float()) for part in images.split(500)]).numpy(), rest
-
-
-def measure_features(data: Cifar10, results: Results, work: Path) -> None:
-    """Per-channel quantization of the network's own features, coded losslessly: no training."""
-    from optc.runtime.split.codec.affine import Affine
-
-    images, labels = data.test_images[:FEATURE_IMAGES], data.test_labels[:FEATURE_IMAGES].numpy()
-    for name in NAMES:
-        for cut in (sample.CUTS[name].cut, sample.CUTS[name].resume):
-            if f"{name} {cut} 8" in results.parts.get("features", {}):
-                continue
-            values, rest = features(name, cut, images)
-            training, _ = features(name, cut, data.train_images[:512])
-            low, high = training.min((0, 2, 3)), training.max((0, 2, 3))
-            for bits in (2, 3, 4, 6, 8):
-                codec = Affine(bits, values.dtype, (1, *values.shape[1:]))
-                coded = [codec.encode(value[None]) for value in values]
-                decoded = np.concatenate([codec.decode(each) for each in coded])
-                frequencies = learned_frequencies(_static_codes(training, low, high, bits))
-                static = _static_codes(values, low, high, bits)
-                again = _of_codes(static, low, high, bits)
-                entry = {
-                    "zstd bytes": float(np.mean([memoryview(each).nbytes for each in coded])),
-                    "accuracy": _accuracy(rest, decoded, labels),
-                    "rans bytes": float(coded_sizes(static[:500], frequencies).mean()),
-                    "rans accuracy": _accuracy(rest, again, labels),
-                }
-                results.keep("features", f"{name} {cut} {bits}", entry)
+    with torch.no_grad():
+        training = torch.cat([front(part.float()) for part in data.train_images[:512].split(256)]).numpy()
+    low, high = training.min((0, 2, 3)), training.max((0, 2, 3))
+    tables = [learned_frequencies(_static_codes(training, low, high, bits)) for bits in FEATURE_BITS]
+    batch = 500
+    parts: list[list[tuple[float, ...]]] = [[] for _ in FEATURE_BITS]
+    for at in range(0, len(data.test_images), batch):
+        with torch.no_grad():
+            values = front(data.test_images[at : at + batch].float()).numpy()
+        labels = data.test_labels[at : at + batch].numpy()
+        for place, bits in enumerate(FEATURE_BITS):
+            codec = Affine(bits, values.dtype, (1, *values.shape[1:]))
+            coded = [codec.encode(part[None]) for part in values]
+            decoded = np.concatenate([codec.decode(each) for each in coded])
+            static = _static_codes(values, low, high, bits)
+            found = [_accuracy(rest, decoded, labels), _accuracy(rest, _of_codes(static, low, high, bits), labels)]
+            sizes = [np.mean([memoryview(each).nbytes for each in coded])]
+            if at < FEATURE_SIZES:
+                sizes.append(coded_sizes(static, tables[place]).mean())
+            parts[place].append((*found, *sizes))
+    results = []
+    for measured in parts:
+        coded_part = [each for each in measured if len(each) > 3]
+        results.append(
+            {
+                "zstd bytes": float(np.mean([each[2] for each in measured])),
+                "zstd accuracy": float(np.mean([each[0] for each in measured])),
+                "rans bytes": float(np.mean([each[3] for each in coded_part])),
+                "rans accuracy": float(np.mean([each[1] for each in measured])),
+            }
+        )
+    return results
 
 
 def _static_codes(values: np.ndarray, low: np.ndarray, high: np.ndarray, bits: int) -> np.ndarray:
@@ -165,7 +178,7 @@ def _accuracy(rest: Callable[[Tensor], Tensor], values: np.ndarray, labels: np.n
 def trained(name: str, data: Cifar10, work: Path) -> Iterator[tuple[str, Any]]:
     """The bottlenecks that training left."""
     if (work / f"{name}.bottleneck.pt").exists():
-        yield "BottleFit", sample.bottleneck(name, data, work)
+        yield sample.first_stage(name), sample.bottleneck(name, data, work)
     for weight in sample.CUTS[name].weights:
         if (work / f"{name}.rate{weight}.pt").exists():
             yield f"entropic {weight}", sample.rated(name, data, work, weight)
@@ -193,7 +206,7 @@ def measure_socket(data: Cifar10, results: Results, work: Path) -> None:
     from benchmarks.bottleneck_socket import exchange, write_split
     from optc.driver.split.learning.deployment import trained_way
 
-    images, labels = data.test_images[:SOCKET_IMAGES], data.test_labels[:SOCKET_IMAGES].numpy()
+    images, labels = data.test_images, data.test_labels.numpy()
     for name in sample.CUTS:
         for key, model in trained(name, data, work):
             if f"{name} {key}" in results.parts.get("socket", {}):

@@ -17,12 +17,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "samples"))
 
 from benchmarks import split_traces  # noqa: E402
+from benchmarks.bottleneck_page import picture_bytes  # noqa: E402
 from optc.driver.quantization.preparation import prepare  # noqa: E402
 from optc.driver.split.costs import operation_costs  # noqa: E402
 from optc.driver.split.replay import replay  # noqa: E402
@@ -32,7 +31,10 @@ from optc.runtime.split.control import WayCosts  # noqa: E402
 from optc.targets.link import load_link  # noqa: E402
 
 DEVICES = {**split_traces.DEVICES, "cortex-m7": ("cortex-m7", None)}
-NETWORKS = {"resnet8": ("resnet8", "resnet8_late"), "mobilenet": ("mobilenet",)}
+NETWORKS = {
+    "resnet8": ("resnet8", "resnet8_late", "resnet8_wide"),
+    "mobilenet": ("mobilenet", "mobilenet_late", "mobilenet_wide"),
+}
 """The cuts of `samples/split_cifar10.py` by network."""
 
 PIXELS = (1, 3, 32, 32)
@@ -52,23 +54,15 @@ def bottlenecks(network: str, work: Path) -> Iterator[tuple[str, Any]]:
     import torch
 
     for cut in NETWORKS[network]:
-        files = {"BottleFit": "bottleneck"} | {f"entropic {each}": f"rate{each}" for each in sample.CUTS[cut].weights}
+        files = {sample.first_stage(cut): "bottleneck"} | {
+            f"entropic {each}": f"rate{each}" for each in sample.CUTS[cut].weights
+        }
         for name, file in files.items():
             path = work / f"{cut}.{file}.pt"
             if path.exists():
                 model = sample.build(cut)
                 model.load_state_dict(torch.load(path))
                 yield f"{cut} {name}", model.eval()
-
-
-def picture_bytes(figures: dict[str, Any], network: str, accuracy: float) -> float:
-    """Of WebP at an accuracy, interpolated between qualities; PNG where no quality reaches it."""
-    rows = sorted((each["bytes"], each[network]) for name, each in figures["inputs"].items() if "WebP" in name)
-    sizes, reached = zip(*rows, strict=True)
-    best = np.maximum.accumulate(reached)
-    if accuracy > best[-1]:
-        return float(figures["inputs"]["PNG"]["bytes"])
-    return float(np.interp(accuracy, best, sizes))
 
 
 def plans(work: Path, least: float) -> Iterator[dict[str, Any]]:
@@ -82,14 +76,14 @@ def plans(work: Path, least: float) -> Iterator[dict[str, Any]]:
 
     figures = json.loads((work / "bottleneck.json").read_text())
     for network in NETWORKS:
-        own = figures["inputs"]["PNG"][network]
+        own = figures["original"][network]
         known = {name: figures["bottlenecks"].get(name) for name, _ in bottlenecks(network, work)}
         usable = {name: each for name, each in known.items() if each and each["accuracy"] >= own - least}
         worst = min(each["accuracy"] for each in usable.values())
         first = next(iter(usable))
         frame = figures["socket"][first]["sent"] - figures["bottlenecks"][first]["bytes"]
         returned = round(figures["socket"][first]["received"])
-        pictures = {LOSSLESS: figures["inputs"]["PNG"]["bytes"], WEBP: picture_bytes(figures, network, worst)}
+        pictures = {LOSSLESS: figures["inputs"]["PNG"]["bytes"], WEBP: picture_bytes(figures, network, min(worst, own))}
         whole = ROOT / f"samples/models/cifar10_{network}.onnx"
         shapes = {"pixels": PIXELS}
         with tempfile.TemporaryDirectory() as temporary:

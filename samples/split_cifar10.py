@@ -25,6 +25,7 @@ from optc.backends.interface import Progress
 from optc.driver.split.learning.bottleneck import BottleFit, Bottleneck, compress, train_bottleneck
 from optc.driver.split.learning.exits import EarlyExit, train_exit
 from optc.driver.split.learning.loop import Samples, Schedule
+from optc.driver.split.learning.transform import fit_transform
 from optc.driver.split.learning.writing import whole
 
 HERE = Path(__file__).resolve().parent
@@ -37,11 +38,15 @@ class Cut:
     Attributes:
         network: of models/.
         cut, resume: values of its ONNX file.
-        halvings: of height and width by the encoder, to 8x8.
-        epochs: of distillation from end to end.
+        halvings: of height and width by the encoder.
+        epochs: of distillation from end to end with few levels; 0: the first trade begins with what was fitted.
         channels: of the codes.
         weights: of a thousand bits in the loss, from the most bytes to the fewest: trades of bytes for accuracy.
         rate_epochs: of the first trade, and of each later one.
+        rate: of Adam in the first trade; half of it in later ones.
+        step: of a transform as it is fitted; None: the encoder has convolutions.
+        mixing: whether the transform is of principal components, or of each channel by itself.
+        fixed_front: the device's layers stay as they are.
     """
 
     network: str
@@ -52,17 +57,27 @@ class Cut:
     channels: int
     weights: tuple[float, ...]
     rate_epochs: tuple[int, int]
+    rate: float = 2e-3
+    step: float | None = None
+    mixing: bool = True
+    fixed_front: bool = False
 
 
 CUTS = {
     "resnet8": Cut("resnet8", "relu_2", "relu_4", 2, 10, 12, (0.05, 0.3, 1.0), (6, 1)),
-    "resnet8_late": Cut("resnet8", "relu_4", "relu_4", 1, 4, 10, (0.3,), (1, 1)),
+    "resnet8_late": Cut("resnet8", "relu_4", "relu_4", 1, 4, 10, (0.05, 0.3), (24, 1)),
+    "resnet8_wide": Cut("resnet8", "relu_4", "relu_4", 0, 0, 32, (0.02,), (3, 1), 1e-3, step=0.8, mixing=False),
     "mobilenet": Cut("mobilenet", "add_232", "getitem_33", 1, 8, 12, (0.2, 0.8), (1, 1)),
+    "mobilenet_late": Cut(
+        "mobilenet", "getitem_33", "getitem_33", 1, 0, 96, (0.05, 0.12), (6, 3), step=0.3, fixed_front=True
+    ),
+    "mobilenet_wide": Cut(
+        "mobilenet", "getitem_33", "getitem_33", 1, 0, 192, (0.005,), (2, 1), 1e-3, step=0.06, fixed_front=True
+    ),
 }
 LEVELS = 4
-
-HELD_OUT = 5000
-"""Training images at the end that exits are calibrated on, not trained."""
+FITTED = 4000
+"""Training images that transforms are fitted to."""
 
 
 @dataclass(frozen=True)
@@ -71,13 +86,17 @@ class Exit:
 
     at: str
     blocks: tuple[tuple[int, int], ...]
+    stem: tuple[int, int] | None
     epochs: int
 
 
 EXITS = {
-    "resnet8": Exit("relu", ((32, 2), (64, 2), (64, 1)), epochs=10),
-    "mobilenet": Exit("getitem_33", ((64, 1), (64, 1)), epochs=4),
+    "resnet8": Exit("div", ((48, 2), (64, 1), (64, 2)), stem=(32, 2), epochs=24),
+    "mobilenet": Exit("div", ((48, 2), (64, 1), (64, 2)), stem=(32, 2), epochs=20),
 }
+DISTINCT = 4
+"""Epochs after which an exit sees the same flips and crops again: the network's scores are computed for these only."""
+
 PARTS = ("bottleneck", "rates", "exit")
 
 
@@ -102,9 +121,16 @@ def build(name: str) -> Bottleneck:
         cut.resume,
         channels=cut.channels,
         halvings=cut.halvings,
-        levels=LEVELS,
+        levels=LEVELS if cut.step is None else 256,
+        kind="convolutions" if cut.step is None else "transform",
+        fixed_front=cut.fixed_front,
     )
     return model.to(memory_format=torch.channels_last)
+
+
+def first_stage(name: str) -> str:
+    """What a bottleneck is called before bytes are traded."""
+    return "BottleFit" if CUTS[name].step is None else "fitted"
 
 
 @torch.no_grad()
@@ -130,7 +156,9 @@ def bottleneck(name: str, data: Cifar10, work: Path) -> Bottleneck:
     cut, model, path = CUTS[name], build(name), work / f"{name}.bottleneck.pt"
     if not path.exists():
         samples = Samples(data.train_images, data.train_labels, flips_and_crops)
-        recipe = BottleFit(Schedule(1, bfloat16=True), Schedule(cut.epochs, bfloat16=True))
+        if cut.step is not None:
+            fit_transform(model, data.train_images[:FITTED], cut.step, mixing=cut.mixing)
+        recipe = BottleFit(Schedule(int(cut.step is None), bfloat16=True), Schedule(cut.epochs, bfloat16=True))
         train_bottleneck(model, samples, recipe, checkpoint=work / f"{name}.bottleneck.part", progress=reporter())
         torch.save(model.state_dict(), path)
         report(work, f"{name}.bottleneck", accuracy(model, data.test_images, data.test_labels))
@@ -150,7 +178,7 @@ def rated(name: str, data: Cifar10, work: Path, weight: float) -> Bottleneck:
     if not path.exists():
         samples = Samples(data.train_images, data.train_labels, flips_and_crops)
         epochs = CUTS[name].rate_epochs[min(place, 1)]
-        rate = 2e-3 if place == 0 else 1e-3
+        rate = CUTS[name].rate / (1 if place == 0 else 2)
         schedule = Schedule(epochs, rate=rate, trained_rate=rate / 4, bfloat16=True, seed=place + 1)
         part = work / f"{name}.rate{weight}.part"
         compress(model, samples, weight, schedule, checkpoint=part, progress=reporter())
@@ -164,11 +192,11 @@ def early_exit(name: str, data: Cifar10, work: Path) -> EarlyExit:
     """The network with a trained exit."""
     torch.manual_seed(0)
     made, path = EXITS[name], work / f"{name}.exit.pt"
-    model = EarlyExit.of(HERE / "models" / f"cifar10_{name}.onnx", made.at, made.blocks)
+    model = EarlyExit.of(HERE / "models" / f"cifar10_{name}.onnx", made.at, made.blocks, made.stem)
     model = model.to(memory_format=torch.channels_last)
     if not path.exists():
-        samples = Samples(data.train_images[:-HELD_OUT], data.train_labels[:-HELD_OUT], flips_and_crops)
-        schedule = Schedule(made.epochs, rate=5e-3, bfloat16=True)
+        samples = Samples(data.train_images, data.train_labels, flips_and_crops)
+        schedule = Schedule(made.epochs, rate=5e-3, bfloat16=True, distinct=DISTINCT)
         train_exit(model, samples, schedule, checkpoint=work / f"{name}.exit.part", progress=reporter())
         torch.save(model.state_dict(), path)
         report(work, f"{name}.exit", accuracy(lambda x: model(x)[0], data.test_images, data.test_labels))
@@ -178,7 +206,7 @@ def early_exit(name: str, data: Cifar10, work: Path) -> EarlyExit:
 
 def export(name: str, data: Cifar10, work: Path) -> None:
     """Write the bottleneck of a network as one model, whose value `codes` crosses the link."""
-    path = HERE / "models" / f"cifar10_{name}_bottleneck.onnx"
+    path = HERE / "models" / f"cifar10_{CUTS[name].network}_bottleneck.onnx"
     path.write_bytes(whole(rated(name, data, work, CUTS[name].weights[0]), batch=1).SerializeToString())
     print(f"{path.name}: {path.stat().st_size} bytes")
 
