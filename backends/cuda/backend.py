@@ -21,6 +21,8 @@ from optc.ir.core import Operation
 from optc.ops.recurrence import RECURRENCE
 from optc.targets.target import Target
 
+_WITHOUT_KERNEL = frozenset({"onnx.TopK", RECURRENCE})
+
 
 class CudaBackend:
     """See KernelBackend. Schedules are chosen by prediction alone: the host that compiles has no such GPU."""
@@ -31,7 +33,7 @@ class CudaBackend:
 
     def supports(self, operation: Operation, target: Target) -> str | None:
         """None where there is native code for the operation, else the reason why not."""
-        return "it goes step by step" if operation.name == RECURRENCE else capability.supports(operation)
+        return "GPUs have no kernel for it" if operation.name in _WITHOUT_KERNEL else capability.supports(operation)
 
     def refuses(self, group: Group, target: Target) -> str | None:
         """See KernelBackend.refuses."""

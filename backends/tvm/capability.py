@@ -11,9 +11,11 @@ from optc.ops.attention import unusual_form
 from optc.ops.declaration import Kind, declaration_of
 from optc.ops.parameters import PARAMETERS
 from optc.ops.recurrence import RECURRENCE
+from optc.ops.shapes import integer
 
 ELEMENT_TYPES = frozenset({"f32", "f64", "f16", "bf16", "i8", "i16", "i32", "i64", "u8", "u16", "u32", "u64", "bool"})
 _MOST_ELEMENTS = 2**31 - 1  # offsets are 32-bit
+_MOST_PASSES = 2**18  # elements that one row of a TopK looks at: above, a heap is faster
 _MOST_GATES = 8192  # of a recurrence, which keeps them on the stack
 _FEWEST_QUERIES = 4  # of an attention, whose kernel has them in the lanes of a vector
 
@@ -90,6 +92,17 @@ def _attention(operation: Operation) -> str | None:
     if query.dtype.name != "f32":
         return f"its operands are {query.dtype}"
     return None if query.shape[2] >= _FEWEST_QUERIES else f"{query.shape[2]} queries do not fill a vector"
+
+
+@checks("onnx.TopK")
+def _top_k(operation: Operation) -> str | None:
+    data = operation.operands[0]
+    assert data is not None
+    if data.dtype.name in ("f16", "bf16", "bool"):
+        return f"it orders elements of type {data.dtype}"
+    axis = integer(operation, "axis", -1) % len(data.shape)
+    extent, count = data.shape[axis], operation.results[0].shape[axis]
+    return f"it looks for {count} of {extent} elements" if extent * count > _MOST_PASSES else None
 
 
 @checks(RECURRENCE)

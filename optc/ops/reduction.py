@@ -195,4 +195,4 @@ def _infer_top_k(operation: Operation) -> Sequence[ValueType]:
     return (TensorType(data.dtype, shape), TensorType(dtypes.INT64, shape))[: len(operation.results)]
 
 
-declare("onnx.TopK", Kind.OPAQUE, infer=_infer_top_k, flops=no_flops)
+declare("onnx.TopK", Kind.REDUCTION, infer=_infer_top_k, flops=no_flops)

@@ -26,7 +26,7 @@ BIJECTIONS = frozenset(
     }
 )  # fmt: skip
 
-_ALONE = frozenset({"onnx.CumSum", "onnx.CumProd", "onnx.DynamicQuantizeLinear", "onnx.LRN", RECURRENCE, TREES})
+_ALONE = frozenset({"onnx.CumSum", "onnx.CumProd", "onnx.LRN", "onnx.TopK", RECURRENCE, TREES})
 
 
 @dataclass
