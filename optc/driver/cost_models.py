@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from optc.backends.interface import KernelBackend
 from optc.costmodel.analytical import AnalyticalCostModel
 from optc.costmodel.interface import CostModel, SchedulePredictor
+from optc.costmodel.skipping import SkippingCostModel
 from optc.errors import UsageError
 from optc.targets.target import Target
 
@@ -40,7 +41,7 @@ def cost_model(
         UsageError: there is no predictor, or the target cannot be measured here.
     """
     chosen = "analytical" if decides and name == AUTOMATIC else _resolved(name, target)
-    return COST_MODELS[chosen](target, backend, threads)
+    return SkippingCostModel(COST_MODELS[chosen](target, backend, threads))
 
 
 def schedule_predictor(name: str, target: Target) -> SchedulePredictor | None:

@@ -22,6 +22,7 @@ from optc.ir.core import CONSTANT, UNKNOWN, Attribute, Graph, Location, Operatio
 from optc.ir.types import UNKNOWN_TYPE, TensorType, ValueType
 from optc.ops import runtime_operations
 from optc.ops.declaration import declared
+from optc.ops.hints import density_from
 from optc.ops.inference import make_operation, tolerating_misfits
 from optc.ops.onnx_defaults import join_name, schema_of
 from optc.ops.onnx_types import attribute_from_proto, type_from_proto
@@ -236,6 +237,8 @@ class Importer:
             # Attributes of the right kind with the wrong number of items, or absurd ones.
             reason = f"its attributes do not make sense together ({error})"
             raise self._refused(node, label, domain, version, operands, reason) from error
+        if node.metadata_props:
+            operation.attributes.update(density_from({each.key: each.value for each in node.metadata_props}))
         frame.graph.append(operation)
         return operation.results
 

@@ -10,7 +10,7 @@ import onnx
 from onnx import helper
 
 from optc.ir.core import CONSTANT, Graph, Module, Operation, Value
-from optc.ops.hints import HINTS
+from optc.ops.hints import DENSITY_KEY, HINTS, density_of
 from optc.ops.onnx_defaults import opset_imports, schema_of, split_name
 from optc.ops.onnx_types import array_to_proto, attribute_to_proto, type_to_proto
 from optc.ops.restriction import RESTRICT
@@ -36,6 +36,8 @@ def make_node(
     kinds = _attribute_kinds(operation.name)
     for name in sorted(operation.attributes.keys() - HINTS):
         node.attribute.append(attribute_to_proto(name, operation.attributes[name], kinds.get(name)))
+    if (density := density_of(operation)) is not None:
+        node.metadata_props.add(key=DENSITY_KEY, value=repr(density))
     for name in sorted(operation.graphs):
         proto = (graphs or {}).get(name) or _Exporter().graph(operation.graphs[name])
         node.attribute.append(helper.make_attribute(name, proto))

@@ -14,6 +14,7 @@ from graph_kit import Builder
 import optc
 from optc.costmodel.analytical import AnalyticalCostModel
 from optc.costmodel.interface import Candidate, SchedulePoint
+from optc.costmodel.skipping import SkippingCostModel
 from optc.driver.collection.networks import random_network
 from optc.driver.cost_models import check_cost_model, cost_model, schedule_predictor
 from optc.errors import UsageError
@@ -27,7 +28,8 @@ def test_an_unknown_name_is_an_error() -> None:
 
 def test_a_machine_that_nobody_measured_gets_the_roofline() -> None:
     target = load("aarch64")
-    assert isinstance(cost_model("auto", target, None, 2), AnalyticalCostModel)
+    made = cost_model("auto", target, None, 2)
+    assert isinstance(made, SkippingCostModel) and isinstance(made.model, AnalyticalCostModel)
     assert schedule_predictor("auto", target) is None
     assert schedule_predictor("analytical", load("cpu")) is None
 

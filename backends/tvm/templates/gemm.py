@@ -90,7 +90,7 @@ class ConstantGemm(MatrixTemplate):
 
                     return step(term)
 
-                return loops.serial(depth, multiply, "k")
+                return self.terms(data, depth, multiply)
 
             return summed
 
@@ -105,6 +105,10 @@ class ConstantGemm(MatrixTemplate):
         width = padded(extents.columns, target)
         tile = min(tiles.lanes_of(target) * dict(schedule)["vectors"], width)
         return MatrixNest(fused, target, extents, width, tile, reduction, finish).rows(schedule)
+
+    def terms(self, data: Operand, depth: int, add: Callable[[Any], Stmt]) -> Stmt:
+        """The loop over the terms of the sums; `add` takes a place along the summed axis."""
+        return loops.serial(depth, add, "k")
 
     def estimate(self, group: Group, schedule: Schedule, target: Target) -> float:
         knobs = dict(schedule)

@@ -15,6 +15,7 @@ import numpy as np
 from optc.backends.tvm.codegen import compile_kernels
 from optc.backends.tvm.group import Group
 from optc.backends.tvm.template import Choice, KernelDefinition
+from optc.costmodel.skipping import skips
 from optc.targets.target import Target
 from optc.toolchain import find_compiler
 
@@ -74,6 +75,7 @@ class _Call:
         shapes = [([int(extent) for extent in each.shape], str(each.dtype)) for each in definition.function.params]
         buffers = [aligned_buffer(*each) for each in shapes]
         self._data = [buffer for position, buffer in enumerate(buffers) if position not in group.constants]
+        _make_sparse(group, buffers)
         self._pointers = [ctypes.c_void_p(buffer.ctypes.data) for buffer in buffers]
         self._buffers = buffers  # keeps them alive
         self.run()
@@ -88,15 +90,27 @@ class _Call:
             buffer.view(np.uint8)[::ALIGNMENT].sum()
 
 
+def _make_sparse(group: Group, buffers: Sequence[np.ndarray]) -> None:
+    """As many zeros in the row that a product reads as it is said to have."""
+    density = None if group.anchor is None else skips(group.anchor)
+    row = None if group.anchor is None else group.anchor.operands[0]
+    if density is not None and row is not None and row.owner is group.body:
+        buffers[row.index][...] *= np.random.default_rng(1).random(row.shape) < density
+
+
 def aligned_buffer(shape: Sequence[int], dtype: str) -> np.ndarray:
     """An aligned array: small numbers for floats, zeros (valid as indices) for the rest."""
     size = math.prod(shape)
-    width = {"bool": 1, "bfloat16": 2}.get(dtype) or np.dtype(dtype).itemsize
-    raw = np.zeros(size * width + ALIGNMENT, np.uint8)
+    raw = np.zeros(size * element_bytes(dtype) + ALIGNMENT, np.uint8)
     start = -raw.ctypes.data % ALIGNMENT
-    buffer = raw[start : start + size * width]
+    buffer = raw[start : start + size * element_bytes(dtype)]
     if dtype in ("float32", "float64"):
         random = np.random.default_rng(0)
         buffer = buffer.view(dtype)
         buffer[:] = random.uniform(-1.0, 1.0, size)
     return buffer
+
+
+def element_bytes(dtype: str) -> int:
+    """Of an element of a buffer."""
+    return {"bool": 1, "bfloat16": 2}.get(dtype) or np.dtype(dtype).itemsize
