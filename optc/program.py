@@ -100,13 +100,27 @@ Step = KernelCall | FallbackCall | CopyStep | Branch
 
 @dataclass(frozen=True)
 class Program:
-    """Everything that the native library executes."""
+    """Everything that the native library executes.
+
+    Attributes:
+        inputs, outputs: of the model.
+        arena_bytes: of memory for values.
+        weights_bytes: of weights in memory.
+        steps: in order.
+        weights_stored: bytes of the weights file, where it holds them packed; None: it holds them as they are.
+    """
 
     inputs: tuple[TensorInfo, ...]
     outputs: tuple[TensorInfo, ...]
     arena_bytes: int
     weights_bytes: int
     steps: tuple[Step, ...]
+    weights_stored: int | None = None
+
+    @property
+    def weights_file_bytes(self) -> int:
+        """Of the weights file."""
+        return self.weights_bytes if self.weights_stored is None else self.weights_stored
 
 
 def walk(steps: Iterable[Step]) -> Iterator[Step]:

@@ -44,6 +44,7 @@ def program_to_json(program: Program) -> dict[str, Any]:
         "outputs": [tensor_to_json(info) for info in program.outputs],
         "arena_bytes": program.arena_bytes,
         "weights_bytes": program.weights_bytes,
+        **({} if program.weights_stored is None else {"weights_stored": program.weights_stored}),
         "steps": [_step_to_json(step) for step in program.steps],
     }
 
@@ -60,6 +61,7 @@ def program_from_json(record: Any) -> Program:
         arena_bytes=member(record, "arena_bytes", int, "program"),
         weights_bytes=member(record, "weights_bytes", int, "program"),
         steps=_steps_from_json(member(record, "steps", list, "program"), "program.steps"),
+        weights_stored=member(record, "weights_stored", int, "program") if "weights_stored" in record else None,
     )
     try:
         check_program(program)

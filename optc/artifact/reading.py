@@ -130,8 +130,8 @@ def _read_plan(folder: Path, manifest: Manifest) -> tuple[Program, Mapping[str, 
     program = program_from_json(member(record, "program", dict, PLAN))
     if (program.inputs, program.outputs) != (manifest.inputs, manifest.outputs):
         raise FormatFault(f"{PLAN} and {MANIFEST} name different inputs or outputs")
-    if (size := manifest.files[WEIGHTS].bytes) != program.weights_bytes:
-        raise FormatFault(f"{WEIGHTS} has {size} bytes, and the program uses {program.weights_bytes}")
+    if (size := manifest.files[WEIGHTS].bytes) != program.weights_file_bytes:
+        raise FormatFault(f"{WEIGHTS} has {size} bytes, and the program uses {program.weights_file_bytes}")
     for call in fallback_calls(program):
         if call.model not in manifest.files:
             raise FormatFault(f"the program calls {call.model}, which {MANIFEST} does not list")

@@ -47,7 +47,7 @@ class Contents:
         library: the native library.
         library_name: its file, one of LIBRARIES.
         header: optc_model.h.
-        weights: the pieces of weights.bin in order, `program.weights_bytes` together.
+        weights: the pieces of weights.bin in order, `program.weights_file_bytes` together.
         module: the text of the IR module.
         decisions: what the passes chose and why, as plain JSON data.
         fallbacks: the ONNX files of the regions that onnxruntime computes.
@@ -87,9 +87,9 @@ class Staging:
         """Write all files. Raises OptcError when the disk does not take them."""
         with _disk_errors(self._destination):
             files = {name: _write_file(self.folder / name, pieces) for name, pieces in _pieces(contents).items()}
-            if files[WEIGHTS].bytes != contents.program.weights_bytes:
-                size = files[WEIGHTS].bytes
-                raise InternalError(f"weights of {size} bytes, and the program says {contents.program.weights_bytes}")
+            if files[WEIGHTS].bytes != contents.program.weights_file_bytes:
+                size, wanted = files[WEIGHTS].bytes, contents.program.weights_file_bytes
+                raise InternalError(f"weights of {size} bytes, and the program says {wanted}")
             self._manifest = _manifest(contents, files)
             _write_file(self.folder / MANIFEST, [manifest_format.encode(self._manifest)])
 

@@ -54,6 +54,7 @@ def artifact_facts(path: Path, manifest: Manifest, measured: float | None = None
         ("latency", _latency(manifest, measured)),
         ("arena", arena),
         ("weights", _weights(program["weights_bytes"], cost.get("packed_weights", {}))),
+        *([("stored", _stored(cost["weights_stored"], program["weights_bytes"]))] if "weights_stored" in cost else ()),
         *(stream_facts(cost["weight_stream"]) if "weight_stream" in cost else ()),
         *(gpu_facts(cost) if "gpu" in cost else ()),
         ("program", counts or "no native step"),
@@ -63,6 +64,10 @@ def artifact_facts(path: Path, manifest: Manifest, measured: float | None = None
         ("verified", verification_text(manifest.verification)),
         ("artifact", str(path)),
     ]
+
+
+def _stored(stored: int, whole: int) -> str:
+    return f"{size_text(stored)} of weights in the folder, {1 - stored / whole:.1%} fewer"
 
 
 def stream_facts(cost: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -18,6 +18,7 @@ from optc.driver.context import pass_context
 from optc.driver.cost_models import AUTOMATIC, check_cost_model, cost_model, schedule_predictor
 from optc.driver.flows import check_target, flow_of
 from optc.driver.options import CompileOptions, check_threads, parse_budget, parse_size
+from optc.driver.program.weight_compression import check_compression
 from optc.driver.program.weight_stream import check_weight_memory
 from optc.driver.races import Races
 from optc.driver.records.origins import source_record
@@ -50,6 +51,7 @@ def compile(
     cost_model: str = AUTOMATIC,
     memory_limit: str | int | None = None,
     guard_weights: bool = False,
+    compress_weights: bool = False,
     weight_memory: str | int | None = None,
     storage: str | int | None = None,
     verify: bool = True,
@@ -80,6 +82,7 @@ def compile(
             class of machine were measured.
         memory_limit: the largest arena, in bytes or as `256K`; None for any.
         guard_weights: notice weights that change: all are checked when the model is opened, some of them in each run.
+        compress_weights: keep the weights in fewer bytes, every bit as it is; they are decoded when a model is opened.
         weight_memory: the most bytes of weights in memory at once, as for `memory_limit`; the others are read from the
             artifact's folder while the model runs. None: all weights are mapped.
         storage: bytes a second that they are read with, for planning; None: as fast as main memory.
@@ -117,6 +120,7 @@ def compile(
         cost_model=check_cost_model(cost_model),
         memory_limit=parse_size(memory_limit),
         guard_weights=guard_weights,
+        compress_weights=compress_weights,
         weight_memory=parse_size(weight_memory),
         storage=parse_size(storage),
         verify=verify,
@@ -160,6 +164,7 @@ def write_artifact(model: Any, options: CompileOptions, folder: Path, example_in
     backend = kernel_maker(target, options)
     flow = flow_of(backend)
     check_weight_memory(target, options)
+    check_compression(target, options)
     loaded = load_model(model, options.shapes or None, options.dims or None, example_inputs)
     module = loaded.module
     probes = compared_constants(module)

@@ -36,6 +36,7 @@ class CompileOptions:
     cost_model: str = "auto"
     memory_limit: int | None = None
     guard_weights: bool = False
+    compress_weights: bool = False
     weight_memory: int | None = None
     storage: int | None = None
     verify: bool = True

@@ -35,6 +35,7 @@ typedef struct {
   int32_t is_straight; /* every run makes the same calls: there are no branches, and no fallbacks */
   size_t arena_bytes;
   size_t weights_bytes;
+  size_t weights_stored; /* bytes of weights.bin, where it holds them packed; 0: it holds them as they are */
   int32_t input_count, output_count, step_count, fallback_count;
   const optc_tensor_info* inputs;
   const optc_tensor_info* outputs;

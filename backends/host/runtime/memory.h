@@ -16,4 +16,9 @@ void optc_unreserve(char* memory, size_t bytes);
 int optc_map_weights(const char* folder, size_t expected, char** weights, char error[OPTC_ERROR_BYTES]);
 void optc_unmap_weights(char* weights, size_t bytes);
 
+/* Reads weights that lie packed (unpack.h) in `stored` bytes of weights.bin into memory of their own, with some threads.
+ * They go as mapped ones do. */
+int optc_unpack_weights(const char* folder, size_t stored, size_t expected, int threads, char** weights,
+                        char error[OPTC_ERROR_BYTES]);
+
 #endif

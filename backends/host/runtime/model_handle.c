@@ -38,6 +38,11 @@ struct optc_model {
 
 static _Thread_local char init_error[OPTC_ERROR_BYTES];
 
+static int threads_for(const optc_options* options) {
+  const int threads = options && options->threads > 0 ? options->threads : optc_entry.threads;
+  return threads > 0 ? threads : optc_available_cpus();
+}
+
 static bool is_aligned(const void* pointer) { return (uintptr_t)pointer % ALIGNMENT == 0; }
 
 static int fail(char error[OPTC_ERROR_BYTES], int code, const char* format, ...) {
@@ -65,8 +70,7 @@ static int create(optc_model** out, char* weights, size_t mapped_bytes, optc_str
                   const optc_options* given) {
   const optc_options defaults = OPTC_OPTIONS;
   const optc_options* options = given ? given : &defaults;
-  int threads = options->threads > 0 ? options->threads : optc_entry.threads;
-  if (threads <= 0) threads = optc_available_cpus();
+  const int threads = threads_for(options);
   optc_model* model = calloc(1, sizeof *model);
   if (!model) {
     if (mapped_bytes) optc_unmap_weights(weights, mapped_bytes);
@@ -119,7 +123,10 @@ int optc_model_init(optc_model** out, const char* folder, const optc_options* op
     return code == OPTC_OK ? create(out, optc_stream_memory(stream), 0, stream, options) : code;
   }
   char* weights;
-  code = optc_map_weights(folder, optc_entry.weights_bytes, &weights, init_error);
+  code = optc_entry.weights_stored
+             ? optc_unpack_weights(folder, optc_entry.weights_stored, optc_entry.weights_bytes, threads_for(options),
+                                   &weights, init_error)
+             : optc_map_weights(folder, optc_entry.weights_bytes, &weights, init_error);
   return code == OPTC_OK ? create(out, weights, optc_entry.weights_bytes, NULL, options) : code;
 }
 

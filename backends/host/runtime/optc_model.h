@@ -41,7 +41,7 @@ enum {
   OPTC_FALLBACK = 5,     /* the fallback callback is missing or failed */
   OPTC_BUSY = 6,         /* another thread is running this handle */
   OPTC_DEVICE = 7,       /* the device that computes is missing, does not fit, or failed */
-  OPTC_DAMAGED = 8       /* weights are not what was compiled (only where the model was compiled with a guard) */
+  OPTC_DAMAGED = 8       /* weights are not what was compiled (seen by a guard, or where they are decoded) */
 };
 
 /* Pass NULL for the defaults, or start from OPTC_OPTIONS. */
@@ -88,7 +88,8 @@ typedef int (*optc_fallback)(void* user, int32_t region, const void* const* inpu
 OPTC_API uint32_t optc_model_abi(void);
 
 /* Maps weights.bin of the artifact folder read-only, reserves the workspace and starts the threads. A model
- * that was compiled for less memory than its weights take keeps the file open, and a thread of its own reads from it. */
+ * that was compiled for less memory than its weights take keeps the file open, and a thread of its own reads from it;
+ * one that was compiled with packed weights decodes them into memory, by as many threads as it then has. */
 OPTC_API int optc_model_init(optc_model** out, const char* folder, const optc_options* options);
 
 /* The same with weights that the caller holds: 64-byte aligned, alive and unchanged until optc_model_free. Refused where

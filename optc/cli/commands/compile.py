@@ -30,6 +30,7 @@ MEASURE_SECONDS = 0.3
 @click.option("--tune", default="auto", show_default=True, help="Time for measuring schedules: 0, 30s, 5m or auto.")
 @click.option("--memory-limit", metavar="SIZE", help="The largest arena: 262144, 256K, 1.5M (default: any).")
 @click.option("--guard-weights", is_flag=True, help="Notice weights whose bits change, on disk or in memory.")
+@click.option("--compress-weights", is_flag=True, help="Keep the weights in fewer bytes, every bit as it is.")
 @click.option("--weight-memory", metavar="SIZE", help="The most weights in memory; others are read in each run.")
 @click.option("--storage", metavar="SIZE", help="Bytes a second that they are read with (default: as from memory).")
 @click.option(
@@ -66,6 +67,7 @@ def command(
     cost_model: str,
     memory_limit: str | None,
     guard_weights: bool,
+    compress_weights: bool,
     weight_memory: str | None,
     storage: str | None,
     verify: bool,
@@ -101,6 +103,7 @@ def command(
             cost_model=cost_model,
             memory_limit=memory_limit,
             guard_weights=guard_weights,
+            compress_weights=compress_weights,
             weight_memory=weight_memory,
             storage=storage,
             verify=verify,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from optc import artifact
 from optc.backends.host.entry import emit_entry
@@ -17,6 +18,7 @@ from optc.driver.program.assembly import Assembly
 from optc.driver.program.fallbacks import emit_regions
 from optc.driver.program.fit import fitted
 from optc.driver.program.lowering import Lowered, lower
+from optc.driver.program.weight_compression import stored_weights
 from optc.driver.program.weight_stream import plan_weights
 from optc.driver.records.decisions import cost, decisions
 from optc.driver.records.memory import check_limit
@@ -61,13 +63,17 @@ def linked(
     guard = _guard(assembly, estimates, target, options)
     streamed = plan_weights(assembly, estimates, target, options)
     stream = streamed.stream if streamed else None
-    entry = emit_entry(assembly.program, name, options.threads or platform.threads, guard, stream)
+    stored = stored_weights(assembly, options)
+    program = assembly.program if stored is None else replace(assembly.program, weights_stored=stored.bytes)
+    entry = emit_entry(program, name, options.threads or platform.threads, guard, stream)
     linkable = _linkable(entry, platform, lowered, target, options)
     planned = decisions(context, lowered, estimates, options.threads or target.cores) | precision_record(options)
     stated = cost(lowered, estimates) | precision_summary(options)
     if streamed is not None:
         planned |= {"weight_stream": streamed.plan}
         stated |= {"weight_stream": streamed.cost}
+    if stored is not None:
+        stated |= {"weights_stored": stored.bytes}
     extra = {**platform.shipped(), **packages}
     if platform is CUDA:
         from optc.driver.artifacts.cuda import kernel_sources
@@ -77,13 +83,13 @@ def linked(
         planned |= launch_record(lowered)
         stated |= gpu_cost(lowered, estimates, target, options, context)
     contents = artifact.Contents(
-        program=assembly.program,
+        program=program,
         target=target.name,
         host=artifact.requirements_of(target),
         library=link(linkable.entry, linkable.objects, compiler_for(target), platform),
         library_name=platform.library,
         header=platform.sources()[HEADER].encode(),
-        weights=assembly.weights.chunks,
+        weights=assembly.weights.chunks if stored is None else stored.pieces,
         module=print_module(module),
         decisions=planned,
         fallbacks=emit_regions(assembly),

@@ -29,4 +29,10 @@ int optc_map_weights(const char* folder, size_t expected, char** weights, char e
   return OPTC_IO;
 }
 
+int optc_unpack_weights(const char* folder, size_t stored, size_t expected, int threads, char** weights,
+                        char error[OPTC_ERROR_BYTES]) {
+  (void)stored, (void)threads;
+  return optc_map_weights(folder, expected, weights, error);
+}
+
 void optc_unmap_weights(char* weights, size_t bytes) { (void)weights, (void)bytes; }
