@@ -68,7 +68,7 @@ class Recurrence(Template):
             packings[weights.index] = Packing((("panels", (width,)),))
             shapes[weights.index] = (extents.hidden * extents.columns,)
         threads = tiles.worth_threads(self.estimate(group, schedule, target), target)
-        kernel = _Kernel(group, extents, width, tiles.lanes_of(target), shapes)
+        kernel = _Kernel(group, extents, width, target, shapes)
         return KernelDefinition(kernel.function(threads), packings)
 
     def estimate(self, group: Group, schedule: Schedule, target: Target) -> float:
@@ -114,8 +114,11 @@ def _widths(extents: _Extents, lanes: int) -> list[int]:
 class _Kernel:
     """The code of one schedule."""
 
-    def __init__(self, group: Group, extents: _Extents, width: int, lanes: int, packed: dict[int, Any]) -> None:
-        self.group, self.extents, self.width, self.lanes = group, extents, width, lanes
+    def __init__(self, group: Group, extents: _Extents, width: int, target: Target, packed: dict[int, Any]) -> None:
+        self.group, self.extents, self.width = group, extents, width
+        self.lanes = tiles.lanes_of(target)
+        # C knows no vectors that an array could be made of.
+        self.alignment = self.lanes if target.llvm.get("kind", "llvm") == "llvm" else 1
         self.inputs, self.outputs = input_buffers(group, packed), output_buffers(group)
         self.packed = bool(packed)
         self.reverse = bool(integer(extents.operation, "reverse"))
@@ -148,7 +151,7 @@ class _Kernel:
         extents, made = self.extents, []
 
         def array(columns: int, name: str) -> Buffer:
-            buffer, statements = loops.array(extents.together * columns, _F32, name, self.lanes)
+            buffer, statements = loops.array(extents.together * columns, _F32, name, self.alignment)
             made.extend(statements)
             return buffer
 
