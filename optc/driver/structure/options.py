@@ -13,13 +13,17 @@ from optc.errors import ModelError
 from optc.ir.clone import clone_module
 from optc.ir.core import Module
 from optc.ops.inference import bind_dims
-from optc.passes.quantization.layers import layers_of
+from optc.passes.quantization.layers import Layer, layers_of
 from optc.passes.structure.channels import channels_of
 from optc.passes.structure.factors import Moments, can_factor, largest_rank
 from optc.passes.structure.importance import importance
+from optc.passes.structure.sparsity import can_thin, thresholds
 
 SHARES = (0.875, 0.75, 0.625, 0.5, 0.375, 0.25)
 """Of the channels or the rank of a layer, that may be left."""
+
+DENSITIES = (0.5, 0.35, 0.25, 0.15, 0.1)
+"""Of what a matrix product reads, that may be left."""
 
 LEAST_GAIN = 0.005
 """Of a model's predicted time, below which a change does not pay: it is less than predictions can tell."""
@@ -126,7 +130,23 @@ def _possible(module: Module, lanes: int, reference: Reference) -> tuple[list[Op
             moments[layer.name] = reference.moments(layer)
         item = f"{layer.name} (rank)"
         found += [Option(item, f"rank {rank} of {layer.channels}", rank=rank, layer=layer.name) for rank in ranks]
+    found += [option for layer in layers if can_thin(layer) for option in _thinner(layer, reference)]
     return found, moments
+
+
+def _thinner(layer: Layer, reference: Reference) -> list[Option]:
+    """A layer with fewer elements of its rows."""
+    rows = reference.inputs(layer)
+    return [
+        Option(
+            f"{layer.name} (activations)",
+            f"the {density:.0%} of its inputs that weigh most",
+            layer=layer.name,
+            density=density,
+            thresholds=tuple(thresholds(layer, rows, density).tolist()),
+        )
+        for density in DENSITIES
+    ]
 
 
 def _counts(total: int, lanes: int) -> list[int]:

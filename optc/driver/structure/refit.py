@@ -66,6 +66,11 @@ class Reference:
         centred = results - mean
         return Moments(mean, centred.T @ centred / len(results))
 
+    def inputs(self, layer: Layer) -> np.ndarray:
+        """What a matrix product reads, a row for each sample."""
+        runner, value = _runner(self.module, layer.data)
+        return np.concatenate([runner.run(feeds, [value])[0] for feeds in self.batches])
+
     def powers(self, layers: Sequence[Layer]) -> dict[Value, np.ndarray]:
         """The variance of each channel of what layers read, by value."""
         axes = {layer.data: layer.channel_axis for layer in layers}
@@ -86,7 +91,7 @@ def refit(smaller: Smaller, reference: Reference, *, near: bool = False) -> None
     Args:
         smaller: the model.
         reference: the model before, on data.
-        near: only the layers that read fewer channels than before.
+        near: only the layers that read fewer channels, or more zeros, than before.
     """
     changed = _changed(smaller)
     now = {layer.operation: layer for layer in layers_of(smaller.module.main)}
@@ -96,7 +101,8 @@ def refit(smaller: Smaller, reference: Reference, *, near: bool = False) -> None
             operation not in smaller.factored
             and layer.weight.shape[layer.reduced] < before.weight.shape[before.reduced]
         )
-        if not (fewer if near else operation in changed) or not _can_fit(layer):
+        less = fewer or operation in smaller.thinned
+        if not (less if near else operation in changed) or not _can_fit(layer):
             continue
         fit = Fit()
         runner, data = _runner(smaller.module, layer.data)
@@ -142,7 +148,7 @@ def _changed(smaller: Smaller) -> set[Operation]:
     found: set[Operation] = set()
     for operation in smaller.module.main:
         behind = any(value.producer in found for value in operation.present_operands)
-        if behind or operation in fewer or operation in smaller.factored:
+        if behind or operation in fewer or operation in smaller.factored | smaller.thinned:
             found.add(operation)
     return found
 

@@ -211,6 +211,7 @@ OPERATORS: dict[str, Evaluate] = {
         dim=tuple(range(2, operands[0].ndim)),
         keepdim=True,
     ),
+    "onnx.GreaterOrEqual": _plain(torch.ge),
     "onnx.HardSigmoid": lambda operation, operands: torch.clamp(
         float(_of(operation).get("alpha", 0.2)) * operands[0] + float(_of(operation).get("beta", 0.5)),
         0.0,
@@ -244,6 +245,7 @@ OPERATORS: dict[str, Evaluate] = {
     "onnx.Tanh": _plain(torch.tanh),
     "onnx.Transpose": _transpose,
     "onnx.Unsqueeze": _unsqueeze,
+    "onnx.Where": _plain(torch.where),
 }
 """By operation. Those whose attributes say what PyTorch has no equal for are left to the reference."""
 
