@@ -64,6 +64,18 @@ static int make_table(const uint8_t* lengths, uint16_t table[1 << LONGEST]) {
   return code == 1u << LONGEST ? 0 : -1;
 }
 
+#define FOUR(each) each(0) each(1) each(2) each(3)
+#define REFILL(stream)                                            \
+  if (at[stream] > (uint64_t)bytes[stream] * 8) return -1;        \
+  next[stream] = load64(from[stream] + (at[stream] >> 3)) >> (at[stream] & 7);
+#define SYMBOL(stream)                                                                \
+  {                                                                                   \
+    const uint16_t entry = table[next[stream] & ((1u << LONGEST) - 1)];               \
+    out[stream * quarter + code] = (uint8_t)(entry >> 4);                             \
+    next[stream] >>= entry & 15;                                                      \
+    at[stream] += entry & 15;                                                         \
+  }
+
 /* `count` symbols from four streams, each of which holds a quarter. */
 static int decode(const uint8_t* const from[STREAMS], const uint32_t bytes[STREAMS], const uint16_t* table,
                   uint8_t* out, size_t count) {
@@ -77,20 +89,9 @@ static int decode(const uint8_t* const from[STREAMS], const uint32_t bytes[STREA
   size_t done = 0;
   for (; done + AT_ONCE <= counts[STREAMS - 1]; done += AT_ONCE) {
     uint64_t next[STREAMS];
-#pragma GCC unroll 4
-    for (int stream = 0; stream < STREAMS; ++stream) {
-      if (at[stream] > (uint64_t)bytes[stream] * 8) return -1;
-      next[stream] = load64(from[stream] + (at[stream] >> 3)) >> (at[stream] & 7);
-    }
-#pragma GCC unroll 5
-    for (int code = 0; code < AT_ONCE; ++code) {
-#pragma GCC unroll 4
-      for (int stream = 0; stream < STREAMS; ++stream) {
-        const uint16_t entry = table[next[stream] & ((1u << LONGEST) - 1)];
-        out[(size_t)stream * quarter + done + (size_t)code] = (uint8_t)(entry >> 4);
-        next[stream] >>= entry & 15;
-        at[stream] += entry & 15;
-      }
+    FOUR(REFILL)
+    for (size_t code = done; code < done + AT_ONCE; ++code) {
+      FOUR(SYMBOL)
     }
   }
   for (int stream = 0; stream < STREAMS; ++stream) {
