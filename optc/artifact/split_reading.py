@@ -131,15 +131,27 @@ def _check_way(way: Way, record: SplitRecord) -> None:
             raise FormatFault(f"{where}: what is sent is not what the server half reads")
         if returned != {info.name for info in way.server.outputs}:
             raise FormatFault(f"{where}: what returns is not what the server half makes")
+    if way.exit is not None:
+        _check_exit(way, record, made, where)
     missing = {info.name for info in record.outputs} - made - returned
     if missing:
         raise FormatFault(f"{where}: the output '{min(missing)}' is made by neither half")
+
+
+def _check_exit(way: Way, record: SplitRecord, made: set[str], where: str) -> None:
+    if way.exit not in made:
+        raise FormatFault(f"{where}: the device half does not make its exit '{way.exit}'")
+    if absent := {info.name for info in record.outputs} - made:
+        raise FormatFault(f"{where}: who leaves at the exit has no output '{min(absent)}'")
 
 
 def _way_from_json(data: Any, where: str) -> Way:
     predicted = member(data, "predicted", dict, where)
     joules = predicted.get("device_joules")
     drop = data.get("drop")
+    leaves = _number(predicted, "leaves", f"{where}.predicted") if "leaves" in predicted else 0.0
+    if leaves > 1:
+        raise FormatFault(f"{where}.predicted.leaves: {leaves} is no share")
     return Way(
         name=_matching(data, "name", _NAME, where),
         device=None if data.get("device") is None else _half_from_json(data["device"], f"{where}.device"),
@@ -151,9 +163,11 @@ def _way_from_json(data: Any, where: str) -> Way:
             server_seconds=_number(predicted, "server_seconds", f"{where}.predicted"),
             device_joules=None if joules is None else _number(predicted, "device_joules", f"{where}.predicted"),
             device_bytes=member(predicted, "device_bytes", int, f"{where}.predicted"),
+            leaves=leaves,
         ),
         drop=None if drop is None else _number(data, "drop", where),
         details=member(data, "details", dict, where),
+        exit=member(data, "exit", str, where) if "exit" in data else None,
     )
 
 

@@ -25,7 +25,9 @@ REMOTE = "remote"
 MODEL = "model.onnx"
 MANIFEST = "manifest.json"
 
-HalfKind = Literal["native", "onnx"]
+_STANDS_FOR = {"native": MANIFEST, "onnx": MODEL, "split": RECORD}
+
+HalfKind = Literal["native", "onnx", "split"]
 
 
 @dataclass(frozen=True)
@@ -55,11 +57,13 @@ class Half:
     Attributes:
         folder: relative to that of the record, with `/`.
         kind: `native`: an artifact of `optc compile`; `onnx`: a folder with `model.onnx`, for targets that optc makes
-            no code for.
+            no code for; `split`: a folder with a `split.json` of its own, whose device is this side and whose server is
+            the next tier.
         target: the target's name.
         inputs: in the order of its interface.
         outputs: likewise.
-        sha256: of the artifact's `manifest.json`, which has the checksums of all other files, or of `model.onnx`.
+        sha256: of the artifact's `manifest.json`, which has the checksums of all other files, or of `model.onnx`, or of
+            the inner `split.json`.
     """
 
     folder: str
@@ -79,12 +83,14 @@ class Predicted:
         server_seconds: computing on the server.
         device_joules: of computing on the device; None where the target states no energy figures.
         device_bytes: weights and the most intermediate values at once on the device.
+        leaves: share of the requests that the device's half answers by itself, where the way has an exit.
     """
 
     device_seconds: float
     server_seconds: float
     device_joules: float | None = None
     device_bytes: int = 0
+    leaves: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -103,7 +109,9 @@ class Way:
         returned: server to device.
         predicted: its cost.
         drop: accuracy that it is known to lose, as a share; None: not measured.
-        details: of a trained bottleneck: its width, its exit and so on.
+        details: of a trained bottleneck: its width and so on.
+        exit: an output of the device half, bool; where all of it is true the outputs that this half made are the
+            answer, and nothing is sent.
     """
 
     name: str
@@ -114,6 +122,7 @@ class Way:
     predicted: Predicted
     drop: float | None = None
     details: Mapping[str, Any] = field(default_factory=dict)
+    exit: str | None = None
 
     @property
     def sent_bytes(self) -> int:
@@ -198,8 +207,7 @@ def write_record(folder: Path, record: SplitRecord) -> None:
 
 def half_digest(folder: Path, half: HalfKind) -> str:
     """SHA-256 of what stands for a half's files; see `Half.sha256`. Raises OSError."""
-    name = MANIFEST if half == "native" else MODEL
-    with (folder / name).open("rb") as file:
+    with (folder / _STANDS_FOR[half]).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -229,6 +237,7 @@ def _record_to_json(record: SplitRecord) -> dict[str, Any]:
 
 def _way_to_json(way: Way) -> dict[str, Any]:
     predicted = way.predicted
+    # What few ways have stands there only for them, so that the identities of all others stay as they were.
     return {
         "name": way.name,
         "device": None if way.device is None else _half_to_json(way.device),
@@ -240,9 +249,11 @@ def _way_to_json(way: Way) -> dict[str, Any]:
             "server_seconds": predicted.server_seconds,
             "device_joules": predicted.device_joules,
             "device_bytes": predicted.device_bytes,
+            **({"leaves": predicted.leaves} if predicted.leaves else {}),
         },
         "drop": way.drop,
         "details": dict(way.details),
+        **({"exit": way.exit} if way.exit is not None else {}),
     }
 
 

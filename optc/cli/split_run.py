@@ -106,6 +106,8 @@ def run_split(
 
 def describe(report: Report) -> str:
     """One line about who answered, how long it took, and what was sent."""
+    if report.left:
+        return f"answered by the device ({report.way}) in {seconds_text(report.seconds)}, as nothing needs to be sent"
     if not report.remote:
         why = f"because {report.reason}" if report.reason else "as that is predicted to be fastest"
         return f"answered by the device in {seconds_text(report.seconds)}, {why}"

@@ -126,6 +126,33 @@ def test_ways_that_cannot_answer_are_refused() -> None:
         decode_record(encode_record(dataclasses.replace(record, chosen="7")))
 
 
+def test_an_exit_is_kept_and_checked() -> None:
+    record = a_record()
+    local, remote, cut = record.ways
+    assert cut.device is not None
+    # The device half also gives the outputs that count when a request leaves there.
+    device = dataclasses.replace(
+        cut.device, outputs=(*cut.device.outputs, *record.outputs, TensorInfo("left", "bool", (1,)))
+    )
+    way = dataclasses.replace(cut, device=device, exit="left", predicted=Predicted(0.01, 0.02, None, 7, 0.25))
+
+    def read(way: Way) -> Way:
+        return decode_record(encode_record(dataclasses.replace(record, ways=(local, remote, way)))).ways[2]
+
+    assert read(way) == way
+    assert b'"exit"' not in encode_record(record) and b'"leaves"' not in encode_record(record)
+    with pytest.raises(FormatFault, match="the device half does not make its exit 'gone'"):
+        read(dataclasses.replace(way, exit="gone"))
+    with pytest.raises(FormatFault, match="who leaves at the exit has no output"):
+        read(
+            dataclasses.replace(
+                way, device=dataclasses.replace(device, outputs=(*cut.device.outputs, device.outputs[-1]))
+            )
+        )
+    with pytest.raises(FormatFault, match=r"leaves: 1\.5 is no share"):
+        read(dataclasses.replace(way, predicted=Predicted(0.0, 0.0, leaves=1.5)))
+
+
 def test_every_field_is_checked() -> None:
     content = json.loads(encode_record(a_record()))
     for key in content:

@@ -216,3 +216,52 @@ def test_tries_that_fail_become_rare() -> None:
         policy.learn(Report("local", way.name, "late" * way.uses_server, seconds, 0.1, 0.0, exchange), UP)
         spent += seconds
     assert spent < 0.1 * (300 * 1.02 + 3)
+
+
+def test_an_exchange_that_took_less_than_the_overhead_refutes_it() -> None:
+    """Six exchanges were slow for another reason; then all are of one size, and of one answer of the link."""
+    transfers = TransferEstimate(1e6)
+    for step in range(6):
+        size = (20_000, 120_000)[step % 2]
+        transfers.exchange(size, 0.1 + size / 1e6)
+    assert transfers.overhead > 0.05
+    for _ in range(3):
+        transfers.exchange(20_000, 0.04)
+    assert transfers.overhead < 0.04
+    assert transfers.overhead + 20_000 / transfers.held.rate() == pytest.approx(0.04, rel=0.1)
+
+
+def test_who_has_the_next_request_waiting_computes_less_in_vain() -> None:
+    """The rate is uncertain, so that an idle device helps itself early."""
+    idle, busy = ModelPredictive(WAYS, LINK), ModelPredictive(WAYS, LINK)
+    for policy in (idle, busy):
+        for number in range(12):
+            policy.learn(answered("1", 2e5 if number % 2 else 3e6), UP)
+    waits = [policy.hedge_seconds("1", replace(UP, busy=share)) for policy, share in ((idle, 0.0), (busy, 1.0))]
+    assert waits[0] == 0.0 and waits[1] > 0.1
+    assert busy.costs(replace(UP, busy=1.0))["1"] > idle.costs(UP)["1"]
+
+
+def test_what_the_device_needs_around_an_exchange_is_not_taken_for_the_link() -> None:
+    """All exchanges are of one size: without the connection's own time nobody could tell the two apart."""
+    policy = ModelPredictive(WAYS, LINK)
+    quick = answered("1", 1e6)
+    for _ in range(30):
+        slow = replace(quick, exchange_seconds=quick.exchange_seconds + 0.05, link_seconds=quick.exchange_seconds)
+        policy.learn(slow, UP)
+    assert policy.rate.rate() == pytest.approx(1e6, rel=0.01)
+    assert policy.situation(UP).overhead == pytest.approx(0.05, rel=0.01)
+    policy.learn(Report("local", "1", "late", 0.3, 0.1, 0.0, exchange_seconds=0.2), UP)
+    assert policy.situation(UP).overhead == pytest.approx(0.05, rel=0.01)
+
+
+def test_the_cost_model_may_be_wrong_by_another_factor_for_each_way() -> None:
+    """The device is three times slower than predicted, and for everything by itself, six times."""
+    policy = ModelPredictive(WAYS, LINK)
+    for _ in range(60):
+        policy.learn(answered("1", 1e6, slower=3.0), UP)
+        policy.learn(Report("local", "local", seconds=0.6, device_seconds=0.6), UP)
+    factor = policy.situation(UP).device_factor
+    assert policy.ways["1"].device_seconds * factor == pytest.approx(0.09, rel=0.15)
+    assert policy.local is not None
+    assert policy.local.device_seconds * factor == pytest.approx(0.6, rel=0.15)

@@ -17,7 +17,7 @@ from optc.cli.parameters import Number, common
 from optc.errors import UsageError
 
 if TYPE_CHECKING:
-    from optc.runtime.split import Server
+    from optc.runtime.split import NextTier, Server
 
 _MB = 1 << 20
 
@@ -37,6 +37,10 @@ _MB = 1 << 20
 @click.option("--connections", type=click.IntRange(1, 65535), default=1024, show_default=True, help="At a time.")
 @click.option("--memory", type=click.IntRange(1), default=256, show_default=True, help="MB of requests being received.")
 @click.option("--idle", type=Number(min=0.1), default=30.0, show_default=True, help="Seconds before silence ends it.")
+@click.option("--next", "beyond", metavar="HOST:PORT", help="The next tier, for a BUILD of optc split --beyond.")
+@click.option("--last", is_flag=True, help="Be that next tier, of the server that serves BUILD.")
+@click.option("--next-secret-file", type=click.Path(path_type=Path), help="What the next tier wants to be told.")
+@click.option("--next-ca", type=click.Path(path_type=Path), help="Who must have signed its certificate; TLS to it.")
 @common
 def command(
     build: Path,
@@ -53,6 +57,10 @@ def command(
     connections: int,
     memory: int,
     idle: float,
+    beyond: str | None,
+    last: bool,
+    next_secret_file: Path | None,
+    next_ca: Path | None,
     as_json: bool,
 ) -> None:
     """Compute the server halves of the split model BUILD for devices that know the secret.
@@ -64,7 +72,9 @@ def command(
 
     limits = Limits(workers, threads, batch, queue, connections, memory=memory * _MB, idle=idle)
     secret = b"" if secret_file is None else read_secret(secret_file)
-    server = Server(build, host, port, secret=secret, tls=_tls(cert, key, client_ca), limits=limits)
+    tier = _next_tier(beyond, next_secret_file, next_ca)
+    tls = _tls(cert, key, client_ca)
+    server = Server(build, host, port, secret=secret, tls=tls, limits=limits, beyond=tier, last=last)
     asyncio.run(_serve(server, as_json))
     if not as_json:
         totals = dataclasses.asdict(server.totals)
@@ -93,6 +103,19 @@ async def _serve(server: Server, as_json: bool) -> None:
 def _ignore(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     """What asyncio finds in broken connections is not the user's business."""
     logging.getLogger("optc.serve").debug("%s", context.get("message"))
+
+
+def _next_tier(address: str | None, secret_file: Path | None, ca: Path | None) -> NextTier | None:
+    from optc.runtime.split import NextTier
+    from optc.runtime.split.handshake import read_secret
+    from optc.runtime.split.tls import client_context
+
+    if address is None:
+        if secret_file is not None or ca is not None:
+            raise UsageError("there is no next tier to tell this to", hint="give --next HOST:PORT")
+        return None
+    secret = b"" if secret_file is None else read_secret(secret_file)
+    return NextTier(address, secret, None if ca is None else client_context(ca))
 
 
 def _tls(cert: Path | None, key: Path | None, client_ca: Path | None) -> ssl.SSLContext | None:

@@ -53,6 +53,8 @@ _NAMES = 2  # of values that a row shows
     metavar="FILE",
     help="The model with a trained bottleneck: FILE.onnx, FILE.onnx@VALUE (default: codes), or a folder; repeatable.",
 )
+@click.option("--beyond", metavar="TARGET", help="A next tier that the server asks in turn: device, edge, cloud.")
+@click.option("--beyond-link", default="ethernet", show_default=True, help="Between the server and the next tier.")
 @image_options
 @click.option(
     "--simulate", type=click.Path(path_type=Path), help="Replay a trace (.csv: seconds, Mbit/s, optional ms)."
@@ -111,6 +113,8 @@ def command(
         preprocessing=preprocessing(given) if calib is not None else None,
         max_drop=None if max_drop is None else share(max_drop),
         bottlenecks=bottlenecks,
+        beyond=given["beyond"],
+        beyond_link=None if given["beyond"] is None else _link(given["beyond_link"], None, None),
         shapes=unique(shapes, "--shape"),
         dims=unique(dims, "--dim"),
         device_threads=given["device_threads"],

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import os
-import secrets
-import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +13,6 @@ from optc.artifact.split_reading import read_record
 from optc.artifact.split_record import (
     LOCAL,
     MODEL,
-    RECORD,
     REMOTE,
     CutTensor,
     Half,
@@ -30,7 +25,8 @@ from optc.artifact.split_record import (
 from optc.backends.interface import Progress, silent
 from optc.driver.compile import require_static_inputs, write_artifact
 from optc.driver.options import CompileOptions, check_threads, parse_budget, parse_size
-from optc.driver.quantization.data import Data
+from optc.driver.quantization.data import FEWEST, Data
+from optc.driver.quantization.running import Runner
 from optc.driver.split.bottlenecks import bottleneck
 from optc.driver.split.fitting import Fitted, Sides, check_private, fit, judged
 from optc.driver.split.halves import Cut, cut
@@ -45,13 +41,13 @@ from optc.driver.split.plan import (
 )
 from optc.driver.split.quality import noise_of
 from optc.driver.split.sizes import RAW, Feeds, cut_tensor, encoding_of
+from optc.driver.split.staging import staged
 from optc.driver.split.trained import TrainedWay
-from optc.errors import LimitError, OptcError
+from optc.errors import LimitError
 from optc.frontends import load_model
 from optc.frontends.loading import LoadedModel
 from optc.ir.core import Module
 from optc.ops.onnx_export import to_onnx_model
-from optc.passes.split.problem import Cost
 from optc.runtime.random_inputs import random_inputs
 from optc.targets.link import Link
 
@@ -67,6 +63,8 @@ class SplitOptions:
         max_drop: share of the samples of `calib` whose answer may change by the coding; what changes more is not built.
         preprocessing: of pictures among the samples.
         bottlenecks: ways with trained halves: each a `TrainedWay`, or what `bottleneck` reads.
+        beyond: a next tier's target: the server's halves are split themselves, between the server and it.
+        beyond_link: between the server and the next tier.
     """
 
     device: str
@@ -81,6 +79,8 @@ class SplitOptions:
     preprocessing: Any = None
     max_drop: float | None = None
     bottlenecks: tuple[Any, ...] = ()
+    beyond: str | None = None
+    beyond_link: Link | None = None
     shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)
     dims: Mapping[str, int] = field(default_factory=dict)
     device_threads: int | None = None
@@ -181,14 +181,14 @@ def build_split(prepared: Prepared, options: SplitOptions, output: Path, train: 
     """
     plan, module = prepared.plan, prepared.plan.module
     trained = train(plan, prepared.loaded) if train is not None else ()
-    with _staged(output) as folder:
-        builder = _Builder(folder, options, len(plan.ways) + len(trained))
+    with staged(output) as folder:
+        builder = _Builder(folder, options, len(plan.ways) + len(trained), prepared.batches)
         ways: list[Way] = []
         for placement in dict.fromkeys(way.placement for way in plan.plain):
             same = [way for way in plan.plain if way.placement == placement]
             parts = cut(module, plan.operations(same[0]))
             ways += _ways(builder, prepared, parts, same, options)
-        ways += [builder.trained(way.fitted, way.cost) for way in plan.ways if way.fitted is not None]
+        ways += [builder.trained(way.fitted) for way in plan.ways if way.fitted is not None]
         inputs, outputs = interface(module.main)
         ways += [builder.trained(fit(each, inputs, outputs, options.sides)) for each in trained]
         kept = [way for way in ways if options.max_drop is None or not (way.drop or 0.0) > options.max_drop]
@@ -201,7 +201,9 @@ def build_split(prepared: Prepared, options: SplitOptions, output: Path, train: 
                 hint="--encoding lossless, or a larger --max-drop",
             )
         names = [way.name for way in kept]
-        best = plan.chosen.name if plan.chosen.name in names else _cheapest(plan, kept)
+        best = plan.chosen.name
+        if best not in names or builder.server_seconds:
+            best = _cheapest(plan, kept)
         record = SplitRecord(
             model=prepared.loaded.name,
             source=_source_digest(prepared.loaded),
@@ -238,11 +240,13 @@ def add_ways(folder: Path, trained: Sequence[TrainedWay], options: SplitOptions)
 class _Builder:
     """Compiles halves into their places."""
 
-    def __init__(self, folder: Path, options: SplitOptions, count: int) -> None:
+    def __init__(self, folder: Path, options: SplitOptions, count: int, batches: Sequence[Feeds] = ()) -> None:
         self.folder = folder
+        self.batches = batches
         self.options = options
         self.count = count
         self.done = 0
+        self.server_seconds: dict[str, float] = {}  # of halves that are split themselves, by folder
 
     def half(self, module: Module, place: str, target: str, threads: int | None) -> Half:
         """Compile a module, or write it as ONNX where optc makes no code for the target."""
@@ -274,17 +278,67 @@ class _Builder:
         device = server = None
         if parts.device is not None and name != REMOTE:
             device = self.half(parts.device, near, options.device, options.device_threads)
-        if parts.server is not None:
+        if parts.server is not None and options.beyond is not None:
+            server = self.tiers(parts, far)
+        elif parts.server is not None:
             server = self.half(parts.server, far, options.server, options.server_threads)
         self.done += 1
         return device, server
 
-    def trained(self, fitted: Fitted, cost: Cost | None = None) -> Way:
-        """A way with trained halves; `cost` under the conditions that were planned for, where they are known."""
+    def tiers(self, parts: Cut, place: str) -> Half:
+        """The server's half of a cut as a split model between the server and the next tier."""
+        assert parts.server is not None and self.options.beyond is not None
+        options = replace(
+            self.options,
+            device=self.options.server,
+            server=self.options.beyond,
+            link=self.options.beyond_link or Link("link"),
+            device_threads=self.options.server_threads,
+            server_threads=None,
+            objective="latency",
+            calib=self._sent_values(parts),
+            private=(),
+            memory_limit=None,
+            max_drop=None,
+            bottlenecks=(),
+            beyond=None,
+            shapes={},
+            dims={},
+        )
+        prepared = prepare_split(to_onnx_model(parts.server), options)
+        path = self.folder / place
+        path.parent.mkdir(parents=True, exist_ok=True)
+        record = build_split(prepared, options, path)
+        planned = next(way for way in prepared.plan.ways if way.name == record.chosen)
+        self.server_seconds[place] = planned.cost.seconds
+        return Half(place, "split", record.device, record.inputs, record.outputs, half_digest(path, "split"))
+
+    def _sent_values(self, parts: Cut) -> list[Feeds] | None:
+        """What the server's half reads for the samples; None where there are no samples."""
+        if self.options.calib is None or len(self.batches) < FEWEST:
+            return None
+        names = [name for name, _ in parts.sent]
+        runner = None if parts.device is None else Runner(parts.device)
+        found: list[Feeds] = []
+        for feeds in self.batches[:_SIZED]:
+            values = dict(feeds)
+            if runner is not None and parts.device is not None:
+                values |= dict(zip(parts.device.main.output_names, runner.run(feeds), strict=True))
+            found.append({name: values[name] for name in names})
+        return found
+
+    def trained(self, fitted: Fitted) -> Way:
+        """A way with trained halves."""
         device, server = self.halves(fitted.name, fitted.parts)
         for name, content in fitted.given.files.items():
             (self.folder / "cuts" / fitted.name / name).write_bytes(content)
-        return fitted.way(device, server, cost)
+        way = fitted.way(device, server)
+        seconds = self.far_seconds(server, way.predicted.server_seconds)
+        return replace(way, predicted=replace(way.predicted, server_seconds=seconds))
+
+    def far_seconds(self, server: Half | None, alone: float) -> float:
+        """What the server's half takes, which may be split itself; `alone` where it is not."""
+        return alone if server is None else self.server_seconds.get(server.folder, alone)
 
 
 def _ways(
@@ -314,7 +368,8 @@ def _ways(
         problem = prepared.plan.problems[way.encoding]
         joules = sum(task.joules for task, tier in zip(problem.tasks, way.placement, strict=True) if tier == 0)
         known = bool(targets.load(options.device).energy)
-        predicted = Predicted(way.cost.computing[0], way.cost.computing[1], joules if known else None, way.device_bytes)
+        far = builder.far_seconds(server, way.cost.computing[1])
+        predicted = Predicted(way.cost.computing[0], far, joules if known else None, way.device_bytes)
         ways.append(Way(way.name, device, server, sent[position], returned, predicted, drop, details))
     return ways
 
@@ -323,10 +378,17 @@ def _cheapest(plan: SplitPlan, ways: Sequence[Way]) -> str:
     """The name of the best planned way among those that were kept."""
     from optc.driver.split.plan import OBJECTIVES
 
-    names = {way.name for way in ways}
-    planned = [way for way in plan.ways if way.name in names]
+    known = {way.name: way for way in ways}
+    planned = [way for way in plan.candidates if way.name in known] or [way for way in plan.ways if way.name in known]
     goal = OBJECTIVES[plan.objective]
-    return min(planned, key=lambda way: way.cost.under(goal)).name if planned else ways[0].name
+
+    def cost(way: PlannedWay) -> float:
+        # A server that is itself split takes another time than it was planned with.
+        far = known[way.name].predicted
+        seconds = way.cost.seconds - way.cost.computing[1] + (1 - far.leaves) * far.server_seconds
+        return replace(way.cost, seconds=seconds).under(goal)
+
+    return min(planned, key=cost).name if planned else ways[0].name
 
 
 def _source_digest(loaded: LoadedModel) -> str:
@@ -334,36 +396,3 @@ def _source_digest(loaded: LoadedModel) -> str:
         return hashlib.sha256(loaded.reference).hexdigest()
     with loaded.reference.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-@contextlib.contextmanager
-def _staged(output: Path) -> Iterator[Path]:
-    """A hidden folder that takes the place of `output` when all went well."""
-    destination = Path(os.path.realpath(output))
-    if destination.exists() and not (destination.is_dir() and _is_replaceable(destination)):
-        raise OptcError(
-            "the output folder exists and is no split model",
-            where=str(output),
-            hint="choose another output folder, or remove it yourself",
-        )
-    staging = destination.parent / f".{destination.name}.{secrets.token_hex(4)}.partial"
-    retired = staging.with_suffix(".retired")
-    try:
-        staging.mkdir(parents=True)
-        yield staging
-        if destination.exists():
-            os.rename(destination, retired)
-        os.rename(staging, destination)
-    except OSError as fault:
-        if retired.exists() and not destination.exists():
-            os.rename(retired, destination)
-        raise OptcError("the split model cannot be written", where=str(output), why=fault.strerror) from fault
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-        shutil.rmtree(retired, ignore_errors=True)
-
-
-def _is_replaceable(folder: Path) -> bool:
-    """Whether a folder is empty, or holds what `build_split` writes and nothing else."""
-    present = {entry.name for entry in folder.iterdir()}
-    return not present or (RECORD in present and present <= {RECORD, LOCAL, REMOTE, "cuts"})

@@ -20,7 +20,7 @@ from optc.frontends import load_model
 from optc.ir.clone import clone_module
 from optc.ir.core import Module
 from optc.passes.split.graph import private_values
-from optc.passes.split.problem import Cost, SplitProblem, Task, Transfer
+from optc.passes.split.problem import Conditions, Cost, SplitProblem, Task, Transfer, evaluate
 from optc.program import TensorInfo
 
 SPLIT = (0, 1)
@@ -76,16 +76,30 @@ class Fitted:
             return self.given.drop
         return self.noise.changed
 
-    def way(self, device: Half | None, server: Half | None, cost: Cost | None = None) -> Way:
-        """The record's entry, with halves that were compiled, and their times under conditions where `cost` says so."""
+    @property
+    def leaves(self) -> float:
+        """Share of the requests that the device answers at the exit: as measured, or else as stated."""
+        return self.given.leaves if self.noise is None else self.noise.left
+
+    def cost(self, conditions: Conditions) -> Cost:
+        """What a request costs on average, of which some leave at the exit."""
+        full, goes_on = evaluate(self.problem, SPLIT, conditions), 1 - self.leaves
+        computing = (full.computing[0], goes_on * full.computing[1])
+        own = self.problem.tasks[0].joules * conditions.factor(0)
+        seconds = computing[0] + goes_on * (full.seconds - full.computing[0])
+        joules = own + goes_on * (full.joules - own)
+        return Cost(seconds, joules, round(goes_on * full.bytes), computing, goes_on * full.linking)
+
+    def way(self, device: Half | None, server: Half | None) -> Way:
+        """The record's entry, with halves that were compiled or none."""
         near, far = self.problem.tasks
-        times = (near.seconds[0], far.seconds[1]) if cost is None else cost.computing
+        coding = sum(transfer.coding for transfer in self.problem.transfers)
         joules = near.joules if self.knows_energy else None
         details: dict[str, Any] = {"encoding": ", ".join(tensor.encoding for tensor in self.sent), **self.given.details}
         if self.noise is not None:
             details |= {"snr_db": self.noise.snr_db, "changed": self.noise.changed, "samples": self.samples}
-        predicted = Predicted(times[0], times[1], joules, self.device_bytes)
-        return Way(self.name, device, server, self.sent, self.returned, predicted, self.drop, details)
+        predicted = Predicted(near.seconds[0] + coding, far.seconds[1], joules, self.device_bytes, self.leaves)
+        return Way(self.name, device, server, self.sent, self.returned, predicted, self.drop, details, self.given.exit)
 
 
 def fit(
@@ -111,6 +125,12 @@ def fit(
     for half in (near, far):
         require_static_inputs(half)
     _check(given.name, near, far, inputs, outputs)
+    if given.exit is not None:
+        made = {info.name: info for info in interface(near.main)[1]}
+        _expect(given.name, "should give", outputs, made, "who leaves at the exit has no such output")
+        if given.exit not in made or made[given.exit].dtype != "bool":
+            why = "the device's half gives no truth value of that name"
+            raise ModelError(f"the way '{given.name}' does not fit the model", where=f"exit '{given.exit}'", why=why)
     local = predict_model(clone_module(near), sides.device, sides.cost_model, sides.device_threads)
     remote = predict_model(clone_module(far), sides.server, sides.cost_model, sides.server_threads)
     sent = tuple(
@@ -123,11 +143,11 @@ def fit(
         for value in far.main.inputs
     )
     returned = tuple(raw_tensor(info) for info in interface(far.main)[1])
-    made = set(near.main.output_names)
+    near_names = set(near.main.output_names)
     transfers = [
         Transfer(
             each.name,
-            0 if each.name in made else None,
+            0 if each.name in near_names else None,
             (1,),
             each.bytes,
             coding=coding_seconds_per_byte * value.tensor_type.bytes,
@@ -157,7 +177,7 @@ def judged(fitted: Fitted, module: Module, batches: Sequence[Feeds], samples: st
     """The way with what it does to the outputs of a model."""
     # Entropy coders need the tables of their way, and change nothing.
     sent = [replace(each, encoding=RAW) if each.encoding.startswith("rans") else each for each in fitted.sent]
-    (noise,) = noise_of(module, fitted.parts, [sent], batches)
+    (noise,) = noise_of(module, fitted.parts, [sent], batches, fitted.given.exit)
     return replace(fitted, noise=noise, samples=samples)
 
 

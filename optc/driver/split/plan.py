@@ -270,7 +270,7 @@ def with_trained(plan: SplitPlan, ways: Sequence[Fitted]) -> SplitPlan:
             )
             continue
         problems[each.name] = each.problem
-        cost = evaluate(each.problem, SPLIT, plan.conditions)
+        cost = each.cost(plan.conditions)
         names = tuple(tensor.name for tensor in each.sent)
         planned.append(PlannedWay(each.name, SPLIT, each.name, cost, names, each.device_bytes, each))
     more = replace(plan, problems=problems, missing=missing, ways=tuple(planned))

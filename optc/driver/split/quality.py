@@ -22,14 +22,22 @@ class Noise:
         snr_db: signal to noise at the worst output; None where there is no noise.
         changed: share of the samples whose largest score is another; None where no output is a row of scores.
         samples: that were run.
+        left: share of them that the device answered at its exit.
     """
 
     snr_db: float | None
     changed: float | None
     samples: int
+    left: float = 0.0
 
 
-def noise_of(module: Module, cut: Cut, tensors: Sequence[Sequence[CutTensor]], batches: Iterable[Feeds]) -> list[Noise]:
+def noise_of(
+    module: Module,
+    cut: Cut,
+    tensors: Sequence[Sequence[CutTensor]],
+    batches: Iterable[Feeds],
+    exit: str | None = None,
+) -> list[Noise]:
     """Compare a cut with the whole model, for several codings of what is sent.
 
     Args:
@@ -37,6 +45,7 @@ def noise_of(module: Module, cut: Cut, tensors: Sequence[Sequence[CutTensor]], b
         cut: of it, with a server half.
         tensors: for each coding, what is sent, in the order of `cut.sent`.
         batches: inputs of the model.
+        exit: an output of the device half that says that its own outputs are the answer.
     """
     from optc.runtime.split.codec import Place, open_codec
 
@@ -50,6 +59,11 @@ def noise_of(module: Module, cut: Cut, tensors: Sequence[Sequence[CutTensor]], b
         made: dict[str, np.ndarray] = dict(feeds)
         if device is not None and cut.device is not None:
             made |= dict(zip(cut.device.main.output_names, device.run(feeds), strict=True))
+        if exit is not None and made[exit].all():
+            for tally in tallies:
+                tally.add(expected, made)
+                tally.left += 1
+            continue
         for coding, tally in zip(codecs, tallies, strict=True):
             received = {
                 name: codec.decode(codec.encode(made[name])) for (name, _), codec in zip(cut.sent, coding, strict=True)
@@ -65,7 +79,7 @@ class _Tally:
     def __init__(self, outputs: int) -> None:
         self.signal = np.zeros(outputs)
         self.noise_power = np.zeros(outputs)
-        self.rows = self.changed = self.samples = 0
+        self.rows = self.changed = self.samples = self.left = 0
 
     def add(self, expected: Mapping[str, np.ndarray], found: Mapping[str, np.ndarray]) -> None:
         for index, (name, wanted) in enumerate(expected.items()):
@@ -84,4 +98,5 @@ class _Tally:
         if noisy.any():
             ratio = float((self.signal[noisy] / self.noise_power[noisy]).min())
             snr = 10.0 * float(np.log10(max(ratio, 1e-30)))
-        return Noise(snr, self.changed / self.rows if self.rows else None, self.samples)
+        changed = self.changed / self.rows if self.rows else None
+        return Noise(snr, changed, self.samples, self.left / max(self.samples, 1))

@@ -13,6 +13,7 @@ from optc.driver.split.simulation import Run, World, best_fixed, simulate, simul
 from optc.driver.split.traces import Trace, read_trace
 from optc.runtime.split.client import Fixed
 from optc.runtime.split.control import ModelPredictive, Preference, WayCosts
+from optc.runtime.split.control.costs import costs_of
 
 _MOST = 2000  # requests of a replay
 
@@ -65,6 +66,9 @@ def way_costs(plan: SplitPlan) -> tuple[WayCosts, ...]:
     """The ways of a plan as controllers and the simulator know them."""
     found = []
     for way in plan.ways:
+        if way.fitted is not None:
+            found.append(costs_of(way.fitted.way(None, None), uses_server=True))
+            continue
         problem = plan.problems[way.encoding]
         sent = returned = 0
         joules = 0.0

@@ -35,6 +35,7 @@ PROBE = 1.0
 _WAKING = 1.0
 _PROBE_SECONDS = 0.05  # that a probe occupies the link, about
 _GAIN = 0.3  # of the link's own running estimate
+_GOLDEN = (math.sqrt(5) - 1) / 2
 
 
 class Policy(Protocol):
@@ -170,17 +171,33 @@ def simulate(world: World, policy: Policy, name: str, *, period: float, requests
         choose_at = getattr(policy, "choose_at", None)
         wanted = world.way(policy.choose(observation) if choose_at is None else choose_at(time, observation))
         slowness = world.device_factor * math.exp(world.jitter * generator.standard_normal())
-        outcome, report = answer(world, policy, wanted, time, slowness, observation)
+        left = leaves(wanted, number)
+        outcome, report = answer(world, policy, wanted, time, slowness, observation, left=left)
         run.outcomes.append(outcome)
         heapq.heappush(pending, (time + outcome.seconds, number, report, observation))
     return run
 
 
+def leaves(way: WayCosts, number: int) -> bool:
+    """Whether a request leaves at a way's exit; the same ones do for every policy, evenly spread."""
+    return number * _GOLDEN % 1.0 < way.leaves
+
+
 def answer(
-    world: World, policy: Policy, way: WayCosts, time: float, slowness: float, observation: Observation
+    world: World,
+    policy: Policy,
+    way: WayCosts,
+    time: float,
+    slowness: float,
+    observation: Observation,
+    *,
+    left: bool = False,
 ) -> tuple[Outcome, Report]:
     """One request, and what the runtime would report of it."""
     device = way.device_seconds * slowness
+    if left:
+        report = Report(way.name, way.name, seconds=device, device_seconds=device, left=True)
+        return Outcome(time, device, way.device_joules * slowness, way.name), report
     if not way.uses_server:
         joules = way.device_joules * slowness
         return Outcome(time, device, joules, way.name), Report(
@@ -248,8 +265,12 @@ def simulate_oracle(world: World, *, period: float, requests: int, preference: P
     """
     wanted, base = preference or Preference(), base_cost(world)
     run = Run("oracle")
-    for time in (number * period for number in range(requests)):
-        every = [answer(world, Fixed(way.name), way, time, world.device_factor, Observation())[0] for way in world.ways]
+    for number in range(requests):
+        time = number * period
+        every = [
+            answer(world, Fixed(way.name), way, time, world.device_factor, Observation(), left=leaves(way, number))[0]
+            for way in world.ways
+        ]
         best = min(every, key=lambda outcome: wanted.of(outcome.seconds, outcome.joules, base))
         run.outcomes.append(best)
     return run

@@ -41,6 +41,9 @@ class TrainedWay:
         drop: accuracy lost, as a share; None: not measured.
         details: for people and controllers: width, exit and so on.
         files: for the way's folder, by name: tables that the codec reads.
+        exit: an output of `device`, bool: where it is true, the outputs of the model that `device` gives as well are
+            the answer, and nothing is sent.
+        leaves: share of the requests that leave there, as far as the training knows.
     """
 
     name: str
@@ -51,6 +54,8 @@ class TrainedWay:
     drop: float | None = None
     details: Mapping[str, Any] = field(default_factory=dict)
     files: Mapping[str, bytes] = field(default_factory=dict)
+    exit: str | None = None
+    leaves: float = 0.0
 
 
 def write_trained(way: TrainedWay, folder: str | Path) -> None:
@@ -68,6 +73,8 @@ def write_trained(way: TrainedWay, folder: str | Path) -> None:
         "drop": way.drop,
         "details": dict(way.details),
         "files": sorted(way.files),
+        "exit": way.exit,
+        "leaves": way.leaves,
     }
     halves = {name: _onnx(half) for name, half in ((DEVICE, way.device), (SERVER, way.server))}
     try:
@@ -105,6 +112,8 @@ def read_trained(folder: str | Path) -> TrainedWay:
             _share(record.get("drop"), "way.drop"),
             member(record, "details", dict, "way"),
             {name: _content(place / name) for name in files},
+            None if record.get("exit") is None else member(record, "exit", str, "way"),
+            _share(record.get("leaves"), "way.leaves") or 0.0,
         )
     except OSError as fault:
         why, hint = fault.strerror, "optc.driver.split.trained.write_trained makes one"

@@ -50,6 +50,9 @@ class Report:
         server: how loaded the server was, where it answered.
         sent_bytes: on the wire, to the server.
         received_bytes: on the wire, from the server.
+        link_seconds: of `exchange_seconds`, from when the connection had the first byte until it had the last; the rest
+            is what the device needs around it. 0 where that is not known.
+        left: whether the device's half of `way` found by itself that nothing needs to be sent.
     """
 
     way: str
@@ -62,6 +65,8 @@ class Report:
     server: Statistics | None = None
     sent_bytes: int = 0
     received_bytes: int = 0
+    link_seconds: float = 0.0
+    left: bool = False
 
     @property
     def remote(self) -> bool:
@@ -134,6 +139,7 @@ class Client:
             expected, if that is less.
         threads: of each run on the device.
         timing: how patient the link is.
+        copies: requests that each half may compute at once.
 
     Attributes:
         record: of the split model.
@@ -155,11 +161,13 @@ class Client:
         timeout: float = 5.0,
         threads: int | None = None,
         timing: Timing | None = None,
+        copies: int = 1,
     ) -> None:
         self.record: SplitRecord = read_record(folder)
         self.observer = Observer()
         self._folder = Path(folder)
         self._threads = threads
+        self._copies = copies
         self._timeout = timeout
         self._lock = threading.Lock()
         self._ways: dict[str, OpenWay] = {}
@@ -170,7 +178,7 @@ class Client:
         if self.record.local is not None:
             self._open(LOCAL)
         # Computes what the server is late with, while the server is still waited for.
-        self._aside = ThreadPoolExecutor(1, "optc-local")
+        self._aside = ThreadPoolExecutor(copies, "optc-local")
         self._link: Link | None = None
         if server is not None:
             host, port = parse_address(server)
@@ -223,6 +231,7 @@ class Client:
             encode_seconds=work.encode,
             exchange_seconds=work.exchange,
         )
+        self.observer.request(report.seconds)
         self._chooser.learn(report, observation)
         return Answer(answer.outputs, report)
 
@@ -246,13 +255,18 @@ class Client:
     def _run(self, way: OpenWay, values: dict[str, np.ndarray], work: _Work) -> Answer:
         name = way.way.name
         if way.way.server is None:
+            return Answer(self._outputs(self._compute(way, values, work)), Report(name, name))
+        made: dict[str, np.ndarray] = {}
+        if way.way.exit is not None:
+            # Who may leave needs no link to do so.
             made = self._compute(way, values, work)
-            return Answer(self._outputs(made), Report(name, name))
+            if made[way.way.exit].all():
+                return Answer(self._outputs(made), Report(name, name, left=True))
         state = self.state
         if self._link is None or state is not State.UP:
             reason = "no server was given" if self._link is None else self._link.reason
             return self._fall_back(name, reason, values, work)
-        made = {**values, **self._compute(way, values, work)}
+        made = {**values, **(made or self._compute(way, values, work))}
         began = time.perf_counter()
         coded = way.sent.encode(made)
         encoded = time.perf_counter()
@@ -339,7 +353,9 @@ class Client:
                     hint = near(name, names) or f"there are {', '.join(names)}"
                     raise UsageError(f"no way of the split model is called '{name}'", hint=hint)
                 entry = names.index(name)
-                way = open_way(self._folder, self.record, entry, server=False, threads=self._threads)
+                way = open_way(
+                    self._folder, self.record, entry, server=False, copies=self._copies, threads=self._threads
+                )
                 half = way.way.device
                 way.warm_up(self.record.inputs if half is None else half.inputs, way.sent)
                 self._ways[name] = way
@@ -353,6 +369,7 @@ def _remote_report(name: str, exchange: Exchange) -> Report:
         server=exchange.reply.statistics,
         sent_bytes=exchange.sent_bytes,
         received_bytes=exchange.received_bytes,
+        link_seconds=exchange.seconds,
     )
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -16,6 +16,9 @@ from optc.artifact.split_record import MODEL, Half, HalfKind
 from optc.errors import OptcError
 from optc.runtime.loaded import Artifact
 from optc.runtime.ort_session import first_line, open_session, run_session
+
+if TYPE_CHECKING:
+    from optc.runtime.split.tiers import NextTier
 
 
 class Engine(Protocol):
@@ -97,10 +100,23 @@ class OnnxEngine:
         self._session = None
 
 
-_ENGINES: dict[HalfKind, type[NativeEngine] | type[OnnxEngine]] = {"native": NativeEngine, "onnx": OnnxEngine}
+def _split_engine(folder: Path, copies: int, threads: int | None, beyond: NextTier | None) -> Engine:
+    # A client opens halves in turn.
+    from optc.runtime.split.tiers import SplitEngine
+
+    return SplitEngine(folder, copies, threads, beyond)
 
 
-def open_half(folder: Path, half: Half, copies: int = 1, threads: int | None = None) -> Engine:
+_ENGINES: dict[HalfKind, Callable[[Path, int, int | None, NextTier | None], Engine]] = {
+    "native": lambda folder, copies, threads, _: NativeEngine(folder, copies, threads),
+    "onnx": lambda folder, copies, threads, _: OnnxEngine(folder, copies, threads),
+    "split": _split_engine,
+}
+
+
+def open_half(
+    folder: Path, half: Half, copies: int = 1, threads: int | None = None, beyond: NextTier | None = None
+) -> Engine:
     """Check a half's files and load it.
 
     Args:
@@ -108,8 +124,9 @@ def open_half(folder: Path, half: Half, copies: int = 1, threads: int | None = N
         half: one of its halves.
         copies: requests that may run at once.
         threads: of each run.
+        beyond: who computes the rest of a half that is split itself.
 
     Raises:
         OptcError: files are missing, damaged or of another split, or this machine cannot run them.
     """
-    return _ENGINES[half.kind](check_half(folder, half), copies, threads)
+    return _ENGINES[half.kind](check_half(folder, half), copies, threads, beyond)

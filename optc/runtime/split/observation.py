@@ -33,6 +33,7 @@ class Observation:
         device_factor: how many times longer the device computes than predicted.
         age_seconds: since the last measurement of the link.
         last_bytes_per_second: of the link, that measurement alone; it tells of a fall or a rise before the mean does.
+        busy: share of the time in which the device has a request to answer; 1: the next one waits already.
     """
 
     connected: bool = False
@@ -44,6 +45,7 @@ class Observation:
     device_factor: float | None = None
     age_seconds: float | None = None
     last_bytes_per_second: float | None = None
+    busy: float = 0.0
 
 
 class Observer:
@@ -55,6 +57,7 @@ class Observer:
         self._pings: list[float] = []
         self._measured: float | None = None
         self._computing = 0
+        self._answered: float | None = None
 
     @property
     def observation(self) -> Observation:
@@ -127,6 +130,15 @@ class Observer:
                 server_wait_seconds=_mean(now.server_wait_seconds, load.waited_us / 1e6),
                 server_seconds=_mean(now.server_seconds, load.service_us / 1e6),
             )
+
+    def request(self, seconds: float) -> None:
+        """A request was answered just now, after so many seconds."""
+        now = time.monotonic()
+        with self._lock:
+            since = None if self._answered is None else max(now - self._answered, 1e-9)
+            self._answered = now
+            if since is not None:
+                self._now = replace(self._now, busy=_mean(self._now.busy, min(seconds / since, 1.0)))
 
     def device(self, seconds: float, predicted: float) -> None:
         """The device computed for `seconds`, and `predicted` seconds were predicted."""

@@ -65,15 +65,15 @@ class Scheduler:
         workers: requests, or batches, that are computed at a time.
         places: requests that may wait.
         batch: the most requests in a batch.
-        batched: the entries whose requests may be computed together.
+        batched: the ways whose requests may be computed together.
     """
 
-    def __init__(self, workers: int, places: int, batch: int = 1, batched: Collection[int] = ()) -> None:
+    def __init__(self, workers: int, places: int, batch: int = 1, batched: Collection[OpenWay] = ()) -> None:
         self.workers = workers
         self.totals = Totals()
         self._places = places
         self._batch = batch
-        self._batched = frozenset(batched)
+        self._batched = frozenset(map(id, batched))
         self._pool = ThreadPoolExecutor(workers, "optc-serve")
         self._waiting: deque[_Job] = deque()
         self._running = 0
@@ -125,7 +125,7 @@ class Scheduler:
             return []
         batch: list[_Job] = [first]
         others: list[_Job] = []
-        most = self._batch if first.way.entry in self._batched else 1
+        most = self._batch if id(first.way) in self._batched else 1
         while self._waiting and len(batch) < most:
             job = self._waiting.popleft()
             fits = job.way is first.way and not job.expired and not job.answer.done()

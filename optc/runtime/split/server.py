@@ -25,9 +25,10 @@ from optc.runtime.split.batches import can_batch
 from optc.runtime.split.budget import Budget
 from optc.runtime.split.connection import Closed, Connection
 from optc.runtime.split.frames import MODEL_BYTES, Buffer, FrameFault, Header, Kind
-from optc.runtime.split.messages import Ready, pack_busy, pack_text, parse_request
+from optc.runtime.split.messages import pack_busy, pack_text, parse_request
 from optc.runtime.split.scheduler import Busy, Scheduler, Totals
-from optc.runtime.split.ways import OpenWay, open_way
+from optc.runtime.split.served import Served, next_folders, serve_folder
+from optc.runtime.split.tiers import NextTier
 
 _logger = logging.getLogger("optc.serve")
 
@@ -73,6 +74,8 @@ class Server:
         secret: what clients have to know; empty only where `tls` asks for their certificates.
         tls: of `optc.runtime.split.tls`; None for no encryption.
         limits: what it spends at most.
+        beyond: who it asks in turn, where its halves are split themselves.
+        last: whether it is that next tier, of the server that serves `folder`.
 
     Attributes:
         record: of the split model.
@@ -92,6 +95,8 @@ class Server:
         secret: bytes = b"",
         tls: ssl.SSLContext | None = None,
         limits: Limits | None = None,
+        beyond: NextTier | None = None,
+        last: bool = False,
     ) -> None:
         if not secret and (tls is None or tls.verify_mode != ssl.CERT_REQUIRED):
             hint = "give --secret-file, or --cert, --key and --client-ca"
@@ -102,19 +107,17 @@ class Server:
         self.address = (host, port)
         self._secret = secret
         self._tls = tls
-        self._identity = bytes.fromhex(self.record.identity)
-        self._ways = _open_ways(Path(folder), self.record, self.limits)
-        if not self._ways:
-            raise OptcError("the split model has nothing for a server to do", where=str(folder))
-        ways = self._ways.values()
-        self._ready = Ready(
-            frame_bytes=max(way.sent.message_bytes for way in ways),
-            tensor_bytes=max(way.sent.value_bytes for way in ways),
-            in_flight=self.limits.in_flight,
-            workers=self.limits.workers or 1,
-            entries=len(self._ways),
+        folders = list(next_folders(Path(folder))) if last else [Path(folder)]
+        if not folders:
+            hint = "optc split --beyond makes one that has"
+            raise OptcError("the split model has nothing for a next tier to do", where=str(folder), hint=hint)
+        workers, threads = self.limits.workers or 1, self.limits.threads
+        opened = (
+            serve_folder(each, workers=workers, threads=threads, in_flight=self.limits.in_flight, beyond=beyond)
+            for each in folders
         )
-        self._connections: dict[asyncio.Task[None], Connection] = {}
+        self._served = {each.identity: each for each in opened}
+        self._connections: dict[asyncio.Task[None], _Peer] = {}
         self._answering: set[asyncio.Task[None]] = set()
         self._listening: asyncio.Server | None = None
         self._scheduler: Scheduler | None = None
@@ -123,7 +126,7 @@ class Server:
     @property
     def ways(self) -> list[str]:
         """The names of the ways that it takes part in."""
-        return [way.way.name for way in self._ways.values()]
+        return [way.way.name for served in self._served.values() for way in served.ways.values()]
 
     @property
     def totals(self) -> Totals:
@@ -136,7 +139,8 @@ class Server:
         Raises:
             OptcError: the address cannot be used.
         """
-        batched = [entry for entry, way in self._ways.items() if self.limits.batch > 1 and can_batch(way)]
+        every = (way for served in self._served.values() for way in served.ways.values())
+        batched = [way for way in every if self.limits.batch > 1 and can_batch(way)]
         self._scheduler = Scheduler(self.limits.workers or 1, self.limits.queue, self.limits.batch, batched)
         self._budget = Budget(self.limits.memory)
         try:
@@ -157,9 +161,9 @@ class Server:
         if self._listening is not None:
             self._listening.close()
         goodbye = [pack_text("the server stops")]
-        for connection in list(self._connections.values()):
+        for peer in list(self._connections.values()):
             with suppress(Closed):
-                await connection.write(Kind.GOODBYE, 0, self._model, goodbye, patience=1.0)
+                await peer.connection.write(Kind.GOODBYE, 0, peer.served.model, goodbye, patience=1.0)
         if self._answering:
             await asyncio.wait(self._answering, timeout=self.limits.grace)
         tasks = list(self._connections)
@@ -168,13 +172,8 @@ class Server:
         await asyncio.gather(*tasks, return_exceptions=True)
         if self._scheduler is not None:
             self._scheduler.close()
-        for way in self._ways.values():
-            if way.engine is not None:
-                way.engine.close()
-
-    @property
-    def _model(self) -> bytes:
-        return self._identity[:MODEL_BYTES]
+        for served in self._served.values():
+            served.close()
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connection = Connection(reader, writer, handshake.HANDSHAKE_LIMIT)
@@ -183,15 +182,16 @@ class Server:
         if self._stopping or task is None or len(self._connections) >= self.limits.connections:
             connection.abort()
             return
-        self._connections[task] = connection
+        # Until it names another one, what it is told is in the name of the first model.
+        own = self._connections[task] = _Peer(connection, next(iter(self._served.values())))
         try:
-            await self._serve(connection)
+            await self._serve(own)
         except (Closed, handshake.Refused, asyncio.CancelledError) as end:
             _logger.info("%s: %s", peer, end or "closed")
         except FrameFault as fault:
             _logger.info("%s: %s", peer, fault)
             with suppress(Closed):
-                await connection.write(Kind.ERROR, 0, self._model, [pack_text(str(fault))], patience=1.0)
+                await connection.write(Kind.ERROR, 0, own.served.model, [pack_text(str(fault))], patience=1.0)
         except Exception as fault:
             traced = _logger.isEnabledFor(logging.DEBUG)
             _logger.error("%s: a bug in optc: %s: %s", peer, type(fault).__name__, fault, exc_info=traced)
@@ -199,10 +199,11 @@ class Server:
             del self._connections[task]
             await connection.close()
 
-    async def _serve(self, connection: Connection) -> None:
+    async def _serve(self, peer: _Peer) -> None:
+        connection = peer.connection
         try:
             async with asyncio.timeout(self.limits.handshake):
-                await self._admit(connection)
+                await self._admit(peer)
         except TimeoutError as fault:
             raise Closed("the handshake took too long") from fault
         reserved = 0
@@ -221,18 +222,19 @@ class Server:
                     if header.kind is Kind.REQUEST:
                         # While too many are under way nothing is read, and TCP holds the client back.
                         await places.acquire()
-                        answers.start(self._answer(connection, header, payload, places, held))
+                        answers.start(self._answer(peer, header, payload, places, held))
                     elif header.kind is Kind.PING:
                         self._budget.give(held)
-                        await connection.write(Kind.PONG, header.request, self._model, patience=self.limits.write)
+                        model = peer.served.model
+                        await connection.write(Kind.PONG, header.request, model, patience=self.limits.write)
                     else:
                         raise FrameFault(f"a {header.kind.name} is not for a server")
             finally:
                 self._budget.give(reserved)
 
-    async def _admit(self, connection: Connection) -> None:
+    async def _admit(self, peer: _Peer) -> None:
         """The handshake. Raises Closed, FrameFault, Refused."""
-        patience = self.limits.handshake
+        connection, patience = peer.connection, self.limits.handshake
         hello, client_nonce = await connection.read(patience)
         if hello.kind is not Kind.HELLO or len(client_nonce) != handshake.HELLO_BYTES:
             raise FrameFault("the handshake begins with something else")
@@ -243,34 +245,34 @@ class Server:
         if proof.kind is not Kind.PROOF:
             raise FrameFault("the handshake goes on with something else")
         model, keys = handshake.check(self._secret, client_nonce, server_nonce, message)
-        connection.seal(reading=keys.to_server, writing=keys.to_client, limit=self._ready.frame_bytes)
-        if model != self._identity:
-            text = f"the server holds the split model {self.record.identity[:16]}, and the client {model.hex()[:16]}"
-            await connection.write(Kind.ERROR, 0, self._model, [pack_text(text)], patience=patience)
+        peer.served = self._served.get(model, peer.served)
+        served = peer.served
+        connection.seal(reading=keys.to_server, writing=keys.to_client, limit=served.ready.frame_bytes)
+        if model != served.identity:
+            text = f"the server holds the split model {served.record.identity[:16]}, and the client {model.hex()[:16]}"
+            await connection.write(Kind.ERROR, 0, served.model, [pack_text(text)], patience=patience)
             raise handshake.Refused(text)
-        await connection.write(Kind.READY, 0, self._model, [self._ready.pack()], patience=patience)
+        await connection.write(Kind.READY, 0, served.model, [served.ready.pack()], patience=patience)
 
-    async def _answer(
-        self, connection: Connection, header: Header, payload: bytes, places: asyncio.Semaphore, held: int
-    ) -> None:
+    async def _answer(self, peer: _Peer, header: Header, payload: bytes, places: asyncio.Semaphore, held: int) -> None:
         """Compute a request and write what comes of it; whatever happens, the peer hears of it or is gone."""
         try:
-            kind, pieces = await self._outcome(header, payload)
-            await connection.write(kind, header.request, self._model, pieces, patience=self.limits.write)
+            kind, pieces = await self._outcome(peer.served, header, payload)
+            await peer.connection.write(kind, header.request, peer.served.model, pieces, patience=self.limits.write)
         except Closed:
-            connection.abort()
+            peer.connection.abort()
         finally:
             self._budget.give(held)
             places.release()
 
-    async def _outcome(self, header: Header, payload: bytes) -> tuple[Kind, list[Buffer]]:
+    async def _outcome(self, served: Served, header: Header, payload: bytes) -> tuple[Kind, list[Buffer]]:
         try:
             if self._scheduler is None or self._stopping:
                 raise OptcError("the server stops")
-            if header.model != self._model:
+            if header.model != served.model:
                 raise FrameFault("the frame belongs to another split model")
-            request = parse_request(payload, self._ready.tensor_bytes)
-            way = self._ways.get(request.entry)
+            request = parse_request(payload, served.ready.tensor_bytes)
+            way = served.ways.get(request.entry)
             if way is None:
                 raise FrameFault(f"way {request.entry} needs no server")
             reply = await self._scheduler.answer(way, request)
@@ -279,6 +281,14 @@ class Server:
         except (FrameFault, OptcError) as fault:
             return Kind.ERROR, [pack_text(fault.what if isinstance(fault, OptcError) else str(fault))]
         return Kind.REPLY, reply.pack()
+
+
+@dataclass
+class _Peer:
+    """Who is at the other end, and the model that it uses."""
+
+    connection: Connection
+    served: Served
 
 
 class _Answers:
@@ -301,13 +311,3 @@ class _Answers:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-
-
-def _open_ways(folder: Path, record: SplitRecord, limits: Limits) -> dict[int, OpenWay]:
-    found = {}
-    for entry, way in enumerate(record.ways):
-        if way.server is not None:
-            copies = limits.workers or 1
-            found[entry] = open_way(folder, record, entry, server=True, copies=copies, threads=limits.threads)
-            found[entry].warm_up(way.server.inputs, found[entry].returned)
-    return found

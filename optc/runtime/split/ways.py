@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,6 +20,9 @@ from optc.runtime.split.frames import FrameFault
 from optc.runtime.split.halves import Engine, open_half
 from optc.runtime.split.messages import MAX_MESSAGE_HEAD
 from optc.runtime.split.tensors import CodedTensor, check_type, numpy_dtype, tensor_head_bytes
+
+if TYPE_CHECKING:
+    from optc.runtime.split.tiers import NextTier
 
 _logger = logging.getLogger("optc.split")
 # What an encoding may add to the bytes of a value: headers, and a compressor that finds nothing.
@@ -124,9 +128,16 @@ class OpenWay:
 
 
 def open_way(
-    folder: Path, record: SplitRecord, entry: int, *, server: bool, copies: int = 1, threads: int | None = None
+    folder: Path,
+    record: SplitRecord,
+    entry: int,
+    *,
+    server: bool,
+    copies: int = 1,
+    threads: int | None = None,
+    beyond: NextTier | None = None,
 ) -> OpenWay:
-    """Load one side of a way; `copies` and `threads` as `open_half` has them.
+    """Load one side of a way; `copies`, `threads` and `beyond` as `open_half` has them.
 
     Raises:
         OptcError: as `open_half` and `open_codec` raise it.
@@ -136,7 +147,7 @@ def open_way(
     return OpenWay(
         entry,
         way,
-        None if half is None else open_half(folder, half, copies, threads),
+        None if half is None else open_half(folder, half, copies, threads, beyond),
         Crossing(way.sent, way, folder),
         Crossing(way.returned, way, folder),
     )

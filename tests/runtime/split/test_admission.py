@@ -216,7 +216,7 @@ def test_too_long_a_frame_ends_the_connection_before_it_is_read(server: InThread
 def test_damage_on_the_way_is_survived(split: Path, server: InThread) -> None:
     """Flipped bits, holes and connections that end inside of frames: answers stay right."""
     host, port = server.server.address
-    proxy = BadProxy(host, port, flip=0.03, cut=0.02, skip=0.005)
+    proxy = BadProxy(host, port, flip=0.03, cut=0.02, skip=0.01)
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()

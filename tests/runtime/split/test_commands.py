@@ -58,6 +58,9 @@ def test_serve_refuses_what_it_cannot_serve(
     assert errors(str(split), "--client-ca", "c.pem", *secret) == (
         "error: clients' certificates need TLS\n  at --client-ca\n  hint: give --cert and --key too\n"
     )
+    assert errors(str(split), "--next-secret-file", "s", *secret) == (
+        "error: there is no next tier to tell this to\n  hint: give --next HOST:PORT\n"
+    )
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]

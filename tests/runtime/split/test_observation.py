@@ -86,3 +86,15 @@ def test_the_load_of_server_and_device_is_averaged() -> None:
     assert now.queued == 3
     assert now.server_wait_seconds == pytest.approx(0.005) and now.server_seconds == pytest.approx(0.002)
     assert now.device_factor == pytest.approx(3.0)
+
+
+def test_a_device_whose_requests_follow_each_other_is_busy() -> None:
+    observer = Observer()
+    observer.request(10.0)
+    assert observer.observation.busy == 0.0  # nobody knows how long it was idle before
+    for _ in range(20):
+        observer.request(10.0)
+    assert observer.observation.busy > 0.95
+    for _ in range(20):
+        observer.request(0.0)
+    assert observer.observation.busy < 0.05

@@ -215,8 +215,8 @@ def test_what_waits_is_computed_together() -> None:
 
     async def work() -> None:
         engine = Batched()
-        scheduler = Scheduler(workers=1, places=20, batch=4, batched=[0])
         one, other = slow_way(engine), slow_way(engine, entry=1)
+        scheduler = Scheduler(workers=1, places=20, batch=4, batched=[one])
         tasks = [asyncio.create_task(scheduler.answer(one, ask(value))) for value in range(4)]
         tasks.append(asyncio.create_task(scheduler.answer(other, ask(4))))
         tasks += [asyncio.create_task(scheduler.answer(one, ask(value))) for value in range(5, 8)]
@@ -237,7 +237,8 @@ def test_a_busy_server_leaves_the_device_to_itself(split: Path) -> None:
     limits = Limits(workers=1, queue=1, in_flight=8)
     with InThread(Server(split, secret=SECRET, limits=limits)) as server:
         engine = Slow()
-        ways = server.server._ways
+        (served,) = server.server._served.values()
+        ways = served.ways
         ways[2] = replace(ways[2], engine=engine)  # type: ignore[assignment]
         with Client(
             split, server.address, secret=SECRET, chooser=Fixed("cut0"), timing=Timing(), timeout=5.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from optc.artifact.split_record import SplitRecord
+from optc.artifact.split_record import SplitRecord, Way
 from optc.targets.link import Link
 
 
@@ -20,6 +20,7 @@ class WayCosts:
         returned_bytes: down the link.
         device_joules: of computing on the device.
         uses_server: whether anything is sent at all.
+        leaves: share of the requests that the device answers by itself after its part, at an exit.
     """
 
     name: str
@@ -29,6 +30,7 @@ class WayCosts:
     returned_bytes: int = 0
     device_joules: float = 0.0
     uses_server: bool = True
+    leaves: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -99,15 +101,18 @@ def total_joules(way: WayCosts, link: Link, idle_watts: float, now: Situation, w
 
 def ways_of(record: SplitRecord) -> tuple[WayCosts, ...]:
     """The ways of a split model."""
-    return tuple(
-        WayCosts(
-            way.name,
-            way.predicted.device_seconds,
-            way.predicted.server_seconds,
-            way.sent_bytes,
-            way.returned_bytes,
-            way.predicted.device_joules or 0.0,
-            way.server is not None,
-        )
-        for way in record.ways
+    return tuple(costs_of(way, way.server is not None) for way in record.ways)
+
+
+def costs_of(way: Way, uses_server: bool) -> WayCosts:
+    """The constants of a way."""
+    return WayCosts(
+        way.name,
+        way.predicted.device_seconds,
+        way.predicted.server_seconds,
+        way.sent_bytes,
+        way.returned_bytes,
+        way.predicted.device_joules or 0.0,
+        uses_server,
+        way.predicted.leaves,
     )

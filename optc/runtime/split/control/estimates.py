@@ -97,9 +97,15 @@ class TransferEstimate:
     def exchange(self, size: float, seconds: float) -> None:
         """So many bytes took so long; the fixed part is in it, and the RTT and the server's time are not."""
         self._judge(size, lambda predicted: abs(math.log(seconds / predicted)))
-        for fixed, rate in zip(self._fixed, self._rates, strict=True):
+        for place, (fixed, rate) in enumerate(zip(self._fixed, self._rates, strict=True)):
             if seconds > fixed:
                 rate.add(size / (seconds - fixed))
+            else:
+                # What every exchange takes is no more than what this one took.
+                self._faults[place] += _LARGEST**2
+        if seconds <= self.overhead:
+            possible = [place for place, fixed in enumerate(self._fixed) if fixed < seconds]
+            self._held = min(possible, key=self._faults.__getitem__, default=0)
 
     def at_most(self, size: float, seconds: float) -> None:
         """An exchange of so many bytes was given up after so long."""

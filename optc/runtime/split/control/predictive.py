@@ -40,6 +40,8 @@ _TRIES = 0.02  # of the device's own time, with each request: what tries may cos
 _HOPE, _GAIN = 1.5, 0.9  # standard deviations of the rate, and what a way would then have to be better by, to try it
 _LOSSES = 3  # late answers in a row, after which nothing is stayed with
 _LEAST_MOVING = 1e-4  # seconds; what is shorter says nothing about the rate
+_SLOWLY, _WRONG = 0.2, 0.7  # how fast predictions are corrected way by way, and at most by how much (a logarithm)
+_LEAVING = 0.05  # of the share of requests that leave at a way's exit, for each request
 _SWITCH = 0.97  # another way must be better by this factor, or the old one stays
 
 
@@ -74,7 +76,11 @@ class ModelPredictive:
         self._hedge = hedge
         self._rtt = link.rtt
         self._wait = Mean(0.0)
+        self._around = Mean(0.0)  # what the device needs beside an exchange: threads that wake up, frames, seals
         self._device = Mean(1.0)
+        self._computed_last: str | None = None
+        self._stated = dict(self.ways)
+        self._wrong = {way.name: Mean(0.0, _SLOWLY) for way in ways}  # logarithms, beside what is common to all ways
         self._server = Mean(1.0)
         self._last: str | None = None
         self._seen: float | None = None
@@ -83,6 +89,7 @@ class ModelPredictive:
         self._trying: str | None = None
         self._allowance = 1.0
         self._lock = threading.Lock()
+        self._leaves = {way.name: Mean(way.leaves, _LEAVING) for way in ways if way.leaves}
         self.local = next((way for way in ways if not way.uses_server), None)
 
     @property
@@ -120,7 +127,7 @@ class ModelPredictive:
         """
         assert self.local is not None
         now = self.situation(observation, -_HOPE)
-        hoped = replace(now, overhead=0.0)
+        hoped = replace(now, overhead=self._around.value)
         own = self.local.device_seconds * now.device_factor
         base = own, total_joules(self.local, self.link, self.idle_watts, now)
         expected = self._expected(observation)
@@ -153,9 +160,16 @@ class ModelPredictive:
                 found[name] = (self.preference.of(seconds, joules, base), math.inf)
                 continue
             times = [exchange_seconds(way, self.link, case) for case in cases]
-            energies = [total_joules(way, self.link, self.idle_watts, case, waiting=0.0) for case in cases]
+            energies = [0.0] * len(cases)
+            if self.preference.energy:
+                energies = [total_joules(way, self.link, self.idle_watts, case, waiting=0.0) for case in cases]
             begin = way.device_seconds * middle.device_factor
-            found[name] = self._least(begin, times, energies, self._lates(times), middle, base)
+            cost, late = self._least(begin, times, energies, middle, base, observation.busy)
+            if name in self._leaves:
+                share = self._leaves[name].value
+                own = self.preference.of(begin, way.device_joules * middle.device_factor, base)
+                cost = share * own + (1 - share) * cost
+            found[name] = (cost, late)
         return found
 
     def _lates(self, times: Sequence[float]) -> list[float]:
@@ -170,17 +184,22 @@ class ModelPredictive:
         begin: float,
         times: Sequence[float],
         energies: Sequence[float],
-        lates: Sequence[float],
         now: Situation,
         base: tuple[float, float],
+        busy: float,
     ) -> tuple[float, float]:
         """The least expected cost, and when the answer is late then; an earlier time must be worth what it wastes."""
         found = math.inf, math.inf
         chosen = math.inf
-        for late in lates:
+        own = math.inf if self.local is None else self.local.device_seconds * now.device_factor
+        for late in self._lates(times):
             cost = self._cost_with(begin, times, energies, late, now, base)
             # What the device computes in vain: the share of the answers that come after all.
             taxed = cost + _WASTE * sum(time > late for time in times) / len(times)
+            if busy and late < math.inf:
+                # A run that nobody waits for any more keeps the next request waiting, if there is one already.
+                vain = sum(max(late + own - time, 0.0) for time in times if time > late) / len(times)
+                taxed += self.preference.of(busy * vain, 0.0, base)
             if taxed < chosen:
                 found, chosen = (taxed, late), taxed
         return found
@@ -197,6 +216,9 @@ class ModelPredictive:
         """The expected cost of a way whose answers take `times`, when the device helps itself after `late` seconds."""
         local = self.local
         own = math.inf if local is None else local.device_seconds * now.device_factor
+        if not self.preference.energy:
+            seconds = begin + sum(min(time, late + own) for time in times) / len(times)
+            return self.preference.of(seconds, 0.0, base)
         total = 0.0
         for time, joules in zip(times, energies, strict=True):
             spent = min(time, late + own)
@@ -215,7 +237,7 @@ class ModelPredictive:
             wait=self._wait.value,
             device_factor=self._device.value,
             server_factor=self._server.value,
-            overhead=self.transfers.overhead,
+            overhead=self.transfers.overhead + self._around.value,
         )
 
     def hedge_seconds(self, name: str, observation: Observation) -> float:
@@ -232,26 +254,45 @@ class ModelPredictive:
             if way.uses_server and report.wanted == self._trying and self.local is not None:
                 own = self.local.device_seconds * self._device.value
                 self._allowance -= max(report.seconds / max(own, 1e-12) - 1.0, 0.0)
-            if way.uses_server:
+            if report.wanted in self._leaves:
+                self._leaves[report.wanted].add(float(report.left))
+            if way.uses_server and not report.left:
                 self._lost = 0 if report.server is not None else self._lost + 1
             if report.device_seconds > 0 and report.way == report.wanted and way.device_seconds > 0:
-                spent = report.device_seconds + report.encode_seconds
-                self._device.add(spent / way.device_seconds)
+                self._computed(way.name, report.device_seconds + report.encode_seconds)
             if report.server is not None:
                 waited, served = report.server.waited_us / 1e6, report.server.service_us / 1e6
                 self._wait.add(waited)
                 if way.server_seconds > 0:
                     self._server.add(served / way.server_seconds)
-                moving = report.exchange_seconds - waited - served - self._rtt
+                linked = report.link_seconds or report.exchange_seconds
+                self._around.add(max(report.exchange_seconds - linked, 0.0))
+                moving = linked - waited - served - self._rtt
                 size = report.sent_bytes + report.received_bytes * self.link.uplink / self.link.downlink
                 if moving > _LEAST_MOVING and moving > 0.1 * self._rtt:
                     # The link will report the same measurement.
                     self.transfers.exchange(size, moving)
                     self._told = True
-            elif report.exchange_seconds > 0:
-                late = report.exchange_seconds - self._rtt
+            elif report.exchange_seconds > 0 and not report.left:
+                late = report.exchange_seconds - self._around.value - self._rtt
                 if late > _LEAST_MOVING:
                     self.transfers.at_most(way.sent_bytes, late)
+
+    def _computed(self, name: str, seconds: float) -> None:
+        """The device's part of a way took so long: how slow the device is now, and how wrong the cost model is there.
+
+        The first changes quickly and for all ways. The second is learned slowly, for this way alone, and from what
+        another way took just before: one way cannot tell the two apart.
+        """
+        stated, wrong = self._stated[name], self._wrong[name]
+        sample, factor = seconds / stated.device_seconds, self._device.value
+        if self._computed_last not in (None, name):
+            wrong.add(min(max(math.log(sample / factor), -_WRONG), _WRONG))
+        self._computed_last = name
+        self._device.add(sample / math.exp(wrong.value))
+        self.ways[name] = replace(stated, device_seconds=stated.device_seconds * math.exp(wrong.value))
+        if not stated.uses_server:
+            self.local = self.ways[name]
 
     def _observe(self, observation: Observation) -> None:
         """Take over what the link measured by itself: its distance, and its rate where no request told it."""
