@@ -75,7 +75,7 @@ class _Call:
         shapes = [([int(extent) for extent in each.shape], str(each.dtype)) for each in definition.function.params]
         buffers = [aligned_buffer(*each) for each in shapes]
         self._data = [buffer for position, buffer in enumerate(buffers) if position not in group.constants]
-        _make_sparse(group, buffers)
+        make_sparse(group, buffers)
         self._pointers = [ctypes.c_void_p(buffer.ctypes.data) for buffer in buffers]
         self._buffers = buffers  # keeps them alive
         self.run()
@@ -90,12 +90,13 @@ class _Call:
             buffer.view(np.uint8)[::ALIGNMENT].sum()
 
 
-def _make_sparse(group: Group, buffers: Sequence[np.ndarray]) -> None:
+def make_sparse(group: Group, buffers: Sequence[np.ndarray]) -> None:
     """As many zeros in the row that a product reads as it is said to have."""
     density = None if group.anchor is None else skips(group.anchor)
     row = None if group.anchor is None else group.anchor.operands[0]
     if density is not None and row is not None and row.owner is group.body:
-        buffers[row.index][...] *= np.random.default_rng(1).random(row.shape) < density
+        buffer = buffers[row.index]
+        buffer *= np.random.default_rng(1).random(buffer.shape) < density
 
 
 def aligned_buffer(shape: Sequence[int], dtype: str) -> np.ndarray:

@@ -17,6 +17,7 @@ import optc
 from optc.backends.tvm import templates  # noqa: F401  (registers the templates)
 from optc.backends.tvm.group import Group
 from optc.backends.tvm.template import Template, templates_for
+from optc.backends.tvm.tuning.measure import aligned_buffer, make_sparse
 from optc.costmodel.analytical import AnalyticalCostModel
 from optc.costmodel.interface import Candidate
 from optc.costmodel.skipping import SCATTERED, SkippingCostModel, shortened
@@ -68,6 +69,17 @@ def test_it_is_offered_where_zeros_are_expected(host: Target) -> None:
     assert names(product(rows=2)[1]) == ["gemm"]
     refusal = Template.registry["skipping_gemm"].refuses(product(rows=2)[1], host)
     assert refusal == "nothing says that most of a single row is zero"
+
+
+def test_candidates_are_measured_on_rows_as_sparse_as_said(host: Target) -> None:
+    group = product(depth=400, density=0.25)[1]
+    definition = Template.registry["skipping_gemm"].build(group, Template.registry["gemm"].space(group, host)[0], host)
+    buffers = [
+        aligned_buffer([int(extent) for extent in each.shape], str(each.dtype)) for each in definition.function.params
+    ]
+    make_sparse(group, buffers)
+    assert np.count_nonzero(buffers[0]) == pytest.approx(100, abs=30)
+    assert np.count_nonzero(buffers[1]) == buffers[1].size
 
 
 def test_the_price_falls_with_the_density(host: Target) -> None:
