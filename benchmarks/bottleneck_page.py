@@ -17,6 +17,8 @@ PAGE = Path(__file__).resolve().parent / "BOTTLENECK.md"
 NETWORKS = ("mobilenet", "resnet8")
 """Names of cuts begin with the name of their network."""
 
+TEST_IMAGES = 10000
+
 Figures = Mapping[str, Any]
 
 
@@ -90,7 +92,8 @@ def _bottlenecks(figures: Figures) -> Iterator[tuple[str, ...]]:
         network = network_of(name)
         lost = 100 * (figures["original"][network] - each["accuracy"])
         sent = figures.get("socket", {}).get(name)
-        wire = f"{sent['sent']:.1f}" if sent else "not measured"
+        few = f" (first {sent['images']})" if sent and sent["images"] < TEST_IMAGES else ""
+        wire = f"{sent['sent']:.1f}{few}" if sent else "not measured"
         picture = picture_bytes(figures, network, each["accuracy"])
         known = (f"{picture:.0f}", f"{1 - each['bytes'] / picture:.1%}") if np.isfinite(picture) else ("none", "")
         payload = (f"{each['bytes']:.1f}", f"{each['p95']:.0f}", wire)
@@ -160,7 +163,7 @@ counted."""
 BOTTLENECKS = """\
 `payload`: what the arithmetic coder makes of the codes, tables counted on 2,048 training images. `on the socket`: all
 bytes from the client to the server divided by the images, hand-shake and frames included, measured by a real client and
-server on one machine over all test images; both halves in onnxruntime. `input coding`: bytes of the best picture coding
+server on one machine over the test images; both halves in onnxruntime. `input coding`: bytes of the best picture coding
 at the same accuracy, interpolated between the rows above (some pictures in one coding, the others in another)."""
 
 FEATURES = """\

@@ -1,6 +1,7 @@
 """Early exits and cascades as native artifacts: wall time over the test images, beside the plain network.
 
-    python -m benchmarks.exit_times prepare --work build/split_cifar10      # calibrate, export, compile
+    python -m benchmarks.exit_times calibrate --work build/split_cifar10
+    python -m benchmarks.exit_times build --work build/split_cifar10        # compile, with tuning: on an idle machine
     python -m benchmarks.exit_times measure --work build/split_cifar10      # on an idle machine
 
 Thresholds need images that neither the network nor the exit has learned from: each half of the test images is judged
@@ -15,6 +16,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -68,8 +70,8 @@ def folds(count: int) -> list[tuple[slice, slice]]:
     return [(first, second), (second, first)]
 
 
-def prepare(data: Cifar10, results: Results, work: Path) -> None:
-    """Calibrate on one half of the test images and judge on the other; export and compile for both halves."""
+def calibrated(data: Cifar10, results: Results, work: Path) -> None:
+    """Calibrate on one half of the test images and judge on the other; write a model for each."""
     labels = data.test_labels
     for key in PLAIN:
         name = key.removesuffix(" exit")
@@ -94,9 +96,19 @@ def prepare(data: Cifar10, results: Results, work: Path) -> None:
                 proto = with_exit(model, rule)
             else:
                 proto = cascade(sample_network("resnet8"), sample_network("mobilenet"), rule)
-            path = work / f"{key.replace(' ', '_')}_{fold}.onnx"
-            path.write_bytes(proto.SerializeToString())
-            optc.compile(path, output=path.with_suffix(""), threads=1).close()
+            _model(work, key, fold).write_bytes(proto.SerializeToString())
+
+
+def _model(work: Path, key: str, fold: int) -> Path:
+    return work / f"{key.replace(' ', '_')}_{fold}.onnx"
+
+
+def build(data: Cifar10, results: Results, work: Path) -> None:
+    """Compile what was calibrated, and the plain networks."""
+    for key in PLAIN:
+        for path in (_model(work, key, fold) for fold in range(2)):
+            if path.exists():
+                optc.compile(path, output=path.with_suffix(""), threads=1).close()
     for name in set(PLAIN.values()):
         path = ROOT / f"samples/models/cifar10_{name}.onnx"
         optc.compile(path, output=work / f"{name}_plain", dims={"batch": 1}, threads=1).close()
@@ -151,7 +163,7 @@ def measure(data: Cifar10, results: Results, work: Path, rounds: int = 3) -> Non
     pixels = aligned_empty((1, 3, 32, 32), np.dtype(np.float32))
     address = address_of(pixels)
     for key, plain in PLAIN.items():
-        folders = [work / f"{key.replace(' ', '_')}_{fold}" for fold in range(2)]
+        folders = [_model(work, key, fold).with_suffix("") for fold in range(2)]
         if not all(folder.is_dir() for folder in folders):
             continue
         alone, exits = Runner(work / f"{plain}_plain"), [Runner(folder) for folder in folders]
@@ -184,15 +196,22 @@ def measure(data: Cifar10, results: Results, work: Path, rounds: int = 3) -> Non
         results.keep("exit times", key, entry)
 
 
+STEPS: dict[str, Callable[[Cifar10, Results, Path], None]] = {
+    "calibrate": calibrated,
+    "build": build,
+    "measure": measure,
+}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("step", choices=("prepare", "measure"))
+    parser.add_argument("step", choices=STEPS)
     parser.add_argument("--data", type=Path, default=ROOT / "build" / "cifar10", help="the download")
     parser.add_argument("--work", type=Path, default=ROOT / "build" / "split_cifar10", help="what training left")
     options = parser.parse_args()
     torch.set_num_threads(1)
     data, results = load_cifar10(options.data), Results(options.work / "bottleneck.json")
-    {"prepare": prepare, "measure": measure}[options.step](data, results, options.work)
+    STEPS[options.step](data, results, options.work)
 
 
 if __name__ == "__main__":

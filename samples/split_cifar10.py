@@ -41,7 +41,7 @@ class Cut:
         halvings: of height and width by the encoder.
         epochs: of distillation from end to end with few levels; 0: the first trade begins with what was fitted.
         channels: of the codes.
-        weights: of a thousand bits in the loss, from the most bytes to the fewest: trades of bytes for accuracy.
+        weights: of a thousand bits in the loss: trades of bytes for accuracy, each after the one before.
         rate_epochs: of the first trade, and of each later one.
         rate: of Adam in the first trade; half of it in later ones.
         step: of a transform as it is fitted; None: the encoder has convolutions.
@@ -66,13 +66,15 @@ class Cut:
 CUTS = {
     "resnet8": Cut("resnet8", "relu_2", "relu_4", 2, 10, 12, (0.05, 0.3, 1.0), (6, 1)),
     "resnet8_late": Cut("resnet8", "relu_4", "relu_4", 1, 4, 10, (0.05, 0.3), (24, 1)),
-    "resnet8_wide": Cut("resnet8", "relu_4", "relu_4", 0, 0, 32, (0.02,), (3, 1), 1e-3, step=0.8, mixing=False),
+    "resnet8_wide": Cut(
+        "resnet8", "relu_4", "relu_4", 0, 0, 32, (0.01,), (1, 1), 2e-4, step=1.0, mixing=False, fixed_front=True
+    ),
     "mobilenet": Cut("mobilenet", "add_232", "getitem_33", 1, 8, 12, (0.2, 0.8), (1, 1)),
     "mobilenet_late": Cut(
-        "mobilenet", "getitem_33", "getitem_33", 1, 0, 96, (0.05, 0.12), (6, 3), step=0.3, fixed_front=True
+        "mobilenet", "getitem_33", "getitem_33", 1, 0, 96, (0.05, 0.03), (6, 4), step=0.3, fixed_front=True
     ),
     "mobilenet_wide": Cut(
-        "mobilenet", "getitem_33", "getitem_33", 1, 0, 192, (0.005,), (2, 1), 1e-3, step=0.06, fixed_front=True
+        "mobilenet", "getitem_33", "getitem_33", 1, 0, 192, (0.002,), (1, 1), 2e-4, step=0.06, fixed_front=True
     ),
 }
 LEVELS = 4
@@ -82,16 +84,21 @@ FITTED = 4000
 
 @dataclass(frozen=True)
 class Exit:
-    """Where one network may stop, and how long its exit is trained; other fields as for `EarlyExit`."""
+    """Where one network may stop, and how long its exit is trained; other fields as for `EarlyExit`.
+
+    Attributes:
+        like: another network, whose exit reads the same values: its head is taken as it was trained there.
+    """
 
     at: str
     blocks: tuple[tuple[int, int], ...]
     stem: tuple[int, int] | None
-    epochs: int
+    epochs: int = 0
+    like: str | None = None
 
 
 EXITS = {
-    "resnet8": Exit("div", ((48, 2), (64, 1), (64, 2)), stem=(32, 2), epochs=24),
+    "resnet8": Exit("div", ((48, 2), (64, 1), (64, 2)), stem=(32, 2), like="mobilenet"),
     "mobilenet": Exit("div", ((48, 2), (64, 1), (64, 2)), stem=(32, 2), epochs=20),
 }
 DISTINCT = 4
@@ -194,6 +201,9 @@ def early_exit(name: str, data: Cifar10, work: Path) -> EarlyExit:
     made, path = EXITS[name], work / f"{name}.exit.pt"
     model = EarlyExit.of(HERE / "models" / f"cifar10_{name}.onnx", made.at, made.blocks, made.stem)
     model = model.to(memory_format=torch.channels_last)
+    if not path.exists() and made.like is not None:
+        model.head.load_state_dict(early_exit(made.like, data, work).head.state_dict())
+        torch.save(model.state_dict(), path)
     if not path.exists():
         samples = Samples(data.train_images, data.train_labels, flips_and_crops)
         schedule = Schedule(made.epochs, rate=5e-3, bfloat16=True, distinct=DISTINCT)
