@@ -21,7 +21,7 @@ from optc.ir.core import Operation
 from optc.ops.recurrence import RECURRENCE
 from optc.targets.target import Target
 
-_WITHOUT_KERNEL = frozenset({"onnx.TopK", RECURRENCE})
+_WITHOUT_KERNEL = frozenset({"onnx.ScatterElements", "onnx.ScatterND", "onnx.TopK", RECURRENCE})
 
 
 class CudaBackend:

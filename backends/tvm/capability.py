@@ -94,6 +94,12 @@ def _attention(operation: Operation) -> str | None:
     return None if query.shape[2] >= _FEWEST_QUERIES else f"{query.shape[2]} queries do not fill a vector"
 
 
+@checks("onnx.ScatterElements", "onnx.ScatterND")
+def _scatter(operation: Operation) -> str | None:
+    narrow = operation.results[0].dtype.name in ("f16", "bf16")
+    return f"it changes elements of type {operation.results[0].dtype}" if narrow else None
+
+
 @checks("onnx.TopK")
 def _top_k(operation: Operation) -> str | None:
     data = operation.operands[0]

@@ -36,8 +36,8 @@ for _name, _infer in _MOVEMENT.items():
 # These read the shape only, or scatter: no single source element for each result element.
 declare("onnx.Shape", Kind.OPAQUE, infer=shapes.shape, flops=no_flops)
 declare("onnx.Size", Kind.OPAQUE, infer=shapes.size, flops=no_flops)
-declare("onnx.ScatterElements", Kind.OPAQUE, infer=same_shape, flops=no_flops)
-declare("onnx.ScatterND", Kind.OPAQUE, infer=same_shape, flops=no_flops)
+declare("onnx.ScatterElements", Kind.REDUCTION, infer=same_shape, flops=no_flops)
+declare("onnx.ScatterND", Kind.REDUCTION, infer=same_shape, flops=no_flops)
 declare("onnx.NonZero", Kind.OPAQUE, infer=shapes.non_zero, flops=no_flops)
 
 # Nearest neighbour moves, linear and cubic interpolation read a window; one declaration serves them all.

@@ -26,7 +26,12 @@ BIJECTIONS = frozenset(
     }
 )  # fmt: skip
 
-_ALONE = frozenset({"onnx.CumSum", "onnx.CumProd", "onnx.LRN", "onnx.TopK", RECURRENCE, TREES})
+_ALONE = frozenset(
+    {
+        "onnx.CumSum", "onnx.CumProd", "onnx.LRN", "onnx.ScatterElements", "onnx.ScatterND", "onnx.TopK",
+        RECURRENCE, TREES,
+    }
+)  # fmt: skip
 
 
 @dataclass

@@ -11,21 +11,19 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from optc.backends.tvm import loops
-from optc.backends.tvm.fused import input_buffers, output_buffers, static_refusal
 from optc.backends.tvm.group import Group
 from optc.backends.tvm.lowering import scoped
 from optc.backends.tvm.math.functions import sigmoid, tanh
 from optc.backends.tvm.packing import Packing
 from optc.backends.tvm.template import KernelDefinition, Schedule, Template
 from optc.backends.tvm.templates import register_tile as tiles
-from optc.ir.core import CONSTANT
+from optc.backends.tvm.templates.alone import Alone, alone_refusal, operation_of
 from optc.ops.recurrence import BIAS, GATES, MEMORY, PROJECTED, RECURRENCE, STATE, WEIGHTS, cell_of
 from optc.ops.shapes import integer
 
 if TYPE_CHECKING:
     from tvm.tirx import Buffer, PrimExpr, Stmt
 
-    from optc.ir.core import Operation
     from optc.targets.target import Target
 
 _F32 = "float32"
@@ -44,15 +42,7 @@ class Recurrence(Template):
     priority = 20
 
     def refuses(self, group: Group, target: Target) -> str | None:
-        recurrence = group.anchor
-        if recurrence is None or recurrence.name != RECURRENCE:
-            return "no recurrence"
-        if any(operation.name not in (RECURRENCE, CONSTANT) for operation in group.body):
-            return "something is computed beside the recurrence"
-        for value in (*group.body.inputs, *group.body.outputs):
-            if value.tensor_type.layout.blocks or value.tensor_type.layout.permutation:
-                return f"'{value.name}' has a layout of its own"
-        return static_refusal(group)
+        return alone_refusal(group, RECURRENCE)
 
     def space(self, group: Group, target: Target) -> list[Schedule]:
         steps = _Extents(group)
@@ -69,7 +59,7 @@ class Recurrence(Template):
             shapes[weights.index] = (extents.hidden * extents.columns,)
         threads = tiles.worth_threads(self.estimate(group, schedule, target), target)
         kernel = _Kernel(group, extents, width, target, shapes)
-        return KernelDefinition(kernel.function(threads), packings)
+        return KernelDefinition(kernel.code(threads), packings)
 
     def estimate(self, group: Group, schedule: Schedule, target: Target) -> float:
         """Multiply-adds by register tiles, the weights from the cache that holds them, and the activations."""
@@ -89,8 +79,7 @@ class _Extents:
     """Of the recurrence of a group; `together`: samples that are taken together, which divide the batch."""
 
     def __init__(self, group: Group) -> None:
-        assert group.anchor is not None
-        self.operation: Operation = group.anchor
+        self.operation = operation_of(group)
         projected, state = (self.operation.operands[position] for position in (PROJECTED, STATE))
         assert projected is not None and state is not None
         self.steps, self.batch, self.columns = projected.shape
@@ -111,40 +100,30 @@ def _widths(extents: _Extents, lanes: int) -> list[int]:
     return sorted({*whole, max(width for width in range(1, most + 1) if extents.split % width == 0)})
 
 
-class _Kernel:
+class _Kernel(Alone):
     """The code of one schedule."""
 
     def __init__(self, group: Group, extents: _Extents, width: int, target: Target, packed: dict[int, Any]) -> None:
-        self.group, self.extents, self.width = group, extents, width
+        super().__init__(group, packed)
+        self.extents, self.width = extents, width
         self.lanes = tiles.lanes_of(target)
         # C knows no vectors that an array could be made of.
         self.alignment = self.lanes if target.llvm.get("kind", "llvm") == "llvm" else 1
-        self.inputs, self.outputs = input_buffers(group, packed), output_buffers(group)
         self.packed = bool(packed)
         self.reverse = bool(integer(extents.operation, "reverse"))
-        self.results = {value: buffer for value, buffer in zip(group.body.outputs, self.outputs, strict=True)}
 
-    def function(self, threads: bool) -> Any:
-        from tvm import tirx
-
+    def code(self, threads: bool) -> Any:
+        """Groups of samples one after another, or on several cores."""
         count = self.extents.batch // self.extents.together
-        nest = loops.outer((count,), lambda i: self._samples(i[0] * self.extents.together), threads=threads)
-        return tirx.PrimFunc([*self.inputs, *self.outputs], nest)
-
-    def _operand(self, position: int, *indices: Any) -> PrimExpr:
-        """An element of an operand: an input, or a number that stands in the body."""
-        value = self.extents.operation.operands[position]
-        assert value is not None
-        if value.owner is self.group.body:
-            return self.inputs[value.index][indices]
-        assert value.constant is not None
-        return loops.constant(float(value.constant.reshape(-1)[0]), _F32)
+        return self.function(
+            loops.outer((count,), lambda i: self._samples(i[0] * self.extents.together), threads=threads)
+        )
 
     def _weight(self, row: Any, start: Any, column: Any, width: int) -> PrimExpr:
         """Of the panel that begins at column `start`."""
         if self.packed:
-            return self._operand(WEIGHTS, start * self.extents.hidden + row * width + column)
-        return self._operand(WEIGHTS, row, start + column)
+            return self.read(WEIGHTS, start * self.extents.hidden + row * width + column)
+        return self.read(WEIGHTS, row, start + column)
 
     def _samples(self, first: Any) -> Stmt:
         """All steps of the samples from `first`."""
@@ -160,9 +139,9 @@ class _Kernel:
 
         def load(row: int, column: Any) -> Stmt:
             place = row * extents.hidden + column
-            statements = [loops.store(self.state, self._operand(STATE, first + row, column), [place])]
+            statements = [loops.store(self.state, self.read(STATE, first + row, column), [place])]
             if extents.cell == "lstm":
-                statements.append(loops.store(self.other, self._operand(MEMORY, first + row, column), [place]))
+                statements.append(loops.store(self.other, self.read(MEMORY, first + row, column), [place]))
             return loops.sequence(statements)
 
         def step(number: Any) -> Stmt:
@@ -176,9 +155,10 @@ class _Kernel:
 
         def last(row: int, column: Any) -> Stmt:
             place = row * extents.hidden + column
-            states = zip(extents.operation.results[1:], (self.state, self.other), strict=False)
-            kept = [(self.results[value], buffer) for value, buffer in states if value in self.results]
-            return loops.sequence(loops.store(out, buffer[place], [first + row, column]) for out, buffer in kept)
+            kept = [(self.result(1), self.state), (self.result(2), self.other)]
+            return loops.sequence(
+                loops.store(out, buffer[place], [first + row, column]) for out, buffer in kept if out is not None
+            )
 
         return loops.sequence(
             [*made, self._each(load), loops.serial(extents.steps, step, "step"), self._each(last)]
@@ -235,7 +215,7 @@ class _Kernel:
     def _gate(self, at: Any, first: Any, row: int, gate: int, column: Any) -> PrimExpr:
         """What a gate is given: the product with the state, and the input's."""
         place = gate * self.extents.hidden + column
-        return self.gates[row * self.extents.columns + place] + self._operand(PROJECTED, at, first + row, place)
+        return self.gates[row * self.extents.columns + place] + self.read(PROJECTED, at, first + row, place)
 
     def _reset(self, at: Any, first: Any, row: int, column: Any) -> Stmt:
         """The state as far as the reset gate lets it through."""
@@ -247,7 +227,7 @@ class _Kernel:
     def _keep(self, at: Any, first: Any, row: int, column: Any, state: Callable[[], PrimExpr]) -> list[Stmt]:
         place = row * self.extents.hidden + column
         statements = [loops.store(self.state, scoped(state), [place])]
-        whole = self.results.get(self.extents.operation.results[0])
+        whole = self.result(0)
         if whole is not None:
             statements.append(loops.store(whole, self.state[place], [at, first + row, column]))
         return statements
@@ -276,8 +256,8 @@ class _Kernel:
             if not extents.late:
                 return gate(2, column)
             product = self.gates[row * extents.columns + 2 * extents.hidden + column]
-            given = self._operand(PROJECTED, at, first + row, 2 * extents.hidden + column)
-            return given + sigmoid(gate(1, column)) * (product + self._operand(BIAS, column))
+            given = self.read(PROJECTED, at, first + row, 2 * extents.hidden + column)
+            return given + sigmoid(gate(1, column)) * (product + self.read(BIAS, column))
 
         def state() -> PrimExpr:
             candidate = self.other[place]

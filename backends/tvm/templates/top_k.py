@@ -6,11 +6,10 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from optc.backends.tvm import loops
-from optc.backends.tvm.fused import input_buffers, output_buffers, static_refusal
 from optc.backends.tvm.group import Group
 from optc.backends.tvm.template import KernelDefinition, Schedule, Template
 from optc.backends.tvm.templates import register_tile as tiles
-from optc.ir.core import CONSTANT, Operation
+from optc.backends.tvm.templates.alone import Alone, alone_refusal, operation_of
 from optc.ops.shapes import integer
 
 if TYPE_CHECKING:
@@ -28,60 +27,39 @@ class TopK(Template):
     priority = 20
 
     def refuses(self, group: Group, target: Target) -> str | None:
-        if [each.name for each in group.body if each.name != CONSTANT] != ["onnx.TopK"]:
-            return "not a TopK alone"
-        for value in (*group.body.inputs, *group.body.outputs):
-            if value.tensor_type.layout.blocks or value.tensor_type.layout.permutation:
-                return f"'{value.name}' has a layout of its own"
-        return static_refusal(group)
+        return alone_refusal(group, "onnx.TopK")
 
     def space(self, group: Group, target: Target) -> list[Schedule]:
         return [()]
 
     def build(self, group: Group, schedule: Schedule, target: Target) -> KernelDefinition:
-        return KernelDefinition(_Kernel(group).function(tiles.worth_threads(self.estimate(group, (), target), target)))
+        return KernelDefinition(_Kernel(group).code(tiles.worth_threads(self.estimate(group, (), target), target)))
 
     def estimate(self, group: Group, schedule: Schedule, target: Target) -> float:
-        operation = _operation(group)
-        data, found = operation.operands[0], operation.results[0]
-        assert data is not None
-        return _STEP_SECONDS * data.tensor_type.elements * found.shape[_axis(operation)]
+        operation = operation_of(group)
+        data, found = operation.present_operands[0], operation.results[0].shape
+        return _STEP_SECONDS * data.tensor_type.elements * found[integer(operation, "axis", -1) % len(found)]
 
 
-def _operation(group: Group) -> Operation:
-    return next(each for each in group.body if each.name == "onnx.TopK")
-
-
-def _axis(operation: Operation) -> int:
-    return integer(operation, "axis", -1) % len(operation.results[0].shape)
-
-
-class _Kernel:
+class _Kernel(Alone):
     def __init__(self, group: Group) -> None:
-        operation = _operation(group)
-        data = operation.operands[0]
-        assert data is not None
-        self.inputs, self.outputs = input_buffers(group, {}), output_buffers(group)
-        self.data = self.inputs[data.index]
-        results = dict(zip(group.body.outputs, self.outputs, strict=True))
-        self.values, self.indices = (results.get(value) for value in operation.results)
-        axis = _axis(operation)
-        self.axis, self.extents = axis, data.shape
-        self.extent, self.count = data.shape[axis], operation.results[0].shape[axis]
-        self.dtype = data.dtype.numpy_name
-        self.largest = bool(integer(operation, "largest", 1))
+        super().__init__(group)
+        found, self.extents = self.operation.results[0], self.value(0).shape
+        self.axis = integer(self.operation, "axis", -1) % len(self.extents)
+        self.extent, self.count = self.extents[self.axis], found.shape[self.axis]
+        self.dtype = self.value(0).dtype.numpy_name
+        self.largest = bool(integer(self.operation, "largest", 1))
 
-    def function(self, threads: bool) -> Any:
-        from tvm import tirx
-
+    def code(self, threads: bool) -> Any:
+        """Rows one after another, or on several cores."""
         around = [1 if axis == self.axis else extent for axis, extent in enumerate(self.extents)]
-        nest = loops.outer(around, self._row, threads=threads and math.prod(around) > 1)
-        return tirx.PrimFunc([*self.inputs, *self.outputs], nest)
+        return self.function(loops.outer(around, self._row, threads=threads and math.prod(around) > 1))
 
     def _row(self, place: tuple[Any, ...]) -> Stmt:
         """All passes over one row."""
         from tvm import tirx
 
+        values, indices = self.result(0), self.result(1)
         last, making_last = loops.local(1, self.dtype, "last")
         best, making_best = loops.local(1, self.dtype, "best")
         at_last, making_at_last = loops.local(1, loops.INDEX, "at_last")
@@ -95,7 +73,7 @@ class _Kernel:
             return x > y if self.largest else x < y
 
         def element(number: Any, position: Any) -> Stmt:
-            value = self.data[put(position)]
+            value = self.read(0, *put(position))
             follows = (number == 0) | before(last[0], value) | ((last[0] == value) & (at_last[0] < position))
             better = (at_best[0] < 0) | before(value, best[0])
             take = [loops.store(best, value, [0]), loops.store(at_best, position, [0])]
@@ -107,12 +85,12 @@ class _Kernel:
                 loops.serial(self.extent, lambda position: element(number, position), "position"),
                 # Nothing follows where a row holds NaN: its first element stands there.
                 loops.store(at_last, tirx.max(at_best[0], 0), [0]),
-                loops.store(last, self.data[put(at_last[0])], [0]),
+                loops.store(last, self.read(0, *put(at_last[0])), [0]),
             ]
-            if self.values is not None:
-                statements.append(loops.store(self.values, last[0], put(number)))
-            if self.indices is not None:
-                statements.append(loops.store(self.indices, at_last[0].astype("int64"), put(number)))
+            if values is not None:
+                statements.append(loops.store(values, last[0], put(number)))
+            if indices is not None:
+                statements.append(loops.store(indices, at_last[0].astype("int64"), put(number)))
             return loops.sequence(statements)
 
         made = [making_last, making_best, making_at_last, making_at_best]
