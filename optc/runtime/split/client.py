@@ -223,7 +223,7 @@ class Client:
         observation = self.observer.observation
         wanted = self._chooser.choose(observation)
         work = _Work()
-        answer = self._run(self._open(wanted), values, work)
+        answer = self._run(self._open(wanted), values, work, observation)
         report = replace(
             answer.report,
             seconds=time.perf_counter() - work.began,
@@ -252,7 +252,7 @@ class Client:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _run(self, way: OpenWay, values: dict[str, np.ndarray], work: _Work) -> Answer:
+    def _run(self, way: OpenWay, values: dict[str, np.ndarray], work: _Work, observation: Observation) -> Answer:
         name = way.way.name
         if way.way.server is None:
             return Answer(self._outputs(self._compute(way, values, work)), Report(name, name))
@@ -276,7 +276,7 @@ class Client:
         reason = ""
         try:
             exchanged = self._link.submit(way.entry, coded, self._patience(way))
-            if self._is_late(name, exchanged):
+            if self._is_late(name, exchanged, observation):
                 aside = self._aside.submit(self._compute, self._open(LOCAL), values, spent)
                 either: list[Future[Any]] = [exchanged, aside]
                 wait(either, return_when=FIRST_COMPLETED)
@@ -300,11 +300,11 @@ class Client:
             return Answer(self._outputs(made), Report(LOCAL, name, reason))
         return self._fall_back(name, reason, values, work)
 
-    def _is_late(self, name: str, exchanged: Future[Exchange]) -> bool:
+    def _is_late(self, name: str, exchanged: Future[Exchange], observation: Observation) -> bool:
         """Wait for an answer as long as the chooser says; whether the device should then compute everything, too."""
         if not isinstance(self._chooser, Hedger) or self.record.local is None:
             return False
-        patience = self._chooser.hedge_seconds(name, self.observer.observation)
+        patience = self._chooser.hedge_seconds(name, observation)
         if patience > threading.TIMEOUT_MAX:
             return False
         done, _ = wait((exchanged,), timeout=max(patience, 0.0))

@@ -79,6 +79,7 @@ class ModelPredictive:
         self._around = Mean(0.0)  # what the device needs beside an exchange: threads that wake up, frames, seals
         self._device = Mean(1.0)
         self._computed_last: str | None = None
+        self._foreseen: tuple[Observation, dict[str, tuple[float, float]]] | None = None
         self._stated = dict(self.ways)
         self._wrong = {way.name: Mean(0.0, _SLOWLY) for way in ways}  # logarithms, beside what is common to all ways
         self._server = Mean(1.0)
@@ -148,6 +149,12 @@ class ModelPredictive:
 
     def _expected(self, observation: Observation) -> dict[str, tuple[float, float]]:
         """For each way its expected cost, and the seconds after sending when its answer is late."""
+        # A slow device should not work out the same thing for the choice and for the hedge.
+        if self._foreseen is None or self._foreseen[0] is not observation:
+            self._foreseen = observation, self._foresee(observation)
+        return self._foreseen[1]
+
+    def _foresee(self, observation: Observation) -> dict[str, tuple[float, float]]:
         middle = self.situation(observation)
         spread = self.rate.spread(observation.age_seconds or 0.0)
         alone = self.local or next(iter(self.ways.values()))
@@ -251,6 +258,7 @@ class ModelPredictive:
         if way is None:
             return
         with self._lock:
+            self._foreseen = None
             if way.uses_server and report.wanted == self._trying and self.local is not None:
                 own = self.local.device_seconds * self._device.value
                 self._allowance -= max(report.seconds / max(own, 1e-12) - 1.0, 0.0)
@@ -296,11 +304,12 @@ class ModelPredictive:
 
     def _observe(self, observation: Observation) -> None:
         """Take over what the link measured by itself: its distance, and its rate where no request told it."""
-        if observation.rtt_seconds is not None:
-            self._rtt = observation.rtt_seconds
+        if observation.rtt_seconds is not None and observation.rtt_seconds != self._rtt:
+            self._rtt, self._foreseen = observation.rtt_seconds, None
         rate = observation.last_bytes_per_second
         if rate is not None and rate != self._seen:
             self._seen = rate
+            self._foreseen = None
             if not self._told:
                 self.transfers.probe(rate)
         self._told = False
