@@ -66,6 +66,15 @@ def test_a_bottleneck_stands_beside_the_plain_cuts(arguments: list[str], tmp_pat
     assert lines[place + 2] == "loses 0.60 points of accuracy, as its training states"
 
 
+def test_a_next_tier_gets_its_own_halves(arguments: list[str], tmp_path: Path) -> None:
+    fast, link = arguments[5], arguments[7]
+    more = ["--beyond", fast, "--beyond-link", link, "--cuts", "0", "--tune", "0", "-o", str(tmp_path / "split")]
+    assert run([*arguments, *more]) == 0
+    inner = json.loads((tmp_path / "split" / "remote" / "split.json").read_text())
+    assert (inner["device"], inner["server"]) == ("fast", "fast")
+    assert (tmp_path / "split" / "remote" / "remote" / "model.onnx").is_file()
+
+
 def test_energy_needs_figures(arguments: list[str], tmp_path: Path, capsys: Capture) -> None:
     device = tmp_path / "plain.toml"
     text = Path(arguments[3]).read_text()
