@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 
 from optc.ir.core import Graph, Module
-from optc.ir.dtypes import FLOAT32
+from optc.ir.dtypes import BY_NAME, FLOAT32
 from optc.ir.types import TensorType
 from optc.ops.inference import make_operation
 
@@ -15,7 +15,10 @@ HIDDEN, WIDTH = 5, 3
 GATES = {"LSTM": 4, "GRU": 3}
 
 
-def recurrent(kind: str, length: int, batch: int, *, states: bool = True, **attributes: object) -> Module:
+def recurrent(
+    kind: str, length: int, batch: int, *, states: bool = True, lengths: bool = False, **attributes: object
+) -> Module:
+    """The operation alone; `lengths`: of its sequences, as an input."""
     directions = 2 if attributes.get("direction") == "bidirectional" else 1
     random = np.random.default_rng(0)
     rows = GATES[kind] * HIDDEN
@@ -30,7 +33,8 @@ def recurrent(kind: str, length: int, batch: int, *, states: bool = True, **attr
         operands.append(graph.constant(weight(*shape), "w"))
     count = 3 if kind == "LSTM" else 2
     if states:
-        operands.append(None)  # type: ignore[arg-type]
+        sequences = graph.add_input("lengths", TensorType(BY_NAME["i32"], (batch,))) if lengths else None
+        operands.append(sequences)  # type: ignore[arg-type]
         shape = (batch, directions, HIDDEN) if by_batch else (directions, batch, HIDDEN)
         operands += [graph.add_input(f"s{i}", TensorType(FLOAT32, shape)) for i in range(count - 1)]
     operation = make_operation(

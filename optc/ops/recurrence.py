@@ -12,9 +12,10 @@ from optc.ops.declaration import Kind, declare
 from optc.ops.shapes import integer, tensor, text
 
 RECURRENCE = "optc.recurrence"
-PROJECTED, WEIGHTS, STATE, MEMORY, BIAS = range(5)
+PROJECTED, WEIGHTS, STATE, MEMORY, BIAS, LENGTHS = range(6)
 """Positions of the operands: [steps, batch, gates·hidden]; [hidden, gates·hidden]; [batch, hidden]; [batch, hidden],
-of an LSTM only; [hidden], the bias inside the reset gate of a GRU that has it there."""
+of an LSTM only; [hidden], the bias inside the reset gate of a GRU that has it there; i32 [batch], the steps of each
+sample where they are not all: behind them its states are zero, and the last one is that of its last step."""
 
 GATES = {"lstm": 4, "gru": 3}
 """By cell; an LSTM's gates are input, output, forget and cell, a GRU's update, reset and hidden."""
@@ -57,9 +58,24 @@ def _sigmoid(x: np.ndarray) -> np.ndarray:
 
 def _evaluate(operation: Operation, arrays: Sequence[np.ndarray | None]) -> list[np.ndarray]:
     """In double precision."""
-    projected, weights, state, memory, bias = (*(a if a is None else a.astype(np.float64) for a in arrays), None, None)[
-        :5
-    ]
+    *given, lengths = (*arrays, *(None,) * (LENGTHS + 1 - len(arrays)))
+    if lengths is None:
+        return _run(operation, given)
+    projected, weights, state, memory, bias = given
+    assert projected is not None and state is not None
+    samples = []
+    for sample, length in enumerate(np.clip(lengths, 0, len(projected))):
+        at = slice(sample, sample + 1)
+        own = [projected[:length, at], weights, state[at], None if memory is None else memory[at], bias]
+        whole, *last = _run(operation, own) if length else [projected[:0, at, : state.shape[1]], *own[2:4]]
+        missing = ((0, len(projected) - length), (0, 0), (0, 0))
+        samples.append([np.pad(whole, missing), *(each for each in last if each is not None)])
+    return [np.concatenate(parts, 0 if place else 1) for place, parts in enumerate(zip(*samples, strict=True))]
+
+
+def _run(operation: Operation, arrays: Sequence[np.ndarray | None]) -> list[np.ndarray]:
+    """All steps of all samples."""
+    projected, weights, state, memory, bias = (None if each is None else each.astype(np.float64) for each in arrays)
     assert projected is not None and weights is not None and state is not None
     hidden, states = weights.shape[0], []
     order = range(len(projected))

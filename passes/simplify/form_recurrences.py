@@ -10,7 +10,15 @@ from optc.ir.core import Attribute, Module, Operation, Value
 from optc.ops.recurrence import RECURRENCE
 from optc.passes.base import Pass, PassContext
 from optc.passes.rewrite import Builder, Miss, OperationRule, apply_rules
-from optc.passes.simplify.recurrent_cells import RECURRENT, Cell, directions_of, initial_state, refusal, steps_of
+from optc.passes.simplify.recurrent_cells import (
+    RECURRENT,
+    Cell,
+    directions_of,
+    initial_state,
+    refusal,
+    steps_of,
+    uneven_lengths,
+)
 
 
 @dataclass(frozen=True)
@@ -42,13 +50,13 @@ def _formed(op: Builder, operation: Operation) -> list[Value]:
     length, width = steps_of(operation), data.shape[2]
     batch = data.tensor_type.elements // (length * width)
     flat = op.Reshape(data, [length * batch, width])
-    wholes, lasts = [], []
+    wholes, lasts, lengths = [], [], uneven_lengths(operation)
     for direction, backwards in enumerate(directions_of(operation)):
         cell = Cell(op, operation, direction)
         projected = op.Reshape(cell.project(flat), [length, batch, cell.recurrence.shape[1]])
         states = [initial_state(op, operation, place, direction, batch, cell.hidden) for place in cell.states]
         bias = cell.state_bias[2 * cell.hidden :] if cell.late else None
-        operands = (projected, cell.recurrence, states[0], states[1] if cell.lstm else None, bias)
+        operands = (projected, cell.recurrence, states[0], states[1] if cell.lstm else None, bias, lengths)
         attributes: dict[str, Attribute] = {"cell": "lstm" if cell.lstm else "gru", "reverse": int(backwards)}
         whole, *last = op.call(RECURRENCE, operands, attributes, outputs=1 + len(states))
         wholes.append(op.Reshape(whole, [length, 1, batch, cell.hidden]))

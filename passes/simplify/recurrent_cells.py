@@ -27,16 +27,20 @@ def steps_of(operation: Operation) -> int:
     return data.shape[1 if attribute(operation, "layout") else 0]
 
 
+def uneven_lengths(operation: Operation) -> Value | None:
+    """The lengths of the sequences of the batch, where some may be shorter than the longest could be."""
+    lengths = operation.operand(4)
+    whole = lengths is None or (lengths.constant is not None and (lengths.constant == steps_of(operation)).all())
+    return None if whole else lengths
+
+
 def refusal(operation: Operation) -> str | None:
     """Why an LSTM or GRU cannot be taken apart; None when it can."""
-    data, lengths = operation.operands[0], operation.operand(4)
+    data = operation.operands[0]
     shape = shape_of(data)
     if data is None or shape is None or not all(isinstance(dim, int) for dim in shape):
         return "the length of the sequence is known only at run time"
     by_batch = bool(attribute(operation, "layout"))
-    batch, length = data.shape[:2] if by_batch else data.shape[1::-1]
-    if lengths is not None and (lengths.constant is None or (lengths.constant != length).any()):
-        return "the sequences of the batch have different lengths"
     given = [value.constant for value in operation.operands[1:4] if value is not None]
     if any(array is None for array in given):
         return "its weights are known only at run time"
@@ -47,7 +51,7 @@ def refusal(operation: Operation) -> str | None:
     wanted = _ACTIVATIONS[operation.name] * len(directions_of(operation))
     if tuple(attribute(operation, "activations") or wanted) != wanted:
         return "its activations are not Sigmoid and Tanh"
-    if by_batch and batch != 1:
+    if by_batch and data.shape[0] != 1:
         return "its batch comes before its steps"
     return None
 

@@ -11,7 +11,15 @@ import numpy as np
 from optc.ir.core import Module, Operation, Value
 from optc.passes.base import Pass, PassContext
 from optc.passes.rewrite import Builder, Miss, OperationRule, apply_rules
-from optc.passes.simplify.recurrent_cells import RECURRENT, Cell, directions_of, initial_state, refusal, steps_of
+from optc.passes.simplify.recurrent_cells import (
+    RECURRENT,
+    Cell,
+    directions_of,
+    initial_state,
+    refusal,
+    steps_of,
+    uneven_lengths,
+)
 
 
 @dataclass(frozen=True)
@@ -34,6 +42,8 @@ class UnrollRecurrent(Pass):
                 return None
             if (reason := refusal(operation)) is not None:
                 return Miss(reason)
+            if uneven_lengths(operation) is not None:
+                return Miss("the sequences of the batch have different lengths")
             length, count = steps_of(operation), len(directions_of(operation))
             if length * count > self.max_steps:
                 return Miss(f"its {length} steps in {count} directions are above max-steps = {self.max_steps}")

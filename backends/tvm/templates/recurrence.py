@@ -18,7 +18,7 @@ from optc.backends.tvm.packing import Packing
 from optc.backends.tvm.template import KernelDefinition, Schedule, Template
 from optc.backends.tvm.templates import register_tile as tiles
 from optc.backends.tvm.templates.alone import Alone, alone_refusal, operation_of
-from optc.ops.recurrence import BIAS, GATES, MEMORY, PROJECTED, RECURRENCE, STATE, WEIGHTS, cell_of
+from optc.ops.recurrence import BIAS, GATES, LENGTHS, MEMORY, PROJECTED, RECURRENCE, STATE, WEIGHTS, cell_of
 from optc.ops.shapes import integer
 
 if TYPE_CHECKING:
@@ -84,7 +84,9 @@ class _Extents:
         assert projected is not None and state is not None
         self.steps, self.batch, self.columns = projected.shape
         self.hidden = state.shape[1]
-        self.together = next(count for count in range(_MOST_TOGETHER, 0, -1) if self.batch % count == 0)
+        self.uneven = self.operation.operand(LENGTHS) is not None
+        most = 1 if self.uneven else _MOST_TOGETHER
+        self.together = next(count for count in range(most, 0, -1) if self.batch % count == 0)
         self.cell = cell_of(self.operation)
         self.late = self.operation.operand(BIAS) is not None
         # Where the reset gate goes before the product, the candidate's columns need the gates first.
@@ -127,6 +129,8 @@ class _Kernel(Alone):
 
     def _samples(self, first: Any) -> Stmt:
         """All steps of the samples from `first`."""
+        from tvm import tirx
+
         extents, made = self.extents, []
 
         def array(columns: int, name: str) -> Buffer:
@@ -144,8 +148,13 @@ class _Kernel(Alone):
                 statements.append(loops.store(self.other, self.read(MEMORY, first + row, column), [place]))
             return loops.sequence(statements)
 
+        steps: Any = extents.steps
+        if extents.uneven:
+            length = self.read(LENGTHS, first).astype(loops.INDEX)
+            steps = tirx.max(tirx.min(length, loops.constant(extents.steps)), loops.constant(0))
+
         def step(number: Any) -> Stmt:
-            at = extents.steps - 1 - number if self.reverse else number
+            at = steps - 1 - number if self.reverse else number
             products = [self._products(at, first, 0, extents.split, self.state)]
             if extents.split < extents.columns:
                 products.append(self._each(partial(self._reset, at, first)))
@@ -160,9 +169,20 @@ class _Kernel(Alone):
                 loops.store(out, buffer[place], [first + row, column]) for out, buffer in kept if out is not None
             )
 
-        return loops.sequence(
-            [*made, self._each(load), loops.serial(extents.steps, step, "step"), self._each(last)]
-        )
+        statements = [*made, self._each(load), loops.serial(steps, step, "step"), self._each(last)]
+        if extents.uneven and (whole := self.result(0)) is not None:
+            statements.append(
+                loops.serial(
+                    extents.steps - steps,
+                    lambda number: self._each(
+                        lambda row, column: loops.store(
+                            whole, loops.constant(0, _F32), [steps + number, first + row, column]
+                        )
+                    ),
+                    "missing",
+                )
+            )
+        return loops.sequence(statements)
 
     def _each(self, body: Callable[[int, Any], Stmt]) -> Stmt:
         """`body(sample, element of the state)` for all of them, in vectors."""

@@ -31,14 +31,25 @@ def floats(*shape: int) -> np.ndarray:
 
 
 def group_of(
-    cell: str, steps: int, batch: int, hidden: int, *, reverse: int = 0, late: bool = False, constant: bool = True
+    cell: str,
+    steps: int,
+    batch: int,
+    hidden: int,
+    *,
+    reverse: int = 0,
+    late: bool = False,
+    constant: bool = True,
+    lengths: tuple[int, ...] = (),
 ) -> tuple[Group, list[np.ndarray]]:
     columns = GATES[cell] * hidden
     arrays = [floats(steps, batch, columns), floats(hidden, columns) / np.float32(hidden), floats(batch, hidden)]
     arrays += [floats(batch, hidden)] if cell == "lstm" else []
     arrays += [floats(hidden)] if late else []
+    arrays += [np.array(lengths, np.int32)] if lengths else []
     body = Graph("body", [(f"x{place}", type_of(array)) for place, array in enumerate(arrays)])
-    operands = [*body.inputs[:3], *([None] if late else []), *body.inputs[3:]]
+    operands = [*body.inputs[:3], *([None] if cell == "gru" else []), *body.inputs[3:]]
+    if lengths and not late:
+        operands.insert(4, None)
     names = ["y", "h", "c"][: 3 if cell == "lstm" else 2]
     operation = make_operation(RECURRENCE, operands, {"cell": cell, "reverse": reverse}, result_names=names)
     body.append(operation)
@@ -79,6 +90,13 @@ def test_every_panel(host: Target, cell: str, late: bool) -> None:
 
 def test_weights_that_come_at_run_time(host: Target) -> None:
     group, arrays = group_of("lstm", 2, 1, 33, constant=False)
+    check(group, arrays, host, TEMPLATE.space(group, host)[0])
+
+
+@pytest.mark.parametrize(("cell", "late"), CASES)
+@pytest.mark.parametrize("reverse", [0, 1])
+def test_sequences_of_different_lengths(host: Target, cell: str, late: bool, reverse: int) -> None:
+    group, arrays = group_of(cell, 6, 4, 9, reverse=reverse, late=late, lengths=(6, 1, 0, 4))
     check(group, arrays, host, TEMPLATE.space(group, host)[0])
 
 

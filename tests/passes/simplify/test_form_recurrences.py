@@ -41,6 +41,15 @@ def test_the_numbers_stay(kind: str, direction: str, attributes: dict[str, int])
         assert_same(run(before, inputs), computed(module, inputs))
 
 
+@pytest.mark.parametrize("kind", ["LSTM", "GRU"])
+def test_sequences_of_different_lengths(kind: str) -> None:
+    module = recurrent(kind, 19, 3, direction="bidirectional", lengths=True)
+    before = clone_module(module)
+    assert FormRecurrences().run(module, PassContext(supports=recurrences_only))
+    inputs = {**feeds(module), "lengths": np.array([19, 2, 7], np.int32)}
+    assert_same(run(before, inputs), computed(module, inputs))
+
+
 def test_a_batch_of_one_may_come_first() -> None:
     """Which onnxruntime does not run: the other order of the axes is the oracle."""
     module, other = (recurrent("LSTM", 18, 1, **layout) for layout in ({"layout": 1}, {}))
