@@ -70,7 +70,7 @@ int optc_unpack_weights(const char* folder, size_t stored, size_t expected, int 
   atomic_init(&all.no_memory, false);
   if (optc_packed_open(&all.packed, (const uint8_t*)file, stored, expected) != 0) {
     code = fail(error, OPTC_DAMAGED, "%s/weights.bin holds no weights of %zu bytes", folder, expected);
-  } else if (!(all.weights = (uint8_t*)optc_reserve(expected, 0))) {
+  } else if (!(all.weights = (uint8_t*)optc_reserve(expected, expected))) {
     code = fail(error, OPTC_NO_MEMORY, "no memory for %zu bytes of weights", expected);
   } else {
     decode(&all, threads);
