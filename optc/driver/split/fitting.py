@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from optc import targets
-from optc.artifact.split_record import CutTensor, Half, Predicted, Way
+from optc.artifact.split_record import LOCAL, REMOTE, CutTensor, Half, Predicted, Way
 from optc.driver.compile import require_static_inputs
 from optc.driver.prediction import predict_model
 from optc.driver.split.halves import Cut
@@ -23,6 +24,7 @@ from optc.passes.split.graph import private_values
 from optc.passes.split.problem import Conditions, Cost, SplitProblem, Task, Transfer, evaluate
 from optc.program import TensorInfo
 
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@+-]{0,63}")
 SPLIT = (0, 1)
 """The placement of a fitted way's two tasks: its halves."""
 
@@ -120,7 +122,11 @@ def fit(
 
     Raises:
         ModelError: a half does not fit the model, or the other half.
+        UsageError: no folder can be called like the way.
     """
+    if not _NAME.fullmatch(given.name) or given.name in (LOCAL, REMOTE):
+        hint = "letters, digits and _.@+-, at most 64, and neither local nor remote"
+        raise UsageError(f"'{given.name[:80]}' is no name for a trained way", hint=hint)
     near, far = load_model(given.device).module, load_model(given.server).module
     for half in (near, far):
         require_static_inputs(half)

@@ -227,6 +227,17 @@ def test_what_is_no_bottleneck_is_refused(options: SplitOptions, tmp_path: Path)
     shutil.rmtree(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["../elsewhere", "", "remote"])
+def test_a_way_is_called_as_a_folder_can_be(name: str, options: SplitOptions) -> None:
+    given = replace(options, bottlenecks=(TrainedWay(name, split_lab.network(), split_lab.network()),), calib=None)
+    with pytest.raises(UsageError) as error:
+        prepare_split(split_lab.network(), given)
+    assert str(error.value) == (
+        f"'{name}' is no name for a trained way\n"
+        "  hint: letters, digits and _.@+-, at most 64, and neither local nor remote"
+    )
+
+
 def _scaled() -> onnx.ModelProto:
     nodes = [
         node("Mul", "image half", "scaled"),
