@@ -58,7 +58,8 @@ def _sigmoid(x: np.ndarray) -> np.ndarray:
 
 def _evaluate(operation: Operation, arrays: Sequence[np.ndarray | None]) -> list[np.ndarray]:
     """In double precision."""
-    *given, lengths = (*arrays, *(None,) * (LENGTHS + 1 - len(arrays)))
+    given = [*arrays, *[None] * (LENGTHS + 1 - len(arrays))]
+    lengths = given.pop()
     if lengths is None:
         return _run(operation, given)
     projected, weights, state, memory, bias = given
@@ -66,10 +67,10 @@ def _evaluate(operation: Operation, arrays: Sequence[np.ndarray | None]) -> list
     samples = []
     for sample, length in enumerate(np.clip(lengths, 0, len(projected))):
         at = slice(sample, sample + 1)
-        own = [projected[:length, at], weights, state[at], None if memory is None else memory[at], bias]
-        whole, *last = _run(operation, own) if length else [projected[:0, at, : state.shape[1]], *own[2:4]]
-        missing = ((0, len(projected) - length), (0, 0), (0, 0))
-        samples.append([np.pad(whole, missing), *(each for each in last if each is not None)])
+        states = [state[at], *([] if memory is None else [memory[at]])]
+        own = [projected[:length, at], weights, states[0], None if memory is None else states[1], bias]
+        whole, *last = _run(operation, own) if length else [projected[:0, at, : state.shape[1]], *states]
+        samples.append([np.pad(whole, ((0, len(projected) - length), (0, 0), (0, 0))), *last])
     return [np.concatenate(parts, 0 if place else 1) for place, parts in enumerate(zip(*samples, strict=True))]
 
 

@@ -7,10 +7,15 @@ from typing import ClassVar
 
 from optc.ir.core import Module
 from optc.passes.base import Pass, PassContext
-from optc.passes.rewrite import apply_rules
+from optc.passes.rewrite import Rule, apply_rules
 from optc.passes.simplify.rules import activations, lookups, normalizations, restrictions
 
-RULES = (*activations.RULES, *normalizations.RULES, *restrictions.RULES, lookups.OneHotProduct())
+RULES: tuple[Rule, ...] = (
+    *activations.RULES,
+    *normalizations.RULES,
+    *restrictions.RULES,
+    lookups.OneHotProduct(),
+)
 
 
 @dataclass(frozen=True)
