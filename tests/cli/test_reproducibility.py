@@ -44,6 +44,11 @@ def network(scale: float = 1.0) -> onnx.ModelProto:
     return model(nodes, [value("x", [1, 8, 12, 12])], outputs, arrays)
 
 
+def samples() -> np.ndarray:
+    """To calibrate `network` with."""
+    return np.random.default_rng(1).standard_normal((12, 8, 12, 12)).astype(np.float32)
+
+
 def files(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
@@ -53,9 +58,11 @@ def elsewhere(folder: Path, cache: Path, *options: str) -> dict[str, bytes]:
     (folder / "temporary").mkdir(parents=True)
     source = folder / "network.onnx"
     source.write_bytes(network().SerializeToString())
+    np.savez(folder / "samples.npz", x=samples())
     places = {"OPTC_CACHE_DIR": str(cache), "TMPDIR": str(folder / "temporary")}
     variables = {**os.environ, **places, "TZ": "Asia/Tokyo", "LC_ALL": "tr_TR.UTF-8", "PYTHONHASHSEED": "77"}
-    command = [sys.executable, "-m", "optc", "compile", str(source), "-o", str(folder / "out"), "--json", *options]
+    words = [str(folder / word) if (folder / word).is_file() else word for word in options]
+    command = [sys.executable, "-m", "optc", "compile", str(source), "-o", str(folder / "out"), "--json", *words]
     subprocess.run(command, env=variables, cwd=folder, check=True, capture_output=True, stdin=subprocess.DEVNULL)
     return files(folder / "out")
 
@@ -75,6 +82,27 @@ def test_without_measuring_the_bytes_are_the_same_on_empty_caches(work: Path, tm
     found = files(work / "here")
     assert elsewhere(tmp_path / "some where" / "else", tmp_path / "other cache", "--tune", "0") == found
     assert str(tmp_path).encode() not in b"".join(found.values())
+
+
+def test_with_calibration_the_bytes_are_the_same_on_empty_caches(work: Path, tmp_path: Path) -> None:
+    (work / "network.onnx").write_bytes(network().SerializeToString())
+    np.savez(work / "samples.npz", x=samples())
+    options = ["--calib", "samples.npz", "--min-snr", "12", "--tune", "0"]
+    assert run(["compile", *options, "-o", "here", "network.onnx"]) == 0
+    found = files(work / "here")
+    assert elsewhere(tmp_path / "some where" / "else", tmp_path / "other cache", *options) == found
+    assert str(tmp_path).encode() not in b"".join(found.values())
+
+
+def test_with_one_cache_a_calibrated_model_has_the_same_bytes(
+    work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (work / "network.onnx").write_bytes(network().SerializeToString())
+    np.savez(work / "samples.npz", x=samples())
+    monkeypatch.setattr(lowering, "AUTOMATIC_BUDGET", 0.5)
+    options = ["--calib", "samples.npz", "--min-snr", "12"]
+    assert run(["compile", *options, "-o", "here", "network.onnx"]) == 0
+    assert elsewhere(tmp_path / "there", tmp_path / "cache", *options) == files(work / "here")
 
 
 def test_with_one_schedule_database_the_bytes_are_the_same(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import tempfile
 from collections.abc import Collection, Mapping, Sequence
@@ -13,8 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from optc import cache
 from optc.artifact import read, requirements_of
 from optc.artifact.host import host_refusal
+from optc.artifact.writing import LIBRARY, WEIGHTS
 from optc.driver.compile import kernel_maker, with_threads, write_artifact
 from optc.driver.context import pass_context
 from optc.driver.options import CompileOptions
@@ -217,17 +220,30 @@ class Deployment:
             return self._judge(run)
 
     def _latency(self, names: Collection[str], place: Path) -> dict[str, Any]:
-        """Seconds of the quantized artifact and of one in float: measured here, or predicted for another machine."""
+        """Seconds of the quantized artifact and of one in float: measured here, where the options allow that.
+
+        Predicted for another machine, and where nothing may be measured: what is decided repeats then.
+        """
         folders = place / "quantized", self._compile((), place, place / "float")
-        if self._runs_here:
-            with ExitStack() as stack:
-                pair = [stack.enter_context(load(each, threads=self.options.threads)) for each in folders]
-                with suppress(UsageError):  # inputs that cannot be made up
-                    return _seconds("measured", *_in_turn(*pair))
+        if self._runs_here and self.options.budget != 0.0:
+            with suppress(UsageError):  # inputs that cannot be made up
+                return _seconds("measured", *self._measured(*folders))
         costs = [read(each, check_host=False).manifest.cost for each in folders]
         if not all("predicted_seconds" in cost for cost in costs):
             return {}
         return _seconds("predicted", *(float(cost["predicted_seconds"]) for cost in costs))
+
+    def _measured(self, first: Path, second: Path) -> tuple[float, float]:
+        """The seconds of two artifacts, kept in the cache: the same code is not timed, and judged otherwise, again."""
+        key = json.dumps(["latency", _code(first), _code(second), self.options.threads or self._target.cores])
+
+        def measure() -> bytes:
+            with ExitStack() as stack:
+                pair = [stack.enter_context(load(each, threads=self.options.threads)) for each in (first, second)]
+                return json.dumps(_in_turn(*pair)).encode()
+
+        integer, real = json.loads(cache.made("measured", key, measure))
+        return integer, real
 
     def _record(
         self, names: Collection[str], quality: Quality | None, met: bool, latency: Mapping[str, Any]
@@ -248,13 +264,19 @@ class Deployment:
             "layers": layers,
             "bound": self.bound.text,
             "met": met,
-            "data": self.bound.data.label,
+            "data": Path(self.bound.data.label).name,  # wherever it lies
             "samples": self.bound.data.samples,
             "quality": None if quality is None else quality.to_dict(),
             "latency": dict(latency),
             "constant": list(self.quantizer.calibration.constant),
             "tries": self.tries,
         }
+
+
+def _code(folder: Path) -> dict[str, str]:
+    """The hashes of what an artifact's run executes and reads."""
+    files = read(folder).manifest.files
+    return {name: entry.sha256 for name, entry in files.items() if name in (LIBRARY, WEIGHTS) or name.endswith(".onnx")}
 
 
 def _seconds(basis: str, integer: float, real: float) -> dict[str, Any]:
