@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 import tempfile
-from collections.abc import Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
@@ -20,14 +20,20 @@ from optc.backends.tvm.tuning.measure import LAUNCH
 from optc.costmodel.interface import Candidate
 from optc.costmodel.kernels.features import WorkloadFeatures
 from optc.costmodel.kernels.schema import row_key
+from optc.driver.collection import timing
 from optc.driver.collection.code_version import code_of
 from optc.driver.collection.workloads import KernelWorkload, workload_class
 from optc.ops.declaration import declaration_of
 from optc.targets.target import Target
 from optc.toolchain import find_compiler
 
-MOST_ARGUMENTS = 64
 MOST_BYTES = 1 << 29  # of a workload's buffers
+
+Buffers = list[tuple[list[int], str, bool]]
+"""(stored shape, element type, constant) of each argument of a kernel."""
+
+Link = Callable[[Mapping[str, bytes], Mapping[str, Buffers], Path], None]
+"""Makes a file that times kernels, from the object files and the buffers of each symbol."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +48,7 @@ class Point:
         estimate: the template's own seconds.
         best: the least of them in the template's space.
         symbol: of its function in the library; empty where it could not be built.
-        buffers: (stored shape, element type, constant) of each argument.
+        buffers: of its arguments.
     """
 
     key: str
@@ -52,12 +58,12 @@ class Point:
     estimate: float
     best: float
     symbol: str
-    buffers: list[tuple[list[int], str, bool]]
+    buffers: Buffers
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A workload with its facts and its built points; `library` is a file."""
+    """A workload with its facts and its built points; `library` is the file that a `Link` made."""
 
     workload: KernelWorkload
     workload_class: str
@@ -86,7 +92,7 @@ def choose_points(group: Group, target: Target, count: int, seed: str) -> list[t
 
 
 def prepare(
-    workload: KernelWorkload, target: Target, fingerprint: str, known: Set[str], count: int, folder: Path
+    workload: KernelWorkload, target: Target, fingerprint: str, known: Set[str], count: int, folder: Path, link: Link
 ) -> Prepared | None:
     """Build the points of a workload that are not known yet; None where there are none.
 
@@ -97,6 +103,7 @@ def prepare(
         known: keys of rows that exist.
         count: points to choose.
         folder: gets the library.
+        link: makes it.
     """
     group = workload.group()
     candidate = Candidate.of_graph(group.body, group.constants)
@@ -129,16 +136,16 @@ def prepare(
         points.append(Point(key, template, schedule, code, seconds, best[template], symbol, buffers))
     if not points:
         return None
-    library = str(folder / f"{workload.key}.so")
+    library = str(folder / workload.key)
     if objects:
-        _link(objects, Path(library))
+        link(objects, {point.symbol: point.buffers for point in points if point.symbol}, Path(library))
     flops = sum(declaration_of(operation.name).flops(operation) for operation in candidate.operations)
     return Prepared(workload, workload_class(group.body), vector, roofline, flops, moved, library, points)
 
 
 def build_choices(
     group: Group, target: Target, choices: Sequence[Choice], folder: Path
-) -> tuple[str, dict[int, list[tuple[list[int], str, bool]]]] | None:
+) -> tuple[str, dict[int, Buffers]] | None:
     """A library of some schedules: its path, and the buffers of `kernel{number}` for those that build."""
     objects: dict[str, bytes] = {}
     buffers = {}
@@ -152,18 +159,19 @@ def build_choices(
     if not objects:
         return None
     library = folder / "kernels.so"
-    _link(objects, library)
+    link_library(objects, {f"kernel{number}": each for number, each in buffers.items()}, library)
     return str(library), buffers
 
 
-def _buffers(definition: KernelDefinition, group: Group) -> list[tuple[list[int], str, bool]]:
+def _buffers(definition: KernelDefinition, group: Group) -> Buffers:
     return [
         ([int(extent) for extent in each.shape], str(each.dtype), position in group.constants)
         for position, each in enumerate(definition.function.params)
     ]
 
 
-def _link(objects: dict[str, bytes], library: Path) -> None:
+def link_library(objects: Mapping[str, bytes], buffers: Mapping[str, Buffers], library: Path) -> None:
+    """A shared library for `timing.time_library` on this machine; a `Link`."""
     with tempfile.TemporaryDirectory(prefix="optc-collect-") as temporary:
         folder = Path(temporary)
         names = []
@@ -178,11 +186,21 @@ def _link(objects: dict[str, bytes], library: Path) -> None:
 @lru_cache(maxsize=1)
 def timing_object() -> bytes:
     """The compiled timing loop. Call it once before workers are forked."""
-    text = resources.files("optc.driver.collection").joinpath("timing.c").read_text(encoding="utf-8")
-    text = text.replace("@PARAMETERS@", ", ".join(["void*"] * MOST_ARGUMENTS))
-    text = text.replace("@ARGUMENTS@", ", ".join(f"a[{i}]" for i in range(MOST_ARGUMENTS)))
     with tempfile.TemporaryDirectory(prefix="optc-collect-") as temporary:
         folder = Path(temporary)
-        (folder / "timing.c").write_text(LAUNCH + text, encoding="utf-8")
+        (folder / "timing.c").write_text(timing_text(), encoding="utf-8")
         find_compiler().run(["-std=gnu11", "-O2", "-fPIC", "-c", "timing.c", "-o", "timing.o"], folder)
         return (folder / "timing.o").read_bytes()
+
+
+def timing_text() -> str:
+    """The C source of the timing loop."""
+    return LAUNCH + filled(resources.files("optc.driver.collection").joinpath("timing.c").read_text(encoding="utf-8"))
+
+
+def filled(text: str) -> str:
+    """A C source with what `timing` says in the places that it leaves open."""
+    for name in timing.IN_C:
+        text = text.replace(f"@{name}@", str(getattr(timing, name)))
+    text = text.replace("@PARAMETERS@", ", ".join(["void*"] * timing.MOST_ARGUMENTS))
+    return text.replace("@ARGUMENTS@", ", ".join(f"a[{i}]" for i in range(timing.MOST_ARGUMENTS)))

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import itertools
-import json
-import os
 import shutil
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,8 +19,8 @@ from optc.costmodel.kernels.features import TARGET_FEATURES, WORKLOAD_FEATURES, 
 from optc.costmodel.kernels.machine import fingerprint_of, target_from_json, target_json
 from optc.costmodel.kernels.schema import MEASURED, Row, digest
 from optc.costmodel.kernels.store import RowStore
-from optc.driver.collection import timing
-from optc.driver.collection.building import Point, Prepared, prepare, timing_object
+from optc.driver.collection.bench import Bench, ThisMachine
+from optc.driver.collection.building import Point, Prepared, prepare
 from optc.driver.collection.workloads import KernelWorkload, Note, workload_class
 from optc.errors import OptcError
 from optc.targets import load
@@ -45,7 +41,7 @@ class Settings:
         points: of each workload's space.
         batch: kernels that are timed together; a killed run loses at most so many.
         processes: that build at once.
-        before_timing: words put before the command that times, for instance `taskset -c 1`.
+        before_timing: words put before the command that times here, for instance `taskset -c 1`.
     """
 
     budget: float
@@ -102,6 +98,7 @@ def collect(
     settings: Settings,
     progress: Progress = silent,
     known: Iterable[str] = (),
+    bench: Bench | None = None,
 ) -> Summary:
     """Measure workloads until they or the budget end. What the store holds already is not measured again.
 
@@ -112,13 +109,15 @@ def collect(
         settings: see there.
         progress: told the seconds that passed.
         known: keys of further rows that need not be measured.
+        bench: where kernels are timed; None: here.
 
     Raises:
         OptcError: the store is in use or unreadable, there is no C compiler, or the timing process fails.
     """
     start = time.monotonic()
     summary = Summary()
-    timing_object()
+    bench = ThisMachine(target, settings.before_timing) if bench is None else bench
+    bench.prepare()
     load_tvm()
     fingerprint = fingerprint_of(target)
     with store.lock():
@@ -128,12 +127,14 @@ def collect(
         while time.monotonic() - start < settings.budget:
             folder = Path(tempfile.mkdtemp(prefix="optc-collect-"))
             try:
-                prepared, exhausted = _build_batch(stream, target, fingerprint, stored, settings, start, folder)
+                prepared, exhausted = _build_batch(stream, target, fingerprint, stored, settings, bench, start, folder)
                 if prepared:
-                    rows = _time_batch(prepared, target, fingerprint, settings, folder)
+                    rows, fault = _time_batch(prepared, target, fingerprint, bench, folder)
                     store.append(rows)
                     stored.update(row.key for row in rows)
                     summary.add(rows)
+                    if fault is not None:
+                        raise fault
                 progress("measuring kernels", int(time.monotonic() - start), int(settings.budget))
             finally:
                 shutil.rmtree(folder, ignore_errors=True)
@@ -145,7 +146,7 @@ def collect(
 
 def _build_batch(
     stream: Iterator[KernelWorkload], target: Target, fingerprint: str, known: set[str], settings: Settings,
-    start: float, folder: Path,
+    bench: Bench, start: float, folder: Path,
 ) -> tuple[list[Prepared], bool]:  # fmt: skip
     """Built workloads of about `settings.batch` kernels, and whether the stream has ended."""
     prepared: list[Prepared] = []
@@ -156,7 +157,8 @@ def _build_batch(
 
         def tasks(some: list[KernelWorkload] = some) -> Iterator[tuple[int, Task]]:
             for number, workload in enumerate(some):
-                yield number, partial(prepare, workload, target, fingerprint, known, settings.points, folder)
+                own = partial(prepare, workload, target, fingerprint, known, settings.points, folder, bench.link)
+                yield number, own
 
         deadline = start + settings.budget
         for _, made in run_isolated(tasks(), settings.processes, BUILD_SECONDS, deadline):
@@ -168,33 +170,20 @@ def _build_batch(
 
 
 def _time_batch(
-    prepared: Sequence[Prepared], target: Target, fingerprint: str, settings: Settings, folder: Path
-) -> list[Row]:
-    jobs = [
-        asdict(timing.Job(each.library, [p.symbol for p in built], [p.buffers for p in built]))
-        for each in prepared
-        if (built := [point for point in each.points if point.symbol])
-    ]
-    (folder / timing.JOBS).write_text(json.dumps(jobs), encoding="utf-8")
-    inner = timing.inner_bytes(target)
-    outer = max([inner, *(cache.bytes for cache in target.caches)])
-    words = [*settings.before_timing, sys.executable, "-m", timing.__name__, str(folder), str(inner), str(outer)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    try:
-        done = subprocess.run(words, capture_output=True, text=True, env=environment, start_new_session=True)
-    except OSError as error:
-        raise OptcError("the timing process cannot be started", where=words[0], why=error.strerror) from error
-    path = folder / timing.TIMES
-    if not path.exists():
-        raise OptcError("the timing process failed", why=(done.stderr.strip() or "it wrote nothing").splitlines()[-1])
+    prepared: Sequence[Prepared], target: Target, fingerprint: str, bench: Bench, folder: Path
+) -> tuple[list[Row], OptcError | None]:
+    """The rows of what was timed, and why that ended early if it did."""
     times: dict[tuple[str, str], dict[str, Any]] = {}
     lost: set[str] = set()
-    for line in path.read_text(encoding="utf-8").splitlines():
-        record = json.loads(line)
-        if record.get("failed"):
-            lost.add(record["library"])
-        else:
-            times[record["library"], record["symbol"]] = record
+    fault = None
+    try:
+        for timed in bench.times(prepared, folder):
+            if timed.get("failed"):
+                lost.add(timed["library"])
+            else:
+                times[timed["library"], timed["symbol"]] = timed
+    except OptcError as error:
+        fault = error
     anchors = sorted(record["anchor"] for record in times.values())
     usual = anchors[len(anchors) // 2] if anchors else 0.0
     rows = []
@@ -203,7 +192,7 @@ def _time_batch(
             record = times.get((each.library, point.symbol))
             if record is not None or not point.symbol or each.library in lost:
                 rows.append(_row(each, point, record, usual, target, fingerprint))
-    return rows
+    return rows, fault
 
 
 def _row(

@@ -28,12 +28,20 @@ from optc.backends.tvm.tuning.workers import Task, run_isolated
 from optc.targets.target import Target
 
 JOBS, TIMES = "jobs.json", "times.jsonl"
+MOST_ARGUMENTS = 64
 MOST_EVICTED = 1 << 26
 NEAR_CACHES = 4  # the near state reads so many times the inner caches
 NEAR_ROUNDS, FAR_ROUNDS, FEWEST = 16, 2, 4  # far ones in each of two turns
 ENOUGH_SECONDS = 0.03  # of one kernel's calls in one state
 SCATTER = 0.06  # of the quarter-point over the least: above it the rounds are repeated
+MOST_AGAIN = 3
+MOST_NEAR, MOST_FAR = 64, 4  # rounds of a kernel, all repetitions included
 LIBRARY_SECONDS = 60.0
+IN_C = (
+    "ALIGNMENT", "MOST_ARGUMENTS", "MOST_NEAR", "MOST_FAR", "NEAR_ROUNDS", "FAR_ROUNDS", "FEWEST", "ENOUGH_SECONDS",
+    "MOST_AGAIN", "SCATTER",
+)  # fmt: skip
+"""What the C sources beside this module read here."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +71,11 @@ def inner_bytes(target: Target) -> int:
     return NEAR_CACHES * sum(cache.bytes for cache in target.caches if not cache.shared)
 
 
+def outer_bytes(target: Target) -> int:
+    """What to read so that weights leave all caches."""
+    return min(MOST_EVICTED, max([inner_bytes(target), *(cache.bytes for cache in target.caches)]))
+
+
 def time_all(folder: Path, inner_bytes: int, outer_bytes: int) -> None:
     """Time the jobs of a folder.
 
@@ -75,7 +88,7 @@ def time_all(folder: Path, inner_bytes: int, outer_bytes: int) -> None:
 
     def tasks() -> Iterator[tuple[int, Task]]:
         for number, job in enumerate(jobs):
-            yield number, partial(time_library, job, inner_bytes, min(outer_bytes, MOST_EVICTED))
+            yield number, partial(time_library, job, inner_bytes, outer_bytes)
 
     with (folder / TIMES).open("a", encoding="utf-8") as file:
         for number, times in run_isolated(tasks(), 1, LIBRARY_SECONDS, math.inf):
@@ -91,63 +104,59 @@ def time_library(job: Job, inner_bytes: int, outer_bytes: int) -> list[Times]:
     library = ctypes.CDLL(job.library)
     library.optc_anchor.restype = library.optc_anchor_memory.restype = ctypes.c_double
     others = np.ones(max(outer_bytes, inner_bytes) + ALIGNMENT, np.uint8)
-    kernels = [
-        _Kernel(library, symbol, buffers, others) for symbol, buffers in zip(job.symbols, job.buffers, strict=True)
-    ]
-    anchors = (
-        library.optc_anchor(),
-        library.optc_anchor_memory(ctypes.c_void_p(others.ctypes.data), ctypes.c_int64(outer_bytes)),
+    evicting = ctypes.c_void_p(others.ctypes.data)
+    inner, outer = ctypes.c_int64(inner_bytes), ctypes.c_int64(outer_bytes)
+    arrays = [[aligned_buffer(shape, dtype) for shape, dtype, _ in buffers] for buffers in job.buffers]
+    kernels = (_Kernel * len(arrays))(
+        *(
+            _kernel(getattr(library, symbol), own, [constant for _, _, constant in buffers])
+            for symbol, own, buffers in zip(job.symbols, arrays, job.buffers, strict=True)
+        )
     )
-    near: list[list[float]] = [[] for _ in kernels]
-    far: list[list[float]] = [[] for _ in kernels]
-    again = [0] * len(kernels)
-    for _ in range(2):
-        for number, kernel in enumerate(kernels):
-            first = kernel.rounds(inner_bytes, 2)[-1]
-            count = max(FEWEST // 2, min(NEAR_ROUNDS // 2, int(ENOUGH_SECONDS / 2 / max(first, 1e-9))))
-            near[number] += kernel.rounds(inner_bytes, count)
-            far[number] += kernel.rounds(outer_bytes, FAR_ROUNDS)
-    for number, kernel in enumerate(kernels):
-        while again[number] < 3 and _scatter(near[number]) > SCATTER:
-            again[number] += 1
-            near[number] += kernel.rounds(inner_bytes, max(FEWEST, len(near[number]) // 2))
+    times = (_Times * len(arrays))()
+    anchors = library.optc_anchor(), library.optc_anchor_memory(evicting, outer)
+    if library.optc_time(kernels, times, len(arrays), evicting, inner, outer):
+        raise RuntimeError("a kernel failed")
     return [
-        Times(job.library, symbol, near[number], far[number], again[number], *anchors)
-        for number, symbol in enumerate(job.symbols)
+        Times(job.library, symbol, each.near[: each.near_count], each.far[: each.far_count], each.again, *anchors)
+        for symbol, each in zip(job.symbols, times, strict=True)
     ]
 
 
-def _scatter(seconds: Sequence[float]) -> float:
-    ordered = sorted(seconds)
-    return ordered[len(ordered) // 4] / ordered[0] - 1.0
+class _Kernel(ctypes.Structure):
+    """`struct optc_kernel` of timing.c."""
+
+    _fields_ = (
+        ("function", ctypes.c_void_p),
+        ("arguments", ctypes.POINTER(ctypes.c_void_p)),
+        ("data", ctypes.POINTER(ctypes.c_void_p)),
+        ("sizes", ctypes.POINTER(ctypes.c_int64)),
+        ("count", ctypes.c_int32),
+    )
 
 
-class _Kernel:
-    """One kernel with buffers of its own."""
+class _Times(ctypes.Structure):
+    """`struct optc_times` of timing.c."""
 
-    def __init__(
-        self, library: Any, symbol: str, buffers: Sequence[tuple[list[int], str, bool]], others: np.ndarray
-    ) -> None:
-        self._library = library
-        self._function = ctypes.cast(getattr(library, symbol), ctypes.c_void_p)
-        self._arrays = [aligned_buffer(shape, dtype) for shape, dtype, _ in buffers]
-        self._others = ctypes.c_void_p(others.ctypes.data)
-        self._arguments = (ctypes.c_void_p * 64)(*(array.ctypes.data for array in self._arrays))
-        data = [array for array, (_, _, constant) in zip(self._arrays, buffers, strict=True) if not constant]
-        self._data = (ctypes.c_void_p * max(1, len(data)))(*(array.ctypes.data for array in data))
-        self._sizes = (ctypes.c_int64 * max(1, len(data)))(*(array.nbytes for array in data))
-        self._count = len(data)
+    _fields_ = (
+        ("near_count", ctypes.c_int32),
+        ("far_count", ctypes.c_int32),
+        ("again", ctypes.c_int32),
+        ("near", ctypes.c_double * MOST_NEAR),
+        ("far", ctypes.c_double * MOST_FAR),
+    )
 
-    def rounds(self, evicted: int, rounds: int) -> list[float]:
-        """Seconds of single calls."""
-        seconds = (ctypes.c_double * rounds)()
-        failed = self._library.optc_rounds(
-            self._function, self._arguments, self._data, self._sizes, self._count, self._others,
-            ctypes.c_int64(evicted), rounds, seconds,
-        )  # fmt: skip
-        if failed:
-            raise RuntimeError("the kernel failed")
-        return list(seconds)
+
+def _kernel(function: Any, arrays: Sequence[np.ndarray], constant: Sequence[bool]) -> _Kernel:
+    """A kernel on buffers of its own, which the caller keeps alive."""
+    data = [array for array, fixed in zip(arrays, constant, strict=True) if not fixed]
+    return _Kernel(
+        ctypes.cast(function, ctypes.c_void_p),
+        (ctypes.c_void_p * MOST_ARGUMENTS)(*(array.ctypes.data for array in arrays)),
+        (ctypes.c_void_p * max(1, len(data)))(*(array.ctypes.data for array in data)),
+        (ctypes.c_int64 * max(1, len(data)))(*(array.nbytes for array in data)),
+        len(data),
+    )
 
 
 @contextlib.contextmanager

@@ -28,7 +28,7 @@ RETRIES = 2
 """Further attempts where a device is lost."""
 
 RUNNER = "run_once"
-_PAUSE = 1.0  # seconds before another attempt
+PAUSE = 1.0  # seconds before another attempt
 _ORPHANED = 30  # seconds after the limit, when a program ends by itself that nobody could stop
 # As `uname` names them there.
 _SYSTEMS = {"linux": "Linux", "darwin": "Darwin"}
@@ -131,7 +131,7 @@ class DeviceArtifact:
                     if self._retries:
                         fault.why = f"{fault.why} ({self._retries + 1} attempts)"
                     raise
-            time.sleep(_PAUSE)
+            time.sleep(PAUSE)
         raise AssertionError("the last attempt returns or raises")
 
     def _opened(self) -> Session:
@@ -139,25 +139,15 @@ class DeviceArtifact:
         if self._session is None:
             session = open_session(self.device)
             self._session = session
-            self._check(session, self._needed)
+            try:
+                check_kind(self.device, session.facts, self._needed, "the artifact was compiled", str(self._folder))
+            except OptcError:
+                self.close()
+                raise
             for name in (LIBRARY, WEIGHTS):
                 session.put(name, self._folder / name, executable=name == LIBRARY)
             session.put(RUNNER, self._runner, executable=True)
         return self._session
-
-    def _check(self, session: Session, needed: HostRequirements) -> None:
-        """Refuse a device of another kind, unless an emulator may stand before the program."""
-        facts = session.facts
-        machines = _MACHINES.get(needed.architecture, (needed.architecture,))
-        if self.device.prefix or (facts.system == _SYSTEMS.get(needed.system) and facts.machine in machines):
-            return
-        self.close()
-        raise OptcError(
-            f"the artifact was compiled for another kind of machine than the device '{self.device.name}'",
-            where=str(self._folder),
-            why=f"it needs {needed.system} on {needed.architecture}, and that is {facts.system} on {facts.machine}",
-            hint="compile the model again with the --target of that device",
-        )
 
     def _call(
         self, session: Session, given: bytes, threads: int, timing: tuple[str, ...], limit: float | None = None
@@ -174,15 +164,11 @@ class DeviceArtifact:
             raise self._nonsense(f"it wrote {len(content)} bytes of outputs") from fault
 
     def _failed(self, finished: Finished) -> OptcError:
-        lines = [line for line in finished.errors.splitlines() if line.strip()]
-        why = lines[-1].strip().removeprefix("error: ") if lines else f"exit code {finished.code}"
         hint = None
-        if finished.code > 128 and not lines:
-            why = f"signal {finished.code - 128} ended it"
         if "GLIBC_" in finished.errors:
             hint = "link for an older C library: pip install 'optc[zig]', then compile the model again"
         what = f"the model fails on the device '{self.device.name}'"
-        return OptcError(what, where=self.device.place, why=why, hint=hint)
+        return OptcError(what, where=self.device.place, why=why_failed(finished), hint=hint)
 
     def _times(self, finished: Finished) -> BenchResult:
         words, *lines = finished.output.splitlines() or [""]
@@ -198,3 +184,35 @@ class DeviceArtifact:
     def _nonsense(self, why: str) -> OptcError:
         what = f"the program answers with nonsense on the device '{self.device.name}'"
         return OptcError(what, where=self.device.place, why=why, hint="look whether --prefix changes what it prints")
+
+
+def check_kind(device: Device, facts: Facts, needed: HostRequirements, what: str, where: str | None = None) -> None:
+    """Refuse a device of another kind, unless an emulator may stand before the program.
+
+    Args:
+        device: which.
+        facts: what it says of itself.
+        needed: by code for it.
+        what: `the artifact was compiled`.
+        where: of the error; None for the device's place.
+
+    Raises:
+        OptcError: the code is for another system or processor.
+    """
+    machines = _MACHINES.get(needed.architecture, (needed.architecture,))
+    if device.prefix or (facts.system == _SYSTEMS.get(needed.system) and facts.machine in machines):
+        return
+    raise OptcError(
+        f"{what} for another kind of machine than the device '{device.name}'",
+        where=where or device.place,
+        why=f"it needs {needed.system} on {needed.architecture}, and that is {facts.system} on {facts.machine}",
+        hint="compile the model again with the --target of that device" if where else "give its --target",
+    )
+
+
+def why_failed(finished: Finished) -> str:
+    """The last thing that a program printed which failed, or how it ended."""
+    lines = [line for line in finished.errors.splitlines() if line.strip()]
+    if finished.code > 128 and not lines:
+        return f"signal {finished.code - 128} ended it"
+    return lines[-1].strip().removeprefix("error: ") if lines else f"exit code {finished.code}"

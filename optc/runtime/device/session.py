@@ -15,6 +15,10 @@ class DeviceLost(OptcError):
     """The device cannot be reached, or vanished: another attempt may help."""
 
 
+class TooLong(OptcError):
+    """A program was stopped on the device, since it took longer than it may."""
+
+
 @dataclass(frozen=True)
 class Finished:
     """How a program ended.
@@ -52,7 +56,7 @@ class Session(Protocol):
         """The content of a file of the folder. Raises DeviceLost, OptcError."""
 
     def run(self, words: Sequence[str], seconds: float) -> Finished:
-        """Run a program in the folder. Raises DeviceLost; OptcError when it takes longer than `seconds`."""
+        """Run a program in the folder. Raises DeviceLost; TooLong when it takes longer than `seconds`."""
 
     def close(self) -> None:
         """Remove the folder and end the connection; never raises."""
@@ -91,11 +95,11 @@ def refused(device: Device, why: str, hint: str | None = None) -> OptcError:
     return OptcError(f"the device '{device.name}' refuses the connection", where=device.place, why=why, hint=hint)
 
 
-def too_long(device: Device, seconds: float) -> OptcError:
+def too_long(device: Device, seconds: float) -> TooLong:
     """A program was stopped."""
     what = f"the device '{device.name}' did not finish within {seconds:g} s"
     hint = "give it longer with --timeout, or look whether something else runs there"
-    return OptcError(what, where=device.place, why="the program was stopped there", hint=hint)
+    return TooLong(what, where=device.place, why="the program was stopped there", hint=hint)
 
 
 def not_written(device: Device, name: str, why: str) -> OptcError:

@@ -172,7 +172,7 @@ def children(pid: int) -> list[str]:
 
 
 def test_nobody_listens(own: Server, files: ArtifactFiles, x: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("optc.runtime.device.artifact._PAUSE", 0.0)
+    monkeypatch.setattr("optc.runtime.device.artifact.PAUSE", 0.0)
     with own.started():
         pass
     with there(files, own.device(), retries=1) as artifact, pytest.raises(DeviceLost) as failure:

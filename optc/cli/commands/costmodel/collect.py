@@ -1,4 +1,4 @@
-"""`optc costmodel collect`: measure kernels of this machine, for predictors to be trained on."""
+"""`optc costmodel collect`: measure kernels of this machine or of a device, for predictors to be trained on."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from typing import Any
 
 import click
 
+from optc.cli.devices import device_options
 from optc.cli.output import Progress, emit_facts, emit_json, seconds_text
 from optc.cli.parameters import common
 
 
 @click.command("collect")
-@click.option("--target", default="cpu", show_default=True, help="The machine: only cpu, this one, can be measured.")
+@click.option("--target", default="cpu", show_default=True, help="What is measured: cpu, this machine, or the device.")
 @click.option("--budget", default="30m", show_default=True, help="How long to measure, for instance 90s or 30m.")
 @click.option(
     "--store", type=click.Path(path_type=Path, file_okay=False), required=True, help="The folder of the rows."
@@ -32,6 +33,7 @@ from optc.cli.parameters import common
 @click.option(
     "--ray", "on_cluster", is_flag=True, help="Spread the work over the Ray cluster of $RAY_ADDRESS, or of here."
 )
+@device_options
 @common
 def command(
     target: str,
@@ -47,42 +49,56 @@ def command(
     models_only: bool,
     before_timing: str,
     on_cluster: bool,
+    device: str | None,
+    timeout: float,
+    retries: int,
     as_json: bool,
 ) -> None:
     """Measure kernels of fused groups and append them to a store.
 
     The groups come from the models, under several ways of fusing and laying out, and from random networks; the
-    schedules from the templates' spaces. Stop it at any moment: a later run with the same store goes on.
+    schedules from the templates' spaces. Stop it at any moment: a later run with the same store goes on. With --device
+    the kernels are built here and timed there; --target says what the device is.
     """
     from optc.backends import kernel_backend
     from optc.costmodel.kernels.store import RowStore
+    from optc.driver.collection.remote import device_bench
     from optc.driver.collection.session import Settings, collect, machine_of, noting
     from optc.driver.collection.workloads import sample
     from optc.driver.options import parse_budget
     from optc.errors import UsageError
+    from optc.runtime.device import registry
+    from optc.targets import load
 
-    if target != "cpu":
-        raise UsageError(
-            f"'{target}' cannot be measured", where="--target", why="kernels are timed on this machine: cpu"
-        )
+    there = None if device is None else registry.find(device)
+    if target != "cpu" and there is None:
+        why = "kernels are timed on this machine, cpu, or on a device"
+        raise UsageError(f"'{target}' cannot be measured", where="--target", why=why, hint="--device NAME")
+    elsewhere = {"--ray": on_cluster, "--before-timing": bool(before_timing)}
+    if there is not None and (wrong := next((option for option, used in elsewhere.items() if used), None)):
+        hint = "give the device the words with --prefix of optc device add" if wrong == "--before-timing" else None
+        raise UsageError(f"{wrong} does not go with --device", hint=hint)
     seconds = parse_budget(budget)
     if seconds is None:
         raise UsageError("'auto' is no budget", where="--budget", hint="give a time, for instance --budget 30m")
     rows = RowStore(store)
-    host = machine_of(rows)
+    machine = machine_of(rows) if there is None else load(target)
     backend = kernel_backend("tvm")
     assert backend is not None
     workloads = sample(
-        _models(models, zoo, only), backend, host, seed, random_networks=not models_only, note=noting(rows)
+        _models(models, zoo, only), backend, machine, seed, random_networks=not models_only, note=noting(rows)
     )
     settings = Settings(seconds, points, batch, processes, tuple(shlex.split(before_timing)))
     with Progress() as progress:
         if on_cluster:
             from optc.driver.collection.spreading import collect_on_cluster
 
-            summary = collect_on_cluster(rows, workloads, host, settings, progress)
+            summary = collect_on_cluster(rows, workloads, machine, settings, progress)
+        elif there is not None:
+            with device_bench(there, machine, timeout, retries) as bench:
+                summary = collect(rows, workloads, machine, settings, progress, bench=bench)
         else:
-            summary = collect(rows, workloads, host, settings, progress)
+            summary = collect(rows, workloads, machine, settings, progress)
     noise = sorted(summary.noise)
     facts: dict[str, Any] = {
         "store": str(store),
