@@ -203,7 +203,7 @@ def throttled(arguments: argparse.Namespace) -> dict[str, Any]:
         json.loads((RESULTS / "throttled.json").read_text()) if (RESULTS / "throttled.json").exists() else {"rows": []}
     )
     measured = {row["trace"] for row in results}
-    rows = [row for row in kept["rows"] if row["trace"] not in measured] + results
+    rows = [{**row, "earlier": True} for row in kept["rows"] if row["trace"] not in measured] + results
     seconds = min(arguments.seconds, kept.get("seconds", arguments.seconds))
     return {"rows": rows, "share": arguments.share, "seconds": seconds, "rtt": arguments.rtt}
 

@@ -81,15 +81,18 @@ def _throttled(part: Mapping[str, Any]) -> list[str]:
         f"{1e3 * part['rtt']:g} ms RTT;",
         f"requests one after the other for at least {part['seconds']:g} s. Wall time of a request, milliseconds.",
         "The quota is given out in slices of 20 ms, so single times are uncertain by as much; waking up and framing on",
-        "the device are slowed down, too. `adaptive` is `ModelPredictive` from its first request on.",
+        "the device are slowed down, too, and other work of this host shows in each policy's own seconds. `adaptive`",
+        "is `ModelPredictive` from its first request on; deciding takes it 0.2 to 1 ms of CPU time a request, and",
+        f"{1 / part['share']:.0f} times as much at this share.",
         "",
         "| link | policy | requests | median | mean | 95% | kB sent | ways taken |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for row in part["rows"]:
         ways = ", ".join(f"{name}: {count}" for name, count in row["ways"].items())
+        link = f"{row['trace']}, measured earlier" if row.get("earlier") else row["trace"]
         lines.append(
-            f"| {row['trace']} | {row['policy']} | {row['requests']} | {row['median_ms']:g} | {row['mean_ms']:g} "
+            f"| {link} | {row['policy']} | {row['requests']} | {row['median_ms']:g} | {row['mean_ms']:g} "
             f"| {row['p95_ms']:g} | {row['kilobytes']:g} | {ways} |"
         )
     return [*lines, ""]
