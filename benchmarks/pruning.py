@@ -36,18 +36,14 @@ def batches(images: np.ndarray, size: int) -> list[dict[str, np.ndarray]]:
     return [{"pixels": images[start : start + size].astype(np.float32)} for start in range(0, len(images), size)]
 
 
-def prune(
-    folder: Path, work: Path, names: list[str], limit: float, images: int, epochs: float, sharpness: float
-) -> None:
+def prune(folder: Path, work: Path, names: list[str], limit: float, images: int, epochs: float) -> None:
     """Choose within a drop on half of the test images; write each model and the accuracy on all of them."""
     work.mkdir(parents=True, exist_ok=True)
     calibration = batches(training_images(folder, 1)[:images], 32)
     tested, labels = test_set(folder)
     half = len(tested) // 2
     for name in names:
-        pruner = Pruner.of(
-            SAMPLES / f"cifar10_{name}.onnx", calibration, Pricing("cpu", 1), epochs=epochs, sharpness=sharpness
-        )
+        pruner = Pruner.of(SAMPLES / f"cifar10_{name}.onnx", calibration, Pricing("cpu", 1), epochs=epochs)
         inputs = pruner.module.main.inputs
         found = pruner.within_drop(limit, Data(batches(tested[:half], 100), inputs), labels[:half])
         rows = [{"kind": "chosen"} | found.version.record()]
@@ -112,12 +108,11 @@ def main() -> None:
     parser.add_argument("--max-drop", type=float, default=0.02)
     parser.add_argument("--images", type=int, default=2048)
     parser.add_argument("--epochs", type=float, default=2.0)
-    parser.add_argument("--sharpness", type=float, default=0.0)
     parser.add_argument("--seconds", type=float, default=0.5)
     parser.add_argument("--out", type=Path, default=Path(__file__).with_name("PRUNING.md"))
     given = parser.parse_args()
     if given.step == "prune":
-        prune(given.folder, given.work, given.models, given.max_drop, given.images, given.epochs, given.sharpness)
+        prune(given.folder, given.work, given.models, given.max_drop, given.images, given.epochs)
     elif given.step == "judge":
         judge(given.folder, given.work, given.models)
     else:

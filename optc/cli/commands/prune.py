@@ -45,13 +45,6 @@ DEFAULT_SNR = 20.0
     show_default=True,
     help="Of fine-tuning on the samples, against the model's own answers; needs PyTorch.",
 )
-@click.option(
-    "--sharpness",
-    type=Number(0),
-    default=0.0,
-    show_default=True,
-    help="Of fine-tuning: how far around the weights answers must stay good, as a share of them; takes twice as long.",
-)
 @image_options
 @shape_option
 @dim_option
@@ -68,7 +61,6 @@ def command(
     evaluate: str | None,
     confidence: float,
     epochs: float,
-    sharpness: float,
     samples: int | None,
     shapes: tuple[tuple[str, tuple[int, ...]], ...],
     dims: tuple[tuple[str, int], ...],
@@ -102,7 +94,6 @@ def command(
             limit=samples,
             preprocessing=images,
             epochs=epochs,
-            sharpness=sharpness,
             progress=progress,
         )
         if drop is not None and right is not None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -23,13 +22,7 @@ RATE = 0.005
 
 
 def fine_tune(
-    module: Module,
-    whole: Module,
-    batches: Sequence[Batch],
-    epochs: float,
-    *,
-    sharpness: float = 0.0,
-    progress: Progress = silent,
+    module: Module, whole: Module, batches: Sequence[Batch], epochs: float, *, progress: Progress = silent
 ) -> None:
     """Train the weights and biases of a module's layers to answer as another does, in place.
 
@@ -38,9 +31,6 @@ def fine_tune(
         whole: the one whose answers are wanted; not changed.
         batches: of samples.
         epochs: passes over them.
-        sharpness: how far, as a share of the weights, each step looks for worse answers before it improves them, so
-            that what is found lies in a flat place: as AdaSAP (Bair et al., 2024) tunes what was pruned, with steps in
-            proportion to the weights (Kwon et al., "ASAM", 2021). It doubles the time; 0 for plain steps.
         progress: called with (what, done, total, detail).
     """
     torch.manual_seed(0)
@@ -62,43 +52,18 @@ def fine_tune(
         feeds = {name: torch.from_numpy(np.array(array)) for name, array in batches[order.pop()].items()}
         with torch.no_grad():
             wanted = teacher(feeds)
-
-        def descend(feeds: dict[str, Tensor] = feeds, wanted: list[Tensor] = wanted) -> float:
-            loss = torch.stack([_difference(a, b) for a, b in zip(graph(feeds), wanted, strict=True)]).sum()
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            return float(loss.detach())
-
+        loss = torch.stack([_difference(a, b) for a, b in zip(graph(feeds), wanted, strict=True)]).sum()
         for group, rate in zip(optimizer.param_groups, rates, strict=True):
             group["lr"] = rate * min(1.0, (done + 1) / (0.1 * total)) * 0.5 * (1 + math.cos(math.pi * done / total))
-        error = descend()
-        if sharpness:
-            with _worse(list(chosen.values()), sharpness):
-                descend()
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
         optimizer.step()
         if done % 10 == 0:
-            progress("fine-tuning", done, total, f"error {error:.4g}")
+            progress("fine-tuning", done, total, f"error {float(loss.detach()):.4g}")
     for value, parameter in chosen.items():
         made = module.main.constant(parameter.detach().numpy().astype(np.float32), value.name)
         value.replace_by(made)
     erase_dead(module.main)
-
-
-@contextlib.contextmanager
-def _worse(parameters: Sequence[Tensor], sharpness: float) -> Iterator[None]:
-    """Parameters moved, for a while, to where the loss grows fastest within an ellipsoid of their magnitudes."""
-    known = [each for each in parameters if each.grad is not None]
-    with torch.no_grad():
-        slopes = [each.abs() * each.grad for each in known if each.grad is not None]
-        length = torch.sqrt(sum((torch.square(each).sum() for each in slopes), torch.zeros(()))).clamp_min(1e-30)
-        size = torch.sqrt(torch.tensor(float(sum(each.numel() for each in known))))
-        steps = [sharpness * size * each.abs() * slope / length for each, slope in zip(known, slopes, strict=True)]
-        for each, step in zip(known, steps, strict=True):
-            each.add_(step)
-    yield
-    with torch.no_grad():
-        for each, step in zip(known, steps, strict=True):
-            each.sub_(step)
 
 
 def _difference(found: Tensor, wanted: Tensor) -> Tensor:

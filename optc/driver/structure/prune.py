@@ -98,7 +98,6 @@ class Pruner:
         data: samples.
         pricing: on the target.
         epochs: of fine-tuning of each version, over all samples; 0 for none.
-        sharpness: of fine-tuning, as for `fine_tune`.
         progress: called with (what, done, total, detail).
     """
 
@@ -107,7 +106,6 @@ class Pruner:
     pricing: Pricing
     epochs: float = 0.0
     progress: Progress = silent
-    sharpness: float = 0.0
     options: list[Option] = field(init=False)
     left: dict[str, str] = field(init=False)
 
@@ -140,7 +138,6 @@ class Pruner:
         limit: int | None = None,
         preprocessing: Preprocessing | None = None,
         epochs: float = 0.0,
-        sharpness: float = 0.0,
         progress: Progress = silent,
     ) -> Pruner:
         """Load a model; arguments as for `load_model`, `Data` and the class.
@@ -157,7 +154,7 @@ class Pruner:
                 why="no Conv, Gemm or MatMul has constant float32 weights",
             )
         data = Data(calib, module.main.inputs, limit=limit, preprocessing=preprocessing)
-        return cls(module, data, pricing, epochs, progress, sharpness)
+        return cls(module, data, pricing, epochs, progress)
 
     def within_snr(self, bound: float) -> Pruned:
         """The fastest version with a signal-to-noise ratio of at least `bound` decibels at every output."""
@@ -224,8 +221,7 @@ class Pruner:
         if self.epochs > 0:
             from optc.driver.structure.fine_tuning import fine_tune
 
-            batches = list(self.data.batches())
-            fine_tune(module, self.module, batches, self.epochs, sharpness=self.sharpness, progress=self.progress)
+            fine_tune(module, self.module, list(self.data.batches()), self.epochs, progress=self.progress)
         seconds = self.pricing.predict(module).seconds
         return Version(plan, module, seconds, decibels(self._outputs.noise_of(module)))
 

@@ -18,7 +18,6 @@ from optc.driver.structure.options import Pricing
 from optc.driver.structure.plan import Option, without
 from optc.driver.structure.prune import Pruner
 from optc.driver.structure.refit import Reference, refit
-from optc.ir.clone import clone_module
 from optc.ir.core import Module
 from optc.ops.onnx_export import to_onnx_model
 from optc.passes.quantization.layers import layers_of
@@ -156,25 +155,8 @@ def test_fine_tuning_brings_answers_closer(module: Module) -> None:
     family = channels_of(module.main).families[1]
     smaller = without(module, {"a": Option("a", "half", frozenset(family.units[::2]))}, {}).module
     before = noise(module, smaller)
-    flat = clone_module(smaller)
     fine_tune(smaller, module, BATCHES, 5)
     assert noise(module, smaller) < 0.7 * before
-    fine_tune(flat, module, BATCHES, 5, sharpness=0.02)
-    assert noise(module, flat) < 0.7 * before
-    # Where the weights are a little off, what lies in a flat place loses less.
-    off = [np.mean([noise(module, disturbed(each, seed)) for seed in range(6)]) for each in (smaller, flat)]
-    assert off[1] < off[0]
-
-
-def disturbed(module: Module, seed: int) -> Module:
-    """Each weight a little larger or smaller."""
-    copy, random = clone_module(module), np.random.default_rng(seed)
-    for layer in layers_of(copy.main):
-        value = layer.operation.operands[1]
-        assert value is not None
-        moved = layer.weight * (1 + 0.1 * random.normal(size=layer.weight.shape))
-        value.replace_by(copy.main.constant(moved.astype(np.float32), value.name))
-    return copy
 
 
 def rows_that_few_elements_matter_in() -> Module:
