@@ -4,8 +4,9 @@
 
 onnxruntime's static quantizer writes the files (unsigned activations, signed weights per channel), calibrated on noise:
 latency does not depend on what the ranges are. Code for plain AVX2 gets weights of 7 bits, with which two products fit
-16 bits. Every combination runs in a process of its own that is stopped while another is measured; figures are medians
-over interleaved rounds. Accuracy is measured by benchmarks/quantization.py.
+16 bits. Transformers also come from its dynamic quantizer, which finds the ranges of activations in every run. Every
+combination runs in a process of its own that is stopped while another is measured; figures are medians over interleaved
+rounds. Accuracy is measured by benchmarks/quantization.py.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ import argparse
 import json
 import statistics
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +32,9 @@ from benchmarks.runtimes import Inputs, Subject  # noqa: E402
 from benchmarks.worker import Worker, WorkerError  # noqa: E402
 from benchmarks.zoo import ZOO, example_inputs  # noqa: E402
 
-MODELS = ("resnet18", "resnet50", "mobilenetv2_100", "efficientnet_lite0")
+CONVOLUTIONAL = ("resnet18", "resnet50", "mobilenetv2_100", "efficientnet_lite0")
+TRANSFORMERS = ("minilm_l6",)
+MODELS = (*CONVOLUTIONAL, *TRANSFORMERS)
 CALIBRATION = 2  # samples
 
 
@@ -40,29 +45,35 @@ class Contender:
     Attributes:
         label: in the table.
         peer: of benchmarks/runtimes.
-        bits: of the weights; 0 for the float model.
+        form: a key of `FORMS`; empty: the float model.
         over: the label of what its latency is shown as a share of; empty: its own.
     """
 
     label: str
     peer: str
-    bits: int
+    form: str
     over: str = ""
+
+    def fits(self, model: str) -> bool:
+        """Whether a model comes in the form: static ranges need convolutions, dynamic ones matrix products."""
+        return not self.form or (self.form == "dynamic") == (model in TRANSFORMERS)
 
 
 CONTENDERS = (
-    Contender("onnxruntime f32", "onnxruntime", 0),
-    Contender("onnxruntime int8", "onnxruntime", 8, "onnxruntime f32"),
-    Contender("OpenVINO int8", "openvino", 8),
-    Contender("optc f32", "optc", 0),
-    Contender("optc int8", "optc", 8, "optc f32"),
-    Contender("optc f32, AVX2", "optc-avx2", 0),
-    Contender("optc int7, AVX2", "optc-avx2", 7, "optc f32, AVX2"),
+    Contender("onnxruntime f32", "onnxruntime", ""),
+    Contender("onnxruntime int8", "onnxruntime", "int8", "onnxruntime f32"),
+    Contender("OpenVINO int8", "openvino", "int8"),
+    Contender("onnxruntime dynamic int8", "onnxruntime", "dynamic", "onnxruntime f32"),
+    Contender("optc f32", "optc", ""),
+    Contender("optc int8", "optc", "int8", "optc f32"),
+    Contender("optc dynamic int8", "optc", "dynamic", "optc f32"),
+    Contender("optc f32, AVX2", "optc-avx2", ""),
+    Contender("optc int7, AVX2", "optc-avx2", "int7", "optc f32, AVX2"),
 )
 
 
-def quantized(model: Path, inputs: Inputs, bits: int, path: Path) -> None:
-    """Write the QDQ form of a float model, with weights of 8 or 7 bits."""
+def _static(model: Path, inputs: Inputs, path: Path, bits: int) -> None:
+    """The QDQ form, with weights of 8 or 7 bits."""
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
@@ -95,17 +106,32 @@ def quantized(model: Path, inputs: Inputs, bits: int, path: Path) -> None:
     prepared.unlink()
 
 
-def subject_of(model: str, bits: int, threads: int, zoo: Path, work: Path) -> Subject:
+def _dynamic(model: Path, inputs: Inputs, path: Path) -> None:
+    """The form whose matrix products find the ranges of what they read."""
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    quantize_dynamic(str(model), str(path), weight_type=QuantType.QInt8)
+
+
+FORMS: dict[str, Callable[[Path, Inputs, Path], None]] = {
+    "int8": partial(_static, bits=8),
+    "int7": partial(_static, bits=7),
+    "dynamic": _dynamic,
+}
+"""Quantizers that write a model to a path, by what they make."""
+
+
+def subject_of(model: str, form: str, threads: int, zoo: Path, work: Path) -> Subject:
     """What a contender is given; quantized files are written where they are missing."""
     path = (zoo / f"{model}.onnx").resolve()
     inputs = example_inputs(onnx.load(str(path), load_external_data=False), ZOO[model].inputs)
-    if not bits:
+    if not form:
         return Subject(model, path, inputs, threads, work)
-    name = f"{model}-int{bits}"
+    name = f"{model}-{form}"
     written = (work / f"{name}.onnx").resolve()
     if not written.exists():
         written.parent.mkdir(parents=True, exist_ok=True)
-        quantized(path, inputs, bits, written)
+        FORMS[form](path, inputs, written)
     return Subject(name, written, inputs, threads, work)
 
 
@@ -184,9 +210,9 @@ def main() -> int:
         for model in options.models:
             subjects = {}
             for each in chosen:
-                if each.peer not in versions:
+                if each.peer not in versions or not each.fits(model):
                     continue
-                subject = subject_of(model, each.bits, threads, options.zoo, options.work)
+                subject = subject_of(model, each.form, threads, options.zoo, options.work)
                 failure = prepare(each.peer, subject, options.work, versions)
                 if failure is None:
                     subjects[each.label] = subject
