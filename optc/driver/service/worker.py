@@ -25,6 +25,11 @@ _START = (
 _PASSED = ("PATH", "LANG", "LC_ALL", "CC", "OPTC_CACHE_MAX", "PYTHONPATH", "LD_LIBRARY_PATH", "VIRTUAL_ENV")
 """Of this process's environment; nothing else reaches a worker, the token least of all."""
 _PHASE = "optc: "
+_NO_MEMORY = (
+    *("out of memory", "no memory for", "MemoryError", "bad_alloc", "Cannot allocate memory"),
+    *("Failed to allocate memory", "failed to map segment", "cannot map zero-fill pages"),
+)
+"""How optc, Python, C++, the system's loader and onnxruntime say that an allocation failed."""
 
 
 @dataclass(frozen=True)
@@ -83,9 +88,17 @@ class Worker:
             return Ended(0)
         if self.stopped and code < 0:
             return Ended(1, f"error: the compile was stopped: {self.stopped}")
+        said = "\n".join(lines)
+        if any(word in said for word in _NO_MEMORY):
+            most = f"{self._settings.memory_bytes / 1e6:.0f} MB"
+            return Ended(1, f"error: the compile needed more than {most} of memory\n  {_last(lines)}")
+        if code == -signal.SIGXCPU:
+            return Ended(
+                1, f"error: the compile was stopped: it took more than {self._processor_seconds()} CPU seconds"
+            )
         if code < 0:
             return Ended(1, f"error: the compile was ended by signal {-code}: it needed more than its limits allow")
-        return Ended(code, "\n".join(lines))
+        return Ended(code, said)
 
     def stop(self, why: str) -> None:
         """Kill the compile and its children, if it still runs."""
@@ -93,6 +106,12 @@ class Worker:
             self.stopped = why
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
+
+
+def _last(lines: Sequence[str]) -> str:
+    """Of what a compile said, the line that names its failure."""
+    named = [line for line in lines if any(word in line for word in _NO_MEMORY)]
+    return named[-1].removeprefix("error: ").strip()
 
 
 def read_json(path: Path) -> dict[str, object] | None:
