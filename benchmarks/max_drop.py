@@ -48,12 +48,17 @@ class Row:
     counts: dict[str, int]
 
 
-def runs(search: PrecisionSearch, images: np.ndarray, labels: np.ndarray, seeds: int) -> list[list[Row]]:
-    """All bounds for each division of the images."""
+def runs(
+    search: PrecisionSearch, images: np.ndarray, labels: np.ndarray, seeds: int, counts: list[int]
+) -> list[list[Row]]:
+    """All bounds for each division of the images; where counts are given, only with the most exact of those many
+    quantized layers, which is as fixed as all of the front are."""
     batches = [{"pixels": images[at : at + BATCH].astype(np.float32)} for at in range(0, len(images), BATCH)]
     data = Data(batches, search.module.main.inputs)
     reference = hits(search.module, data, labels, deployed=True)
     points = sorted((each for each in search.front() if each.quantized), key=lambda each: -each.measured_snr)
+    if counts:
+        points = [next(each for each in points if len(each.quantized) == count) for count in sorted(counts)]
     known: dict[int, np.ndarray] = {}
 
     def judge(point: Point, part: np.ndarray) -> Drop:
@@ -97,6 +102,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--models", nargs="*", default=["resnet8", "mobilenet"])
     parser.add_argument("--objectives", nargs="*", default=["latency", "size"])
+    parser.add_argument(
+        "--counts", type=int, nargs="*", default=[], help="of quantized layers; default: all candidates"
+    )
     parser.add_argument("--target", default="x86-64-v3")
     parser.add_argument("--out", type=Path, default=Path(__file__).with_name("MAX_DROP.md"))
     options = parser.parse_args()
@@ -120,7 +128,7 @@ def main() -> None:
         quantizer = Quantizer.of(SAMPLES / f"cifar10_{name}.onnx", calibration)
         for objective in options.objectives:
             search = quantizer.search(FORMATS[objective], objective=objective, target=options.target)
-            for seed, rows in enumerate(runs(search, images, labels, options.seeds)):
+            for seed, rows in enumerate(runs(search, images, labels, options.seeds, options.counts)):
                 lines += [line(name, objective, seed, row) for row in rows]
             print("\n".join(lines), flush=True)
             options.out.write_text("\n".join([*header, *lines]) + "\n")
