@@ -16,8 +16,8 @@ from optc.errors import UsageError
 from optc.toolchain import Compiler, Tools
 from optc.version import __version__
 
-STATIC, SHARED = "static", "shared"
-KINDS = (STATIC, SHARED)
+STATIC, SHARED, CUSTOM_OP = "static", "shared", "ort-custom-op"
+KINDS = (STATIC, SHARED, CUSTOM_OP)
 
 _PREFIX = "optc_model_"
 _DECLARATION = re.compile(rf"^OPTC_API [^;]*?\b{_PREFIX}(\w+)\([^;]*;", re.MULTILINE)
@@ -55,7 +55,7 @@ def libraries(
 
     Args:
         name: a C identifier that all exported names begin with.
-        kinds: some of KINDS.
+        kinds: STATIC, SHARED or both.
         entry_source, objects: as for `link`.
         weights: the pieces of weights.bin, which become constants of the libraries.
         compiler, tools: for the machine that shall run it.
@@ -76,17 +76,7 @@ def libraries(
         )
     with tempfile.TemporaryDirectory(prefix="optc-library-") as temporary:
         folder = Path(temporary)
-        with open(folder / "weights.bin", "wb") as file:
-            file.writelines(weights)
-        for file_name, text in {**platform.sources(), "model.c": entry_source, "open.c": _OPEN}.items():
-            (folder / file_name).write_text(text)
-        compiled = {f"kernels_{index}.o": content for index, content in enumerate(objects)}
-        compiled = {**runtime_objects(compiler, platform), **compiled}
-        for file_name, content in compiled.items():
-            (folder / file_name).write_bytes(content)
-        compiler.run([*platform.compile, "-c", "model.c", "-o", "model.o"], folder)
-        compiler.run([*platform.compile, "-c", "open.c", "-o", "open.o"], folder)
-        compiler.run(["-r", "-nostdlib", "-o", "whole.o", "model.o", "open.o", *compiled], folder)
+        write_whole(folder, entry_source, objects, weights, compiler, platform)
         _rename(folder, name, tools)
         made = {f"{name}.h": interface_header(name).encode(), f"{name}.pc": pkg_config(name).encode()}
         if STATIC in kinds:
@@ -98,6 +88,28 @@ def libraries(
             compiler.run([*options, f"{name}.o", "-o", f"lib{name}.so", *platform.libraries], folder)
             made[f"lib{name}.so"] = (folder / f"lib{name}.so").read_bytes()
         return made
+
+
+def write_whole(
+    folder: Path,
+    entry_source: str,
+    objects: Sequence[bytes],
+    weights: Iterable[bytes | memoryview],
+    compiler: Compiler,
+    platform: Platform,
+) -> None:
+    """Write whole.o, the model with its weights and `optc_model_open`, and the runtime's headers into a folder."""
+    with open(folder / "weights.bin", "wb") as file:
+        file.writelines(weights)
+    for file_name, text in {**platform.sources(), "model.c": entry_source, "open.c": _OPEN}.items():
+        (folder / file_name).write_text(text)
+    compiled = {f"kernels_{index}.o": content for index, content in enumerate(objects)}
+    compiled = {**runtime_objects(compiler, platform), **compiled}
+    for file_name, content in compiled.items():
+        (folder / file_name).write_bytes(content)
+    compiler.run([*platform.compile, "-c", "model.c", "-o", "model.o"], folder)
+    compiler.run([*platform.compile, "-c", "open.c", "-o", "open.o"], folder)
+    compiler.run(["-r", "-nostdlib", "-o", "whole.o", "model.o", "open.o", *compiled], folder)
 
 
 def _rename(folder: Path, name: str, tools: Tools) -> None:

@@ -96,7 +96,8 @@ def compile(
         progress: called with (what, done, total, detail).
         quantization: compute in int8 where that pays: the arguments of
             `optc.driver.quantization.deploy.compile_quantized` from `calib` on. The model must be a path then.
-        emit: also write libraries with the weights inside, `"static"` or `"shared"`, for the build of a program.
+        emit: also write libraries with the weights inside: `"static"` or `"shared"` for the build of a program,
+            `"ort-custom-op"` for onnxruntime.
         library_name: what their names begin with, a C identifier; default: the model's name.
 
     Returns:

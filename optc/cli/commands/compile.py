@@ -47,9 +47,9 @@ MEASURE_SECONDS = 0.3
 @click.option("--dump-ir", type=click.Path(path_type=Path), help="A folder that gets the IR after every pass.")
 @click.option(
     "--emit",
-    type=click.Choice(["static", "shared"]),
+    type=click.Choice(["static", "shared", "ort-custom-op"]),
     multiple=True,
-    help="Also write a library with the weights inside, its header and pkg-config file; repeatable.",
+    help="Also write a library with the weights inside: for C, or as an operator of onnxruntime; repeatable.",
 )
 @click.option("--name", "library_name", help="What the library's names begin with (default: the model's name).")
 @click.option("--depfile", type=click.Path(path_type=Path), help="Write for Make or Ninja what the artifact rests on.")

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 from optc.artifact import Contents
 from optc.backends.c.source import identifier
-from optc.backends.host.library import check_kinds, check_name, libraries
+from optc.backends.host.custom_op import custom_op
+from optc.backends.host.library import CUSTOM_OP, check_kinds, check_name, libraries
 from optc.backends.host.platform import platform_of
 from optc.driver.options import CompileOptions
 from optc.driver.verification.emulation import Linkable
@@ -36,7 +37,10 @@ def with_libraries(
     options.progress("making libraries", 0, 1)
     weights = [bytes(piece) for piece in contents.weights]
     tools = Tools(host_of(target).toolchain.get("prefix", "") if is_foreign(target) else "")
-    made = libraries(
-        name, kinds, linkable.entry, linkable.objects, weights, compiler_for(target), tools, platform_of(target)
-    )
+    compiler, platform = compiler_for(target), platform_of(target)
+    made: dict[str, bytes] = {}
+    if linked := [kind for kind in kinds if kind != CUSTOM_OP]:
+        made |= libraries(name, linked, linkable.entry, linkable.objects, weights, compiler, tools, platform)
+    if CUSTOM_OP in kinds:
+        made |= custom_op(name, contents.program, linkable.entry, linkable.objects, weights, compiler, platform)
     return replace(contents, weights=weights, extra={**contents.extra, **made})

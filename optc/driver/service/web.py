@@ -45,7 +45,7 @@ OPTIONS: Mapping[str, tuple[str, re.Pattern[str]]] = {
     "memory_limit": ("--memory-limit", re.compile(r"\d{1,12}(\.\d{1,3})?[KMGkmg]?")),
     "cost_model": ("--cost-model", re.compile(r"auto|analytical|learned")),
     "backend": ("--backend", re.compile(r"[a-z-]{1,32}")),
-    "emit": ("--emit", re.compile(r"static|shared")),
+    "emit": ("--emit", re.compile(r"static|shared|ort-custom-op")),
     "name": ("--name", re.compile(r"[A-Za-z_]\w{0,63}", re.ASCII)),
 }
 """What a request may ask for, and how it may look: nothing that names a file."""
