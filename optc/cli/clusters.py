@@ -14,7 +14,7 @@ OWN = ""
 
 
 class AddressType(click.ParamType):
-    """`auto`, `HOST:PORT` or `ray://HOST:PORT`."""
+    """`HOST:PORT`, `ray://HOST:PORT`, `auto` or `local`."""
 
     name = "ADDRESS"
 

@@ -17,7 +17,7 @@ def cluster(address: str | None = None, workers: int | None = None) -> Iterator[
     """The module `ray`, connected: to the cluster at an address or at $RAY_ADDRESS, else to one on this machine.
 
     Args:
-        address: `HOST:PORT`, `ray://HOST:PORT` or `auto`.
+        address: `HOST:PORT`, `ray://HOST:PORT`, `auto` for one that runs on this machine, `local` for a new one.
         workers: processors of a cluster that is started here; None for all.
 
     Raises:
@@ -30,7 +30,8 @@ def cluster(address: str | None = None, workers: int | None = None) -> Iterator[
     if ray.is_initialized():
         yield ray
         return
-    own = {} if address or os.environ.get("RAY_ADDRESS") else {"num_cpus": workers, "include_dashboard": False}
+    here = address == "local" or not (address or os.environ.get("RAY_ADDRESS"))
+    own = {"num_cpus": workers, "include_dashboard": False} if here else {}
     try:
         ray.init(address=address or None, log_to_driver=False, **own)
     except (ConnectionError, RuntimeError, ValueError) as error:
