@@ -11,7 +11,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from optc.backends.tvm.tuning import runs_here
 from optc.cli.app import run
+from optc.targets import load
 
 Capture = pytest.CaptureFixture[str]
 
@@ -72,6 +74,42 @@ def test_export_and_import(model: Path, tmp_path: Path, capsys: Capture, monkeyp
     assert _json(capsys) == {"file": str(file), "schedules": count, "taken": 0, "known": count}
 
 
+@pytest.mark.skipif(not runs_here(load("x86-64-v3")), reason="this machine runs no code for x86-64-v3")
+def test_another_target_is_measured_where_its_code_runs(model: Path, capsys: Capture) -> None:
+    words = ["tune", str(model), "--target", "cpu", "--target", "x86-64-v3", "--threads", "1", "--budget", "60s"]
+    assert run([*words, "--json"]) == 0
+    captured = capsys.readouterr()
+    records = json.loads(captured.out)["models"]
+    assert [(each["model"], each["target"]) for each in records] == [("small", "cpu"), ("small", "x86-64-v3")]
+    for each in records:
+        assert all(k["selection"]["points"] == 1 or k["selection"]["timed"] > 1 for k in each["kernels"])
+    assert captured.err.count(" for x86-64-v3: done in ") == 1
+    output = model.with_suffix(".optc")
+    argv = ["compile", str(model), "-o", str(output), "--threads", "1", "--no-verify", "--target", "x86-64-v3"]
+    for options, word in (([], "fastest of "), (["--tune", "0"], "least predicted time of ")):
+        assert run([*argv, *options]) == 0
+        kernels = json.loads((output / "plan.json").read_text())["decisions"]["kernels"]
+        assert any(kernel["reason"].startswith(word) for kernel in kernels)
+        assert all((kernel["measured_seconds"] is not None) <= (not options) for kernel in kernels)
+
+
+def test_the_models_of_a_project_file(model: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    (model.parent / "optc.toml").write_text(
+        '[defaults]\nthreads = 1\n[models.small]\nfile = "small.onnx"\n[models.lost]\nfile = "lost.onnx"\n'
+    )
+    monkeypatch.chdir(model.parent)
+    assert run(["tune", "--file", "optc.toml", "--budget", "0.001"]) == 1
+    captured = capsys.readouterr()
+    lines = captured.out.splitlines()
+    assert lines[0].split() == ["model", "kernels", "measured", "predicted", "best", "chosen"]
+    assert [line.split()[0] for line in lines[1:]] == ["small/cpu"]
+    assert "\nlost/cpu is not tuned:\nerror: " in captured.err
+    assert run(["tune", "other", "--file", "optc.toml"]) == 2
+    assert "the project has no model 'other'" in capsys.readouterr().err
+    assert run(["tune", "--file", "optc.toml", "--threads", "2"]) == 2
+    assert capsys.readouterr().err.startswith("error: --file excludes --shape, --dim and --threads\n")
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -91,6 +129,11 @@ def test_export_and_import(model: Path, tmp_path: Path, capsys: Capture, monkeyp
             ["export", "none.json"],
             "error: there are no schedules to export\n  the cache holds none for this machine and this build of optc\n"
             "  hint: compile a model, or run optc tune MODEL, first\n",
+        ),
+        (
+            ["MODEL", "--target", "cortex-m7"],
+            "error: schedules for 'cortex-m7' are not measured\n  at --target cortex-m7\n"
+            "  hint: optc tune is for processors that run the tvm backend's kernels\n",
         ),
         (["export"], "error: missing argument 'FILE'\n  at optc tune export\n  hint: optc tune export --help\n"),
     ],
