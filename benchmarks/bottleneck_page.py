@@ -43,7 +43,7 @@ def curve(figures: Figures, network: str) -> list[tuple[float, float]]:
     points = sorted(
         (each["bytes"], each["accuracy"])
         for name, each in figures["bottlenecks"].items()
-        if network_of(name) == network and "entropic" in name
+        if network_of(name) == network and "BottleFit" not in name
     )
     best: list[tuple[float, float]] = []
     for size, accuracy in points:
@@ -55,7 +55,7 @@ def curve(figures: Figures, network: str) -> list[tuple[float, float]]:
 def quantized(figures: Figures, network: str) -> Iterator[tuple[str, float, float]]:
     """Of the network's quantized features: what, bytes and accuracy."""
     for name, each in figures["features"].items():
-        if network_of(name) == network:
+        if network_of(name) == network and each["images"] == TEST_IMAGES:
             for coding in ("rans", "zstd"):
                 yield f"{name} bits, {coding}", each[f"{coding} bytes"], each[f"{coding} accuracy"]
 
@@ -88,7 +88,7 @@ def _pictures(figures: Figures) -> Iterator[tuple[str, ...]]:
 
 
 def _bottlenecks(figures: Figures) -> Iterator[tuple[str, ...]]:
-    for name, each in figures["bottlenecks"].items():
+    for name, each in sorted(figures["bottlenecks"].items()):
         network = network_of(name)
         lost = 100 * (figures["original"][network] - each["accuracy"])
         sent = figures.get("socket", {}).get(name)
@@ -101,8 +101,10 @@ def _bottlenecks(figures: Figures) -> Iterator[tuple[str, ...]]:
 
 
 def _features(figures: Figures) -> Iterator[tuple[str, ...]]:
-    for name, each in figures["features"].items():
+    for name, each in sorted(figures["features"].items()):
         value, bits = name.rsplit(" ", 1)
+        if each["images"] < TEST_IMAGES:
+            value += f" (first {each['images']})"
         both = [(f"{each[f'{kind} bytes']:.0f}", _percent(each[f"{kind} accuracy"])) for kind in ("zstd", "rans")]
         yield value, bits, *both[0], *both[1]
 
@@ -114,14 +116,14 @@ def _margins(figures: Figures) -> Iterator[tuple[str, ...]]:
 
 
 def _rules(figures: Figures) -> Iterator[tuple[str, ...]]:
-    for name, each in figures["exit rules"].items():
+    for name, each in sorted(figures["exit rules"].items()):
         key, confidence = name.split(", ")
         leaves = (_percent(each["leaves calibrated"]), _percent(each["leaves"]))
         yield key, confidence, *leaves, _percent(each["accuracy"]), f"{100 * each['drop']:.2f}"
 
 
 def _times(figures: Figures) -> Iterator[tuple[str, ...]]:
-    for name, each in figures["exit times"].items():
+    for name, each in sorted(figures["exit times"].items()):
         times = (f"{each['plain us']:.1f}", f"{each['exit us']:.1f}", f"{each['saved']:.1%}")
         lost = 100 * (each["plain accuracy"] - each["accuracy"])
         yield name, *times, _percent(each["accuracy"]), f"{lost:.2f}", _percent(each["left early"])
@@ -138,8 +140,10 @@ def page(figures: Figures) -> str:
     lines += _table(head, _bottlenecks(figures))
     lines += ["## Without training: quantized features", "", *FEATURES.splitlines(), ""]
     lines += _table(("features", "bits", "zstd bytes", "accuracy", "rans bytes", "accuracy"), _features(figures))
-    lines += ["## Trained bottlenecks against quantized features", "", *MARGINS.splitlines(), ""]
-    lines += _table(("quantized", "bytes", "accuracy", "trained, in no more bytes", "points more"), _margins(figures))
+    lines += ["## Bottlenecks against quantized features", "", *MARGINS.splitlines(), ""]
+    lines += _table(
+        ("quantized", "bytes", "accuracy", "bottleneck, in no more bytes", "points more"), _margins(figures)
+    )
     lines += ["## Early exits and cascades", "", *EXITS.splitlines(), ""]
     head = ("", "confidence", "leave early, calibrated", "leave early, judged", "accuracy", "points lost")
     lines += _table(head, _rules(figures))
@@ -171,10 +175,11 @@ The network's own features at the cut, in 2 to 8 bits with a range a channel. `z
 range for each image); `rans`: ranges and tables from training images, arithmetic coding, bytes over 2,000 images."""
 
 MARGINS = """\
-For each point of that table the best trained bottleneck of the same network (entropic ones) in no more bytes."""
+For each point of that table over all test images: the best bottleneck of the same network (entropic, or a fitted
+transform) in no more bytes."""
 
 EXITS = """\
-Each half of the test images is judged by thresholds that were calibrated on the other half, for at most 0.4 points lost
+Each half of the test images is judged by thresholds that were calibrated on the other half, for at most 0.3 points lost
 there: neither the networks nor the exits have learned from these images. `the best` confidence lets most leave early
 where it is calibrated; that is compiled."""
 
@@ -184,7 +189,18 @@ thresholds of the other, median of three rounds; accuracy is of the artifacts' o
 branch and is not executed."""
 
 LIMITS = """\
-## What this does not reach
+## What to know about these figures
+
+* The cuts are later than those of BottleFit: `resnet8_late` leaves 8.8 of 12.5 million multiplications to the device,
+  `mobilenet_late` 4.0 of 15.4. Earlier cuts (`resnet8`, `mobilenet`) lose a point or more.
+* A frame adds about 69 bytes to a payload (header, seal, tensor head), as it would to a picture.
+* Above about 1,500 bytes quantized features lose a tenth of a point or less, and so do the wide ways: there two codings
+  differ by a few of 10,000 images, which is chance.
+* Training was short: 24 epochs for `resnet8_late`, 6 and 4 for `mobilenet_late`, one to three for the wide ways. A rate
+  of 0.001 for `resnet8_wide`, in place of 0.0003, lost half a point.
+* The exit reads the input and shares nothing with the network; that of resnet8 is the one that mobilenet taught. The
+  bound of 0.3 points was chosen after one of 0.4 had lost 0.51 on the other halves. The artifacts of the cascade were
+  tuned on a machine that had other work, and save less than its leaving images allow.
 """
 
 

@@ -39,8 +39,8 @@ from optc.frontends import load_model  # noqa: E402
 from optc.ir.core import Module  # noqa: E402
 from optc.runtime.arrays import address_of, aligned_empty  # noqa: E402
 
-BOUND = 0.004
-"""Accuracy that a rule may lose where it is calibrated: a tenth of a point less than what it may lose elsewhere."""
+BOUND = 0.003
+"""Accuracy that a rule may lose where it is calibrated: half a point is wanted elsewhere, and chance has a share."""
 
 PLAIN = {"resnet8 exit": "resnet8", "resnet8 then mobilenet": "mobilenet", "mobilenet exit": "mobilenet"}
 """What each artifact stands in for."""

@@ -32,8 +32,8 @@ from optc.targets.link import load_link  # noqa: E402
 
 DEVICES = {**split_traces.DEVICES, "cortex-m7": ("cortex-m7", None)}
 NETWORKS = {
-    "resnet8": ("resnet8", "resnet8_late", "resnet8_wide"),
-    "mobilenet": ("mobilenet", "mobilenet_late", "mobilenet_wide"),
+    "resnet8": ("resnet8", "resnet8_late", "resnet8_wide", "resnet8_finer", "resnet8_finest"),
+    "mobilenet": ("mobilenet", "mobilenet_late", "mobilenet_wide", "mobilenet_finest"),
 }
 """The cuts of `samples/split_cifar10.py` by network."""
 

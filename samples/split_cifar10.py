@@ -66,15 +66,22 @@ class Cut:
 CUTS = {
     "resnet8": Cut("resnet8", "relu_2", "relu_4", 2, 10, 12, (0.05, 0.3, 1.0), (6, 1)),
     "resnet8_late": Cut("resnet8", "relu_4", "relu_4", 1, 4, 10, (0.05, 0.3), (24, 1)),
-    "resnet8_wide": Cut(
-        "resnet8", "relu_4", "relu_4", 0, 0, 32, (0.01,), (1, 1), 2e-4, step=1.0, mixing=False, fixed_front=True
+    "resnet8_wide": Cut("resnet8", "relu_4", "relu_4", 0, 0, 32, (0.01,), (3, 1), 3e-4, step=1.2, mixing=False),
+    "resnet8_finer": Cut(
+        "resnet8", "relu_4", "relu_4", 0, 0, 32, (0.001,), (1, 1), 2e-4, step=0.75, mixing=False, fixed_front=True
     ),
-    "mobilenet": Cut("mobilenet", "add_232", "getitem_33", 1, 8, 12, (0.2, 0.8), (1, 1)),
+    "resnet8_finest": Cut(
+        "resnet8", "relu_4", "relu_4", 0, 0, 32, (0.001,), (1, 1), 2e-4, step=0.5, mixing=False, fixed_front=True
+    ),
+    "mobilenet": Cut("mobilenet", "add_232", "getitem_33", 1, 8, 12, (0.2,), (1, 1)),
     "mobilenet_late": Cut(
         "mobilenet", "getitem_33", "getitem_33", 1, 0, 96, (0.05, 0.03), (6, 4), step=0.3, fixed_front=True
     ),
     "mobilenet_wide": Cut(
         "mobilenet", "getitem_33", "getitem_33", 1, 0, 192, (0.002,), (1, 1), 2e-4, step=0.06, fixed_front=True
+    ),
+    "mobilenet_finest": Cut(
+        "mobilenet", "getitem_33", "getitem_33", 1, 0, 384, (0.0005,), (1, 1), 2e-4, step=0.025, fixed_front=True
     ),
 }
 LEVELS = 4
