@@ -17,8 +17,8 @@ demo: $(VENV)/.demo ## compile, run, benchmark and explain a real trained model
 	$(BIN)/python samples/classify.py
 	$(BIN)/optc explain build/demo --measure --html build/demo.html
 
-test: $(VENV)/.test ## run the whole test suite
-	$(BIN)/python -m pytest
+test: $(VENV)/.test ## run the whole test suite, a process for each core
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
 lint: $(VENV)/.test ## style, types, and the direction of imports
 	$(BIN)/ruff check .
