@@ -2,7 +2,8 @@
 
 python benchmarks/costmodel.py                   the held-out figures of every shipped predictor
 python benchmarks/costmodel.py --data FOLDER     and on HELP's data: adaptation from ten measurements, GPUs from their
-                                                 data sheets alone, the Raspberry Pi over several splits
+                                                 data sheets alone, the limit that noise sets, the
+                                                 Raspberry Pi over several splits
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ SHEETS = {
     "titan_xp": (12.15, 548), "titan_rtx": (16.31, 672),
 }  # fmt: skip
 _TRUST = 0.02  # in a slope of -1 of log latency over the data sheets' mean logarithm
+_SIZES = 12  # parts by latency, each with a noise of its own
 _TRIMMED = 10  # HELP scores without the fastest and the slowest tenth
 
 
@@ -165,6 +167,41 @@ def splits_table(data: Path, target: str = "raspi4", splits: int = 6, samples: i
     return rows
 
 
+def ceiling_table(data: Path, name: str = "eagle_nb201") -> list[str]:
+    """What Spearman a predictor could reach that knew each network's time but for the noise of the measurement.
+
+    The noise is how networks of one class with equal counts of work scatter; that of networks of similar latency is
+    added to what the shipped predictor says of the networks that judge it, which is taken for the truth.
+    """
+    measurements, card = dataset.load(name).read(data), predictors.read_card(predictors.shipped_folder() / name)
+    space = load_space(card.details["space"])
+    held_out, _ = kind.divide(space, measurements.codes, 0.25, card.seed)
+    rows = ["| target | twins scatter by | this model | the truth |", "| --- | --: | --: | --: |"]
+    for target, latency in measurements.latency.items():
+        usable = np.flatnonzero(np.isfinite(latency) & space.regular(measurements.codes))
+        codes, logs = measurements.codes[usable], np.log(latency[usable])
+        known = np.c_[space.groups(codes), space.features(codes, card.details["styles"][target])]
+        twins = np.unique(known, axis=0, return_inverse=True)[1].reshape(-1)
+        count = np.bincount(twins)[twins]
+        means = np.bincount(twins, logs) / np.bincount(twins)
+        noise = ((logs - means[twins]) * np.sqrt(count / np.maximum(count - 1, 1)))[count > 1]
+        if not len(noise):
+            continue
+        sizes = np.array_split(np.argsort(logs[count > 1]), _SIZES)
+        edges = [logs[count > 1][part].max() for part in sizes[:-1]]
+        judged = held_out[usable]
+        guess = np.log(kind.predict_codes(card, target, codes[judged]).value)
+        part_of = np.searchsorted(edges, guess)
+        reached = []
+        for seed in range(REPEATS):
+            generator = np.random.default_rng(seed)
+            drawn = np.stack([generator.choice(noise[part], len(guess)) for part in sizes])
+            reached.append(metrics.spearman(guess, guess + drawn[part_of, np.arange(len(guess))]))
+        found = metrics.spearman(logs[judged], guess)
+        rows.append(f"| {target} | {np.median(np.abs(noise)):.1%} | {found:.3f} | {np.mean(reached):.3f} |")
+    return rows
+
+
 def _scores(measured: np.ndarray, predicted: np.ndarray) -> list[float]:
     order = np.argsort(measured, kind="stable")
     middle = order[len(order) // _TRIMMED : len(order) - len(order) // _TRIMMED]
@@ -189,6 +226,8 @@ def main() -> None:
         print("\n".join(adaptation_table(data, REFERENCES)))
         print("\nGPUs from their data sheets alone\n")
         print("\n".join(transfer_table(data)))
+        print("\nSpearman that the noise of the measurements allows\n")
+        print("\n".join(ceiling_table(data)))
         print("\nRaspberry Pi 4, 900 samples, several splits\n")
         print("\n".join(splits_table(data)))
 
