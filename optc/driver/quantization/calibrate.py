@@ -18,9 +18,6 @@ from optc.passes.quantization.sites import sites_of
 
 _ANY = IntegerFormat(8)
 
-CHUNK_BYTES = 256 << 20
-"""Of the activations that one run hands out."""
-
 
 @dataclass
 class Calibration:
@@ -64,19 +61,16 @@ def calibrate(
     sums: dict[Value, np.ndarray] = {}
     counts: dict[Value, int] = {}
     runner = Runner(module, watched)
-    chunks: list[list[Value]] = []
     for feeds in data.batches():
-        chunks = chunks or _chunks(runner, feeds, watched)
-        for chunk in chunks:
-            for value, array in zip(chunk, runner.run(feeds, chunk), strict=True):
-                if value in found.observers:
-                    found.observers[value].observe(array)
-                    extremes[value].observe(array)
-                if value in read:
-                    axis = read[value][0].channel_axis % array.ndim
-                    others = tuple(each for each in range(array.ndim) if each != axis)
-                    sums[value] = sums.get(value, 0.0) + array.sum(axis=others, dtype=np.float64)
-                    counts[value] = counts.get(value, 0) + array.size // array.shape[axis]
+        for value, array in runner.each(feeds):
+            if value in found.observers:
+                found.observers[value].observe(array)
+                extremes[value].observe(array)
+            if value in read:
+                axis = read[value][0].channel_axis % array.ndim
+                others = tuple(each for each in range(array.ndim) if each != axis)
+                sums[value] = sums.get(value, 0.0) + array.sum(axis=others, dtype=np.float64)
+                counts[value] = counts.get(value, 0) + array.size // array.shape[axis]
         found.samples += len(next(iter(feeds.values())))
         progress("calibrating", found.samples, data.samples)
     for value, users in read.items():
@@ -87,18 +81,3 @@ def calibrate(
         if float(low) == float(high):
             found.constant.append(value.name)
     return found
-
-
-def _chunks(runner: Runner, feeds: dict[str, np.ndarray], values: Sequence[Value]) -> list[list[Value]]:
-    """The values in groups whose arrays together stay within CHUNK_BYTES (or are one array)."""
-    chunks: list[list[Value]] = [[]]
-    room = CHUNK_BYTES
-    for value in values:
-        type = value.tensor_type
-        size = runner.run(feeds, [value])[0].nbytes if not type.is_static else type.bytes
-        if chunks[-1] and size > room:
-            chunks.append([])
-            room = CHUNK_BYTES
-        chunks[-1].append(value)
-        room -= size
-    return [chunk for chunk in chunks if chunk]

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
+from optc.backends.interface import Progress, silent
 from optc.driver.quantization.data import Data
 from optc.driver.quantization.running import Runner
+from optc.errors import ModelError
+from optc.frontends import load_model
 from optc.ir.core import Module, Value
 from optc.passes.base import PassContext
 from optc.passes.quantization.equalization import equalize, pairs_of
@@ -19,6 +23,32 @@ from optc.passes.simplify.simplify import Simplify
 def prepare(module: Module) -> None:
     """Simplify a module in place: constants folded, BatchNorm inside the convolutions."""
     Simplify().run(module, PassContext())
+
+
+def prepared(
+    model: Any,
+    purpose: str,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    dims: Mapping[str, int] | None = None,
+    example_inputs: Any = None,
+) -> Module:
+    """A model of the user's, prepared; arguments as for `load_model`.
+
+    Args:
+        purpose: a verb, for the message.
+
+    Raises:
+        ModelError: it has no layer with constant weights.
+    """
+    module = load_model(model, shapes, dims, example_inputs).module
+    prepare(module)
+    if not layers_of(module.main):
+        raise ModelError(
+            f"the model has nothing to {purpose}",
+            where=module.name,
+            why="no Conv, Gemm or MatMul has constant float32 weights",
+        )
+    return module
 
 
 def equalize_module(module: Module, data: Data) -> int:
@@ -35,22 +65,26 @@ def smooth_module(module: Module, data: Data, strength: float) -> int:
     return len(smooth(module.main, layers, found, strength=strength))
 
 
-def reaches(module: Module, axes: Mapping[Value, int], data: Data) -> dict[Value, np.ndarray]:
-    """The largest magnitude in each channel, by value.
+def reaches(
+    module: Module, axes: Mapping[Value, int], data: Data, progress: Progress = silent
+) -> dict[Value, np.ndarray]:
+    """The largest magnitude in each channel, by value; NaN where one was seen.
 
     Args:
         module: to run.
         axes: of the channels of the values to watch.
         data: to run on.
+        progress: called with ("calibrating", samples done, samples in all).
     """
     found: dict[Value, np.ndarray] = {}
     if not axes:
         return found
-    runner = Runner(module, list(axes))
+    runner, done = Runner(module, list(axes)), 0
     for feeds in data.batches():
-        for value, axis in axes.items():
-            (array,) = runner.run(feeds, [value])
-            channels = axis % array.ndim
+        for value, array in runner.each(feeds):
+            channels = axes[value] % array.ndim
             largest = np.abs(array).max(axis=tuple(each for each in range(array.ndim) if each != channels))
             found[value] = np.maximum(found[value], largest) if value in found else largest
+        done += len(next(iter(feeds.values())))
+        progress("calibrating", done, data.samples)
     return found

@@ -14,10 +14,9 @@ from optc.driver.quantization.data import Data
 from optc.driver.quantization.images import Preprocessing
 from optc.driver.quantization.mixed import PrecisionSearch
 from optc.driver.quantization.post_training import Methods, make_plan
-from optc.driver.quantization.preparation import equalize_module, prepare, smooth_module
+from optc.driver.quantization.preparation import equalize_module, prepared, smooth_module
 from optc.driver.quantization.sensitivity import SENSITIVITIES, Outputs, Sensitivity, sensitivity
-from optc.errors import ModelError, UsageError
-from optc.frontends import load_model
+from optc.errors import UsageError
 from optc.ir.core import Module
 from optc.ir.source import near
 from optc.passes.quantization.layers import Layer, layers_of
@@ -71,14 +70,7 @@ class Quantizer:
         Raises:
             ModelError: it has no layer with constant weights.
         """
-        module = load_model(model, shapes, dims, example_inputs).module
-        prepare(module)
-        if not layers_of(module.main):
-            raise ModelError(
-                "the model has nothing to quantize",
-                where=module.name,
-                why="no Conv, Gemm or MatMul has constant float32 weights",
-            )
+        module = prepared(model, "quantize", shapes, dims, example_inputs)
         data = Data(calib, module.main.inputs, limit=limit, preprocessing=preprocessing)
         if equalize:
             equalize_module(module, data)

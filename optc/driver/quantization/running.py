@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -12,6 +12,9 @@ from optc.ir.core import Module, Value
 from optc.ir.types import TensorType
 from optc.ops.onnx_export import to_onnx_model
 from optc.runtime.ort_session import Optimizations, first_line, open_session
+
+CHUNK_BYTES = 256 << 20
+"""Of the values that one run hands out to `Runner.each`."""
 
 
 class Runner:
@@ -42,11 +45,32 @@ class Runner:
         except Exception as fault:  # onnxruntime's exceptions have no common base
             raise ModelError("onnxruntime cannot run the model", where=module.name, why=first_line(fault)) from fault
         self._inputs = {node.name for node in self._session.get_inputs()}
+        self._chunks: list[list[Value]] = []
 
     def run(self, feeds: Mapping[str, np.ndarray], values: Sequence[Value] | None = None) -> list[np.ndarray]:
         """Some of the values (default: all) for one batch."""
         names = [self._names[value] for value in values] if values is not None else list(self._names.values())
         return self._session.run(names, {name: array for name, array in feeds.items() if name in self._inputs})
+
+    def each(self, feeds: Mapping[str, np.ndarray]) -> Iterator[tuple[Value, np.ndarray]]:
+        """Every value of one batch, in several runs where all of them together would take too much memory."""
+        self._chunks = self._chunks or self._chunked(feeds)
+        for chunk in self._chunks:
+            yield from zip(chunk, self.run(feeds, chunk), strict=True)
+
+    def _chunked(self, feeds: Mapping[str, np.ndarray]) -> list[list[Value]]:
+        """The values in groups whose arrays together stay within CHUNK_BYTES (or are one array)."""
+        chunks: list[list[Value]] = [[]]
+        room = CHUNK_BYTES
+        for value in self._names:
+            type = value.tensor_type
+            size = type.bytes if type.is_static else self.run(feeds, [value])[0].nbytes
+            if chunks[-1] and size > room:
+                chunks.append([])
+                room = CHUNK_BYTES
+            chunks[-1].append(value)
+            room -= size
+        return [chunk for chunk in chunks if chunk]
 
 
 def _harmless(module: Module) -> Optimizations:

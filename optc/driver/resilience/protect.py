@@ -11,10 +11,8 @@ import numpy as np
 from optc.backends.interface import Progress, silent
 from optc.driver.quantization.data import Data
 from optc.driver.quantization.images import Preprocessing
-from optc.driver.quantization.preparation import prepare
-from optc.driver.quantization.running import Runner
+from optc.driver.quantization.preparation import prepared, reaches
 from optc.errors import ModelError
-from optc.frontends import load_model
 from optc.ir.core import Module
 from optc.passes.quantization.layers import Layer, layers_of
 from optc.passes.resilience.ranges import checked_layers, restrict_ranges
@@ -66,15 +64,8 @@ def protect(
         ModelError: no layer has constant weights.
         OptcError: a result on the samples is not finite.
     """
-    module = load_model(model, shapes, dims).module
-    prepare(module)
+    module = prepared(model, "protect", shapes, dims)
     layers = layers_of(module.main)
-    if not layers:
-        raise ModelError(
-            "the model has nothing to protect",
-            where=module.name,
-            why="no Conv, Gemm or MatMul has constant float32 weights",
-        )
     data = Data(calib, module.main.inputs, limit=limit, preprocessing=preprocessing)
     checked = checked_layers(layers)
     restrict_ranges(module, _bounds(module, checked, data, margin, progress))
@@ -84,17 +75,10 @@ def protect(
 def _bounds(
     module: Module, layers: Sequence[Layer], data: Data, margin: float, progress: Progress
 ) -> dict[Layer, np.ndarray]:
-    runner = Runner(module, [layer.operation.result for layer in layers])
-    found: dict[Layer, np.ndarray] = {}
-    done = 0
-    for feeds in data.batches():
-        for layer, array in zip(layers, runner.run(feeds), strict=True):
-            if not np.isfinite(array).all():
-                hint = "check that the samples are preprocessed as in training"
-                raise ModelError("a layer's result is not finite", where=layer.name, hint=hint)
-            channel = layer.channel_axis % array.ndim
-            largest = np.abs(array).max(axis=tuple(axis for axis in range(array.ndim) if axis != channel))
-            found[layer] = np.maximum(found.get(layer, largest), largest)
-        done += len(next(iter(feeds.values())))
-        progress("calibrating", done, data.samples)
-    return {layer: ((1 + margin) * largest).astype(np.float32) for layer, largest in found.items()}
+    axes = {layer.operation.result: layer.channel_axis for layer in layers}
+    largest = reaches(module, axes, data, progress)
+    for layer in layers:
+        if not np.isfinite(largest[layer.operation.result]).all():
+            hint = "check that the samples are preprocessed as in training"
+            raise ModelError("a layer's result is not finite", where=layer.name, hint=hint)
+    return {layer: ((1 + margin) * largest[layer.operation.result]).astype(np.float32) for layer in layers}

@@ -13,15 +13,12 @@ from optc.backends.interface import Progress, silent
 from optc.driver.quantization.acceptance import CONFIDENCE, Drop, assumptions, compare, hits, last_accepted
 from optc.driver.quantization.data import Batch, Data
 from optc.driver.quantization.images import Preprocessing
-from optc.driver.quantization.preparation import prepare
+from optc.driver.quantization.preparation import prepared
 from optc.driver.quantization.sensitivity import Outputs, decibels
 from optc.driver.structure.options import LEAST_GAIN, Pricing, options_of
 from optc.driver.structure.plan import Option, Plan, without
 from optc.driver.structure.refit import Reference, refit
-from optc.errors import ModelError
-from optc.frontends import load_model
 from optc.ir.core import Module
-from optc.passes.quantization.layers import layers_of
 from optc.passes.structure.factors import Moments
 
 FIT_SAMPLES = 256
@@ -145,14 +142,7 @@ class Pruner:
         Raises:
             ModelError: it has no layer with constant weights.
         """
-        module = load_model(model, shapes, dims).module
-        prepare(module)
-        if not layers_of(module.main):
-            raise ModelError(
-                "the model has nothing to take out",
-                where=module.name,
-                why="no Conv, Gemm or MatMul has constant float32 weights",
-            )
+        module = prepared(model, "take out", shapes, dims)
         data = Data(calib, module.main.inputs, limit=limit, preprocessing=preprocessing)
         return cls(module, data, pricing, epochs, progress)
 

@@ -32,7 +32,7 @@ def network() -> onnx.ModelProto:
 
 @pytest.fixture(scope="module")
 def folders(network: onnx.ModelProto, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """The artifact with weights as they are, and with packed ones, of which a guard sees every bit when it is opened."""
+    """The artifact with weights as they are, and with packed ones, of which a guard sees every bit on opening."""
     folder = tmp_path_factory.mktemp("weights")
     for name, options in {"plain": {}, "packed": {"compress_weights": True, "guard_weights": True}}.items():
         optc.compile(network, output=folder / name, threads=2, tune=0, **options).close()
