@@ -83,7 +83,9 @@ def kinds(model: object) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("kind", "layer"), [(kind, layer) for kind, layers in CASES.items() for layer in layers], ids=lambda v: str(v)
+    ("kind", "layer"),
+    [(kind, layer) for kind, layers in CASES.items() for layer in layers],
+    ids=lambda value: getattr(value, "__name__", value),
 )
 def test_codes_are_those_of_onnxruntime(kind: str, layer: Callable[[Quantized, str], str], tmp_path: Path) -> None:
     q = Quantized(seed=len(layer.__name__))
