@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from functools import cache
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ Dim = int | SymbolicDim
 Shape = tuple[Dim, ...]
 
 
-@cache
+@lru_cache(maxsize=4096)
 def _symbol(name: str) -> sympy.Symbol:
     import sympy
 

@@ -36,13 +36,25 @@ def _split(text: str, separator: str, start: int) -> list[tuple[int, str]]:
     return [*parts, (start + begin, text[begin:])]
 
 
-@lru_cache(maxsize=4096)
+_REMEMBERED = 256
+"""Characters of a type that is kept: thousands of longer ones, which nobody writes, would fill the memory."""
+
+
 def parse_type(text: str) -> TensorType:
     """The type that `print_type` printed as `text`.
 
     Raises:
         TypeSyntaxError: with what was expected.
     """
+    return _remembered(text) if len(text) <= _REMEMBERED else _parsed(text)
+
+
+@lru_cache(maxsize=4096)
+def _remembered(text: str) -> TensorType:
+    return _parsed(text)
+
+
+def _parsed(text: str) -> TensorType:
     if not (text.startswith(_PREFIX) and text.endswith(">")):
         raise TypeSyntaxError("expected a type such as tensor<1x3xf32>", 0)
     (offset, head), *parameters = _split(text[len(_PREFIX) : -1], ",", len(_PREFIX))

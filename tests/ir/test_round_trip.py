@@ -204,3 +204,17 @@ def test_printing_many_equal_names_is_linear(count: int) -> None:
     lines = print_module(Module(graph)).splitlines()
     assert lines[2] == "    %x_1 = onnx.Relu(%x) : tensor<4xf32>"
     assert lines[count + 1] == f"    %x_{count} = onnx.Relu(%x_{count - 1}) : tensor<4xf32>"
+
+
+def test_long_types_are_not_remembered() -> None:
+    """A text of many of them would fill the memory with types that nobody writes."""
+    import tracemalloc
+
+    long = "tensor<" + "{number}x" * 4000 + "f32>"
+    parse_type(long.format(number=1))
+    tracemalloc.start()
+    for number in range(2, 40):
+        assert parse_type(long.format(number=number)).shape == (number,) * 4000
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert kept < 1_000_000
