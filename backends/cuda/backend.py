@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from optc.backends.cuda import kernel_cache
+from optc.backends.cuda import capability, kernel_cache
 from optc.backends.cuda.acceptance import accepting_templates
 from optc.backends.cuda.compilation import Job, candidates_of, compile_jobs
 from optc.backends.cuda.kernel import CudaKernel
@@ -12,16 +12,12 @@ from optc.backends.cuda.occupancy import CAPABILITIES
 from optc.backends.cuda.toolkit import check_architecture
 from optc.backends.cuda.workload import architecture, kernel_key, workload_key
 from optc.backends.interface import Kernel, Progress, Selection, silent
-from optc.backends.tvm import capability
 from optc.backends.tvm.backend import symbol_name
 from optc.backends.tvm.group import Group
 from optc.costmodel.interface import SchedulePredictor
 from optc.errors import UsageError
 from optc.ir.core import Operation
-from optc.ops.recurrence import RECURRENCE
 from optc.targets.target import Target
-
-_WITHOUT_KERNEL = frozenset({"onnx.ScatterElements", "onnx.ScatterND", "onnx.TopK", RECURRENCE})
 
 
 class CudaBackend:
@@ -33,7 +29,7 @@ class CudaBackend:
 
     def supports(self, operation: Operation, target: Target) -> str | None:
         """None where there is native code for the operation, else the reason why not."""
-        return "GPUs have no kernel for it" if operation.name in _WITHOUT_KERNEL else capability.supports(operation)
+        return capability.supports(operation)
 
     def refuses(self, group: Group, target: Target) -> str | None:
         """See KernelBackend.refuses."""

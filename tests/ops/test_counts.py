@@ -56,10 +56,10 @@ def test_others() -> None:
         ),
         (Kind.MOVEMENT, "Reshape Transpose Concat Slice Gather Pad Expand DepthToSpace Split"),
         (Kind.CONTRACTION, "Conv ConvTranspose MatMul Gemm QLinearConv Einsum"),
-        (Kind.REDUCTION, "ReduceMean Softmax LayerNormalization GlobalAveragePool ArgMax"),
+        (Kind.REDUCTION, "ReduceMean Softmax LayerNormalization GlobalAveragePool ArgMax TopK"),
         (Kind.WINDOW, "MaxPool AveragePool"),
         (Kind.CONTROL, "If Loop Scan"),
-        (Kind.OPAQUE, "LSTM NonZero TopK NonMaxSuppression"),
+        (Kind.OPAQUE, "LSTM NonZero NonMaxSuppression"),
     ],
 )
 def test_kinds(kind: Kind, names: str) -> None:
