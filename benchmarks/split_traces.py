@@ -353,7 +353,7 @@ that does not know the trace can answer them otherwise. In these cases 2 to 9 of
 way than the oracle's, and the mean latency is 0.70 to 0.97 of that of the better of local-only and server-only."""
 
 TRAINED = """\
-The CIFAR-10 networks with those bottlenecks of [BOTTLENECK.md](BOTTLENECK.md) that lose at most 2 points (1.0 to 2.0).
+The CIFAR-10 networks with those bottlenecks of [BOTTLENECK.md](BOTTLENECK.md) that lose at most 2 points.
 Bytes are those on the socket. A picture costs its device nothing to encode here. `cortex-m7` has the figures of a
 microcontroller. Against WebP at the accuracy of the bottleneck no cut pays: pictures of 32x32 are so small that
 distance (5 to 120 ms) counts and not bytes, and the device's half of a cut takes longer than its few hundred bytes less
