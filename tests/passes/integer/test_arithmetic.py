@@ -342,6 +342,38 @@ def test_convolutions_of_integers_get_unsigned_data_and_signed_weights() -> None
     assert [each.dtype.name for each in product.present_operands] == ["u8", "i8", "u8"]
 
 
+@pytest.mark.parametrize("pads", [(0, 0, 0, 0), (1, 0, 2, 1)])
+@pytest.mark.parametrize("strides", [(1, 1), (2, 3)])
+@pytest.mark.parametrize("zero", [8, 121])
+def test_dynamic_quantization_has_its_zero_point_behind_the_convolution(
+    pads: tuple[int, ...], strides: tuple[int, ...], zero: int
+) -> None:
+    """Also with weights whose distances from their zero point need nine bits."""
+    weights = {"w": codes(1, (4, 3, 3, 2)), "zw": np.uint8(zero), "s": f32(0.01)}
+    nodes = [
+        node("DynamicQuantizeLinear", "x", "q sx zx"),
+        node("ConvInteger", "q w zx zw", "i", pads=list(pads), strides=list(strides), dilations=[2, 1]),
+        node("Cast", "i", "c", to=1),
+        node("Mul", "sx s", "f"),
+        node("Mul", "c f", "y"),
+    ]
+    proto = model(nodes, [value("x", [2, 3, 9, 8])], ["y"], weights)
+    module = check(proto, {"x": np.random.default_rng(4).normal(size=(2, 3, 9, 8)).astype(np.float32)})
+    for product in (each for each in module.walk() if each.name == "onnx.ConvInteger"):
+        assert len(product.operands) == 3
+        _, weight, point = product.operands
+        assert weight is not None and weight.dtype.name == "i8" and point is not None and point.constant == 0
+
+
+def test_products_with_weights_of_nine_bits() -> None:
+    weights = {"w": codes(1, (6, 5)), "zw": np.uint8(100), "zx": np.uint8(7)}
+    nodes = [node("MatMulInteger", "x w zx zw", "y")]
+    proto = model(nodes, [value("x", [3, 6], U8)], [value("y", None, I32)], weights)
+    module = check(proto, {"x": codes(2, (3, 6))})
+    products = [each for each in module.walk() if each.name == "onnx.MatMulInteger"]
+    assert len(products) == 2 and all(each.operands[1].dtype.name == "i8" for each in products)  # type: ignore[union-attr]
+
+
 @pytest.mark.parametrize("transposed", [0, 1])
 def test_gemm_of_codes(transposed: int) -> None:
     weights = {
