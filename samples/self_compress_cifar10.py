@@ -73,7 +73,7 @@ def main() -> None:
     model.write(path)
     for layer, bits in model.bits.items():
         print(f"{layer}: {(bits > 0).sum()} of {len(bits)} channels have bits, {bits.mean():.2f} on average")
-    print(f"float {exact:.2%}, with {float(model.price()):.2f} bits for each weight {after:.2%}: {path}")
+    print(f"float {exact:.2%}, with {model.price().item():.2f} bits for each weight {after:.2%}: {path}")
 
 
 if __name__ == "__main__":
