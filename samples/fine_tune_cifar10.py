@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from cifar10_data import Cifar10, augmented_batches, load_cifar10
@@ -84,6 +85,12 @@ def train(model: FineTuning, data: Cifar10, training: Training, steps: int, rate
                 break
 
 
+def calibration(data: Cifar10) -> list[dict[str, np.ndarray]]:
+    """The first training images, in batches."""
+    images = data.train_images[:CALIBRATION].float().numpy()
+    return [{"pixels": images[start : start + 32]} for start in range(0, CALIBRATION, 32)]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", choices=("resnet8", "mobilenet"))
@@ -94,9 +101,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     data = load_cifar10(options.work)
-    calibration = data.train_images[:CALIBRATION].float().numpy()
-    batches = [{"pixels": calibration[start : start + 32]} for start in range(0, CALIBRATION, 32)]
-    model = FineTuning.of(HERE / "models" / f"cifar10_{options.name}.onnx", batches, options.format)
+    model = FineTuning.of(HERE / "models" / f"cifar10_{options.name}.onnx", calibration(data), options.format)
     exact, before = (accuracy(each, data.test_images, data.test_labels) for each in (model.exact, model))
     fine_tune(model, data, Training(steps=options.steps, scale_steps=options.steps // 4))
     after = accuracy(model, data.test_images, data.test_labels)

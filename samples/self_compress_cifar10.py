@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from cifar10_data import Cifar10, augmented_batches, load_cifar10
-from fine_tune_cifar10 import CALIBRATION, HERE, accuracy
+from fine_tune_cifar10 import HERE, accuracy, calibration
 
 from optc.quantization import SelfCompression
 
@@ -62,9 +62,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     data = load_cifar10(options.work)
-    calibration = data.train_images[:CALIBRATION].float().numpy()
-    batches = [{"pixels": calibration[start : start + 32]} for start in range(0, CALIBRATION, 32)]
-    model = SelfCompression.of(HERE / "models" / f"cifar10_{options.name}.onnx", batches)
+    model = SelfCompression.of(HERE / "models" / f"cifar10_{options.name}.onnx", calibration(data))
     exact = accuracy(model.exact, data.test_images, data.test_labels)
     compress(model, data, options.price, options.steps)
     after = accuracy(model, data.test_images, data.test_labels)

@@ -56,3 +56,9 @@ def images(count: int = 256, seed: int = 1) -> np.ndarray:
 def ran(proto: onnx.ModelProto, feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
     """What onnxruntime computes."""
     return list(onnxruntime.InferenceSession(proto.SerializeToString()).run(None, feeds))
+
+
+def scores_of(network: onnx.ModelProto, images: np.ndarray) -> np.ndarray:
+    """The output `scores` for each `image`, one at a time."""
+    session = onnxruntime.InferenceSession(network.SerializeToString(), providers=["CPUExecutionProvider"])
+    return np.concatenate([session.run(["scores"], {"image": image[None]})[0] for image in images])

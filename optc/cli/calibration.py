@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
+from optc.cli.accuracy import check_bound
 from optc.cli.images import image_options, preprocessing
 from optc.cli.output import seconds_text
 from optc.cli.parameters import Number, share
@@ -47,8 +48,7 @@ def check(given: Mapping[str, Any]) -> dict[str, Any] | None:
             if given[name]:
                 raise UsageError(f"--{name.replace('_', '-')} needs --calib", hint="--calib images/")
         return None
-    if given["max_drop"] is not None and (given["labels"] is None or given["min_snr"] is not None):
-        raise UsageError("--max-drop needs --labels, and excludes --min-snr")
+    check_bound(given["max_drop"], given["labels"], given["min_snr"])
     drop = None if given["max_drop"] is None else share(given["max_drop"])
     from optc.driver.quantization.data import read_labels
 

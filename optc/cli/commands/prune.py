@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from optc.cli.accuracy import accuracy_options, check_bound
 from optc.cli.failures import render
 from optc.cli.files import write_whole
 from optc.cli.images import image_options, preprocessing
@@ -28,16 +29,7 @@ DEFAULT_SNR = 20.0
 @click.option("--target", default="cpu", show_default=True, help="Whose costs are predicted.")
 @threads_option
 @click.option("--min-snr", type=Number(0), help="Decibels that outputs must keep (default without --max-drop: 20).")
-@click.option("--max-drop", help="Accuracy that may be lost, such as 0.5%; needs --labels.")
-@click.option("--labels", type=click.Path(path_type=Path), help="The right class of each sample: .npy, .npz or text.")
-@click.option("--evaluate", help="The samples that --labels belongs to (default: those of --calib).")
-@click.option(
-    "--confidence",
-    type=Number(0.5, 0.9999),
-    default=0.995,
-    show_default=True,
-    help="That other samples show no larger drop than --max-drop.",
-)
+@accuracy_options
 @click.option(
     "--epochs",
     type=Number(0),
@@ -72,8 +64,7 @@ def command(
     What is left is fitted to what the whole model computes on the samples. Where nothing pays, or nothing that pays is
     within the bound, the model is written as it was.
     """
-    if max_drop is not None and (labels is None or min_snr is not None):
-        raise UsageError("--max-drop needs --labels, and excludes --min-snr")
+    check_bound(max_drop, labels, min_snr)
     if max_drop is None and (labels is not None or evaluate is not None):
         raise UsageError("--labels and --evaluate would not be used", hint="add --max-drop 0.5%")
     drop = None if max_drop is None else share(max_drop)

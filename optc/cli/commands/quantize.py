@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from optc.cli.accuracy import accuracy_options, check_bound
 from optc.cli.files import write_whole
 from optc.cli.images import image_options, preprocessing
 from optc.cli.output import Progress, emit_facts, emit_json, emit_table, size_text
@@ -40,16 +41,7 @@ DEFAULT_SNR = 30.0
 @click.option("--equalize", is_flag=True, help="Scale channels between layers for one range.")
 @click.option("--smooth", type=Number(0, 1), help="Move outliers of activations into weights; 0.5 is usual.")
 @click.option("--min-snr", type=Number(0), help="Decibels that outputs must keep; layers stay in float until they do.")
-@click.option("--max-drop", help="Accuracy that may be lost, such as 0.5%; needs --labels.")
-@click.option("--labels", type=click.Path(path_type=Path), help="The right class of each sample: .npy, .npz or text.")
-@click.option("--evaluate", help="The samples that --labels belongs to (default: those of --calib).")
-@click.option(
-    "--confidence",
-    type=Number(0.5, 0.9999),
-    default=0.995,
-    show_default=True,
-    help="That other samples show no larger drop than --max-drop.",
-)
+@accuracy_options
 @click.option(
     "--objective",
     type=click.Choice(["latency", "energy", "size"]),
@@ -108,8 +100,7 @@ def command(
             "several formats need a bound",
             hint="--min-snr 30 or --max-drop 0.5% to mix them, --analyze to compare them",
         )
-    if max_drop is not None and (labels is None or min_snr is not None):
-        raise UsageError("--max-drop needs --labels, and excludes --min-snr")
+    check_bound(max_drop, labels, min_snr)
     from optc.driver.quantization.data import Data, read_labels
     from optc.driver.quantization.post_training import Methods
     from optc.driver.quantization.quantize import Quantizer

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 import split_lab
+from learning_kit import scores_of
 from onnx_kit import model, node, value
 from split_kit import SECRET, InThread
 
@@ -65,11 +65,6 @@ def pictures(count: int, seed: int) -> np.ndarray:
     return (np.abs(random.normal(0, 0.3, (count, 3, 16, 16))) + brightness).astype(np.float32)
 
 
-def scores_of(images: np.ndarray) -> np.ndarray:
-    session = onnxruntime.InferenceSession(network().SerializeToString(), providers=["CPUExecutionProvider"])
-    return np.concatenate([session.run(["scores"], {"image": image[None]})[0] for image in images])
-
-
 @pytest.fixture(scope="module")
 def prefilter() -> Prefilter:
     torch.manual_seed(0)
@@ -88,7 +83,7 @@ def rule(prefilter: Prefilter) -> Rule:
 
 
 def test_half_of_the_pictures_hold_nothing(rule: Rule) -> None:
-    wanted = scores_of(pictures(64, 2)).argmax(1)
+    wanted = scores_of(network(), pictures(64, 2)).argmax(1)
     assert 0.3 < np.mean(wanted == NOTHING) < 0.7
     assert rule.drop <= 0.0
     assert abs(rule.leaves - np.mean(wanted == NOTHING)) < 0.1
@@ -134,7 +129,7 @@ def test_who_leaves_sends_nothing(prefilter: Prefilter, rule: Rule, tmp_path: Pa
         Client(tmp_path / "split", server_side.address, secret=SECRET, chooser=Fixed("filtered"), threads=1) as client,
     ):
         assert client.connect()
-        for picture, stays, wanted in zip(images[:8], ~leaving, scores_of(images[:8]), strict=False):
+        for picture, stays, wanted in zip(images[:8], ~leaving, scores_of(network(), images[:8]), strict=False):
             answer = client.run({"image": picture[None]})
             report = answer.report
             assert (report.left, report.remote, report.way, report.reason) == (not stays, stays, "filtered", "")

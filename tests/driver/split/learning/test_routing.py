@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 import split_lab
+from learning_kit import scores_of
 from onnx_kit import model, node, value
 from split_kit import SECRET, InThread
 
@@ -59,11 +59,6 @@ def pictures(count: int, seed: int) -> np.ndarray:
     return (random.normal(0, 0.3, (count, 3, 12, 12)) + random.normal(0, 1.0, (count, 3, 1, 1))).astype(np.float32)
 
 
-def scores_of(images: np.ndarray) -> np.ndarray:
-    session = onnxruntime.InferenceSession(network().SerializeToString(), providers=["CPUExecutionProvider"])
-    return np.concatenate([session.run(["scores"], {"image": image[None]})[0] for image in images])
-
-
 @pytest.fixture(scope="module")
 def before() -> Routed:
     torch.manual_seed(0)
@@ -90,7 +85,7 @@ def test_what_matters_stays(before: Routed) -> None:
 
 def test_training_joins_the_answers_and_makes_importance_uneven(before: Routed, trained: Routed) -> None:
     images = pictures(128, 7)
-    wanted = scores_of(images).argmax(1)
+    wanted = scores_of(network(), images).argmax(1)
     local, joint = routed_scores(trained, torch.from_numpy(images))
     agreement = float(np.mean(joint.numpy().argmax(1) == wanted))
     assert agreement > 0.85
