@@ -18,7 +18,7 @@ from optc.backends.tvm.packing import Packing
 from optc.backends.tvm.template import KernelDefinition, Schedule, Template
 from optc.backends.tvm.templates import register_tile as tiles
 from optc.backends.tvm.templates.alone import Alone, alone_refusal, operation_of
-from optc.ops.recurrence import BIAS, GATES, LENGTHS, MEMORY, PROJECTED, RECURRENCE, STATE, WEIGHTS, cell_of
+from optc.ops.recurrence import BIAS, LENGTHS, MEMORY, PROJECTED, RECURRENCE, STATE, WEIGHTS, cell_of
 from optc.ops.shapes import integer
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 _F32 = "float32"
 _MOST_TOGETHER = 4  # samples that share a panel of weights
 _MOST_VECTORS = 8
+_ACTIVATIONS = {"lstm": 5, "gru": 3}  # of each element of the state in a step
 _ACTIVATION_STEPS = 12.0  # multiply-adds' worth of one vector of sigmoids or hyperbolic tangents
 
 
@@ -69,7 +70,7 @@ class Recurrence(Template):
         each = max(vectors * extents.together, tiles.LATENCY, (vectors + extents.together) * tiles.LOAD)
         tile_steps = extents.hidden * each + tiles.TILE_OVERHEAD
         work = -(-extents.columns // width) * tile_steps
-        work += (len(GATES) + 3) * _ACTIVATION_STEPS * -(-extents.hidden // lanes) * extents.together
+        work += _ACTIVATIONS[extents.cell] * _ACTIVATION_STEPS * -(-extents.hidden // lanes) * extents.together
         held = 4 * extents.hidden * extents.columns
         seconds = work * multiply_add + tiles.traffic(target, held, held)
         return extents.steps * (extents.batch // extents.together) * seconds
