@@ -1,4 +1,4 @@
-/* Weights that lie in fewer bytes in weights.bin than in memory; optc/passes/compression/packed.py says how. */
+/* Weights that lie in fewer bytes in weights.bin than in memory; passes/compression/stored_weights.py says how. */
 #ifndef OPTC_UNPACK_H
 #define OPTC_UNPACK_H
 
