@@ -37,23 +37,37 @@ def in_place(candidates: Sequence[Candidate], estimates: Sequence[Estimate], tar
         estimates: one for each.
         target: whose caches and memory count.
     """
-    memory, capacity = target.memory_bandwidth, KEPT * target.caches[-1].bytes if target.caches else 0.0
+    memory = target.memory_bandwidth
     if not candidates or not memory:
         return list(estimates)
-    weights = [sum(_bytes(value) for value in each.inputs if each.is_constant(value)) for each in candidates]
-    values = max(
-        sum(_bytes(value) for value in (*each.inputs, *each.outputs) if not each.is_constant(value))
-        for each in candidates
-    )
-    excess = (sum(weights) + values) / capacity - 1.0 if capacity else 1.0
-    lost = min(1.0, max(0.0, excess))
+    weights, values = zip(*map(weights_and_values, candidates), strict=True)
+    lost = lost_share(weights, max(values), target)
     return [_at_least(estimate, lost * size / memory) for estimate, size in zip(estimates, weights, strict=True)]
+
+
+def lost_share(weights: Sequence[int], values: int, target: Target) -> float:
+    """The share of a model's weights that the last cache does not keep from one run to the next.
+
+    Args:
+        weights: bytes of each kernel's.
+        values: bytes of the most that a kernel reads and writes beside them.
+        target: whose last cache counts.
+    """
+    capacity = KEPT * target.caches[-1].bytes if target.caches else 0.0
+    excess = (sum(weights) + values) / capacity - 1.0 if capacity else 1.0
+    return min(1.0, max(0.0, excess))
 
 
 def _at_least(estimate: Estimate, seconds: float) -> Estimate:
     if estimate.seconds >= seconds:
         return estimate
     return replace(estimate, seconds=seconds, low=max(estimate.low, 0.5 * seconds), high=max(estimate.high, seconds))
+
+
+def weights_and_values(candidate: Candidate) -> tuple[int, int]:
+    """Bytes of a kernel's constants, and of everything else that it reads or writes."""
+    constant = sum(_bytes(value) for value in candidate.inputs if candidate.is_constant(value))
+    return constant, sum(map(_bytes, (*candidate.inputs, *candidate.outputs))) - constant
 
 
 def _bytes(value: Value) -> int:

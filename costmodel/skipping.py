@@ -5,11 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from optc.costmodel.interface import Candidate, CostModel, Estimate
 from optc.ir.core import Operation
 from optc.ops.hints import density_of
 from optc.targets.target import Target
+
+if TYPE_CHECKING:
+    from optc.costmodel.state import Rates
 
 SCATTERED = 2.6
 """Rows of a matrix that are read with gaps between them take so many times as long as rows in order.
@@ -62,6 +66,11 @@ class SkippingCostModel:
         """The target with the figures that the other model takes for it."""
         own = getattr(self.model, "figures", None)
         return target if own is None else own(target)
+
+    def rates(self, target: Target) -> Rates | None:
+        """The rates of the machine for which the other model predicts, where it knows them."""
+        own = getattr(self.model, "rates", None)
+        return None if own is None else own(target)
 
     def predict(self, candidates: Sequence[Candidate], target: Target) -> list[Estimate]:
         """See CostModel."""

@@ -27,6 +27,14 @@ def library(package: str, source: str, *flags: str) -> ctypes.CDLL:
     Raises:
         OptcError: there is no C compiler, or it fails.
     """
+    with tempfile.TemporaryDirectory(prefix="optc-native-") as folder:
+        made = Path(folder) / "native.so"
+        made.write_bytes(built(package, source, *flags))
+        return ctypes.CDLL(os.fspath(made))
+
+
+def built(package: str, source: str, *flags: str) -> bytes:
+    """The file of such a library, which is kept in the cache; arguments and errors as for `library`."""
     text = files(package).joinpath(source).read_bytes()
     words = [*(flags or ("-O2",)), "-shared", "-fPIC"]
     compiler = find_compiler()
@@ -38,7 +46,4 @@ def library(package: str, source: str, *flags: str) -> ctypes.CDLL:
             compiler.run([*words, source, "-o", "native.so"], Path(folder))
             return (Path(folder) / "native.so").read_bytes()
 
-    with tempfile.TemporaryDirectory(prefix="optc-native-") as folder:
-        made = Path(folder) / "native.so"
-        made.write_bytes(cache.made(KIND, key, build))
-        return ctypes.CDLL(os.fspath(made))
+    return cache.made(KIND, key, build)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +14,13 @@ from optc.costmodel.datasets import cpu_kernels
 from optc.costmodel.kernels.machine import machine_class, target_from_json
 from optc.costmodel.kernels.predictor import KIND, KernelPredictor
 from optc.costmodel.kernels.schema import digest
-from optc.costmodel.kernels.store import models_of, read_part
+from optc.costmodel.kernels.store import models_of, read_part, states_of
 from optc.costmodel.kernels.table import KernelTable, kernel_table
 from optc.costmodel.kernels.text import cross_validate_text
 from optc.costmodel.kernels.training import Sizes, figures, train_predictor, without
 from optc.costmodel.kinds import Evaluation, Prediction
 from optc.costmodel.predictors import Card, save
+from optc.costmodel.state import usual
 from optc.costmodel.training.team import team
 from optc.errors import UsageError
 
@@ -54,6 +55,8 @@ def train(run: Run, data: Path) -> list[Card]:
     table = without(everything, _classes(data, split["without"].split(), run))
     sizes = Sizes(model["trees"], model["rank_trees"], model["epochs"], split["folds"])
     predictor, held = train_predictor(table, reference, run.config.seed, sizes, run.progress, run.unit)
+    noted = states_of(cpu_kernels.stores(data)).get(machine, [])
+    predictor = replace(predictor, rates=usual(noted))
     text = None
     if model["text_epochs"]:
         text = cross_validate_text(

@@ -15,6 +15,7 @@ from optc.costmodel.interface import Candidate, Estimate
 from optc.costmodel.kernels.features import WorkloadFeatures, target_vector
 from optc.costmodel.kernels.labels import anchor_labels
 from optc.costmodel.kernels.predictor import KernelPredictor
+from optc.costmodel.state import Rates
 from optc.targets.target import Target
 
 UNFAMILIAR = 2.0
@@ -74,6 +75,10 @@ class LearnedCostModel:
     def figures(self, target: Target) -> Target:
         """The target with the figures that estimates are worked out from."""
         return self._of(target)[0]
+
+    def rates(self, target: Target) -> Rates | None:
+        """The rates at which the kernels were measured, where the target's class of machine was."""
+        return self.predictor.rates if self.predictor.fits(target) else None
 
     @property
     def _basis(self) -> str:

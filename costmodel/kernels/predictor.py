@@ -18,6 +18,7 @@ from optc.costmodel.kernels.labels import patterns, types_of
 from optc.costmodel.kernels.machine import is_measured, machine_class, target_from_json
 from optc.costmodel.kernels.perceptron import Perceptrons
 from optc.costmodel.kernels.trees import ObliviousTrees
+from optc.costmodel.state import Rates
 from optc.targets.target import Target
 
 if TYPE_CHECKING:
@@ -93,6 +94,7 @@ class KernelPredictor:
         reference: the figures of that machine.
         rows: kernels that were measured.
         types: the element types of their values.
+        rates: of that machine while they were measured (see `state`); None where nobody noted them.
     """
 
     group: Blend
@@ -109,6 +111,7 @@ class KernelPredictor:
     reference: Target
     rows: int
     types: tuple[str, ...] = FLOATS
+    rates: Rates | None = None
 
     def fits(self, target: Target) -> bool:
         """Whether the target is of the class of machine that was measured."""
@@ -182,6 +185,7 @@ class KernelPredictor:
             "reference": target_json(self.reference),
             "kernels": self.rows,
             "types": list(self.types),
+            "rates": None if self.rates is None else self.rates.to_dict(),
         }
 
     @staticmethod
@@ -206,6 +210,7 @@ class KernelPredictor:
                 target_from_json(details["reference"]),
                 details["kernels"],
                 tuple(details.get("types", FLOATS)),
+                Rates.of_dict(rates) if (rates := details.get("rates")) else None,
             )
         except (KeyError, TypeError, ValueError) as error:
             raise OptcError("the kernel predictor is damaged", where=str(card.folder), why=str(error)) from error

@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from optc.costmodel.kernels.schema import SCHEMA_VERSION, Row, arrow_schema, digest
+from optc.costmodel.state import Rates
 from optc.errors import OptcError
 
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 SUFFIX = ".parquet"
 _TEMPORARY = ".part-"
 MODELS = "models"  # the folder of what models consist of
+STATES = "states"  # the folder of how fast machines were while their kernels were measured
 
 
 class RowStore:
@@ -95,13 +98,19 @@ class RowStore:
 
     def note_model(self, name: str, pipeline: int, workloads: Sequence[tuple[str, str]]) -> None:
         """Remember of which kernels a model consists under one pipeline: (workload, class) of each, in order."""
-        folder = self.folder / MODELS
+        self._note(MODELS, f"{name}-{pipeline}", {"model": name, "pipeline": pipeline, "workloads": workloads})
+
+    def note_state(self, fingerprint: str, rates: Rates) -> None:
+        """Remember the fastest rates of a machine beside kernels that were measured on it just then."""
+        self._note(STATES, f"{fingerprint}-{time.time_ns()}", {"fingerprint": fingerprint, "rates": rates.to_dict()})
+
+    def _note(self, kind: str, name: str, content: dict[str, Any]) -> None:
+        """A file of JSON that appears whole."""
+        folder = self.folder / kind
         folder.mkdir(exist_ok=True)
-        temporary = folder / f"{_TEMPORARY}{os.getpid()}-{name}-{pipeline}"
-        temporary.write_text(
-            json.dumps({"model": name, "pipeline": pipeline, "workloads": workloads}), encoding="utf-8"
-        )
-        temporary.replace(folder / f"{name}-{pipeline}.json")
+        temporary = folder / f"{_TEMPORARY}{os.getpid()}-{name}"
+        temporary.write_text(json.dumps(content), encoding="utf-8")
+        temporary.replace(folder / f"{name}.json")
 
     def sweep(self) -> None:
         """Remove what killed writers left behind. Only while no other process writes."""
@@ -173,15 +182,34 @@ def _unique(table: Any) -> Any:
 def models_of(folders: Iterable[str | Path]) -> dict[str, dict[int, list[tuple[str, str]]]]:
     """What `note_model` kept in some stores: by model and pipeline the (workload, class) of each kernel."""
     found: dict[str, dict[int, list[tuple[str, str]]]] = {}
-    for folder in folders:
-        for path in sorted((Path(folder) / MODELS).glob("*.json")):
-            try:
-                record = json.loads(path.read_text(encoding="utf-8"))
-                pairs = [(str(workload), str(name)) for workload, name in record["workloads"]]
-                found.setdefault(record["model"], {})[int(record["pipeline"])] = pairs
-            except (OSError, ValueError, KeyError, TypeError) as error:
-                raise OptcError("a model's list of kernels is damaged", where=str(path), why=str(error)) from error
+
+    def add(record: Any) -> None:
+        pairs = [(str(workload), str(name)) for workload, name in record["workloads"]]
+        found.setdefault(record["model"], {})[int(record["pipeline"])] = pairs
+
+    _each_note(folders, MODELS, "a model's list of kernels is damaged", add)
     return found
+
+
+def states_of(folders: Iterable[str | Path]) -> dict[str, list[Rates]]:
+    """What `note_state` kept in some stores: by fingerprint."""
+    found: dict[str, list[Rates]] = {}
+
+    def add(record: Any) -> None:
+        found.setdefault(str(record["fingerprint"]), []).append(Rates.of_dict(record["rates"]))
+
+    _each_note(folders, STATES, "a machine's noted rates are damaged", add)
+    return found
+
+
+def _each_note(folders: Iterable[str | Path], kind: str, fault: str, add: Callable[[Any], None]) -> None:
+    """Give every note of a kind to `add`. Raises OptcError, `fault` of the file that `add` does not take."""
+    for folder in folders:
+        for path in sorted((Path(folder) / kind).glob("*.json")):
+            try:
+                add(json.loads(path.read_text(encoding="utf-8")))
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                raise OptcError(fault, where=str(path), why=str(error)) from error
 
 
 def merged(folders: Iterable[str | Path]) -> pyarrow.Table:

@@ -12,18 +12,22 @@ from optc.cli.output import seconds_text, size_text
 
 if TYPE_CHECKING:
     from optc.artifact import Manifest
+    from optc.runtime.expectation import Expectation
 
 SHOWN = 4
 """Labels of a reason, and reasons, that the summary lists."""
 
 
-def artifact_record(path: Path, manifest: Manifest, measured: float | None = None) -> dict[str, Any]:
+def artifact_record(
+    path: Path, manifest: Manifest, measured: float | None = None, expected: Expectation | None = None
+) -> dict[str, Any]:
     """Everything that the manifest says of the result, as plain data.
 
     Args:
         path: the artifact's folder.
         manifest: what the compiler wrote.
         measured: median latency on this host in seconds, if it was measured.
+        expected: what a run here should take now, if that was asked.
     """
     return {
         "artifact": str(path),
@@ -32,6 +36,7 @@ def artifact_record(path: Path, manifest: Manifest, measured: float | None = Non
         "outputs": [vars(info) for info in manifest.outputs],
         "program": dict(manifest.program),
         "cost": dict(manifest.cost),
+        "expected": None if expected is None else expected.to_dict(),
         "measured_seconds": measured,
         "fallbacks": [dict(entry) for entry in manifest.fallbacks],
         "verification": manifest.verification,
@@ -40,7 +45,9 @@ def artifact_record(path: Path, manifest: Manifest, measured: float | None = Non
     }
 
 
-def artifact_facts(path: Path, manifest: Manifest, measured: float | None = None) -> list[tuple[str, str]]:
+def artifact_facts(
+    path: Path, manifest: Manifest, measured: float | None = None, expected: Expectation | None = None
+) -> list[tuple[str, str]]:
     """The summary table, the place of the artifact last. Arguments as for `artifact_record`."""
     cost, program = manifest.cost, manifest.program
     arena = size_text(program["arena_bytes"])
@@ -51,7 +58,7 @@ def artifact_facts(path: Path, manifest: Manifest, measured: float | None = None
     counts = ", ".join(f"{program[name]} {name}" for name in ("kernels", "copies", "branches") if program.get(name))
     return [
         ("target", manifest.target),
-        ("latency", _latency(manifest, measured)),
+        ("latency", _latency(manifest, measured, expected)),
         ("arena", arena),
         ("weights", _weights(program["weights_bytes"], cost.get("packed_weights", {}))),
         *([("stored", _stored(cost["weights_stored"], program["weights_bytes"]))] if "weights_stored" in cost else ()),
@@ -98,13 +105,21 @@ def _microcontroller_facts(path: Path, manifest: Manifest) -> list[tuple[str, st
     ]
 
 
-def _latency(manifest: Manifest, measured: float | None) -> str:
+def expectation_text(expected: Expectation) -> str:
+    """What a run should take now, and how the machine differs from when its kernels were measured."""
+    why = f" ({expected.why} than when kernels were measured)" if expected.why else ""
+    return f"{seconds_text(expected.now)} with the call{why}"
+
+
+def _latency(manifest: Manifest, measured: float | None, expected: Expectation | None) -> str:
     parts = []
     cost = manifest.cost
     if (predicted := cost.get("predicted_seconds")) is not None:
         scope = " for the native part" if manifest.fallbacks else ""
         basis = ", ".join(cost.get("basis", ()))
         parts.append(f"predicted {seconds_text(predicted)}{scope}" + (f" ({basis})" if basis else ""))
+        if expected is not None and expected.speed is not None:
+            parts.append(f"now {expectation_text(expected)}")
     parts.append("not measured" if measured is None else f"measured {seconds_text(measured)}")
     return ", ".join(parts)
 

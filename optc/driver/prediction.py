@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from optc import targets
 from optc.backends import kernel_backend
-from optc.costmodel.interface import Candidate
+from optc.costmodel.interface import Candidate, Estimate
+from optc.costmodel.levels import Spent, differences, spent
 from optc.costmodel.residency import predict_in_place
+from optc.costmodel.state import Rates, State
 from optc.driver.compile import plan, require_static_inputs
 from optc.driver.flows import flow_of
 from optc.driver.options import CompileOptions
 from optc.driver.pipeline import PIPELINE
+from optc.driver.records.levels import rates_of, threads_of
 from optc.errors import InternalError
 from optc.ir.core import CONSTANT, Module, Operation
 from optc.ops.views import is_view
@@ -60,12 +63,17 @@ class ModelPrediction:
         kernels: in the order of execution.
         peak_bytes: of intermediate values that live at once.
         energy_basis: where the coefficients of energy come from, as the target file says.
+        collected_seconds: latency at the rates at which the kernels were measured; None where those of the machine now
+            are not known beside them, so that the two are the same.
+        state: how the machine differs from that, in words.
     """
 
     target: str
     kernels: tuple[KernelPrediction, ...]
     peak_bytes: int
     energy_basis: str = ""
+    collected_seconds: float | None = None
+    state: str = ""
 
     @property
     def seconds(self) -> float:
@@ -111,12 +119,14 @@ class ModelPrediction:
             "peak_bytes": self.peak_bytes,
             "basis": self.basis,
             "confidence": self.confidence,
+            "collected_ms": None if self.collected_seconds is None else 1e3 * self.collected_seconds,
+            "state": self.state,
             "kernels": [asdict(kernel) for kernel in self.kernels],
         }
 
 
 def predict_model(
-    module: Module, target_name: str, cost_model: str = "auto", threads: int | None = 1
+    module: Module, target_name: str, cost_model: str = "auto", threads: int | None = 1, state: State | None = None
 ) -> ModelPrediction:
     """Plan a module for a target (in place) and price its kernels.
 
@@ -125,6 +135,7 @@ def predict_model(
         target_name: as `optc targets` lists it, or the path of a target file; it need not be one that code is made for.
         cost_model: as for `optc.compile`.
         threads: of a run on a processor; None for all cores of the target.
+        state: of the target right now; None: as it was when kernels were measured.
 
     Raises:
         UsageError: the target is unknown.
@@ -143,6 +154,12 @@ def predict_model(
     operations = [each for each in module.main if each.name != CONSTANT and not is_view(each)]
     candidates = [_candidate(operation) for operation in operations]
     estimates = predict_in_place(context.cost_model, candidates, target)
+    measured = sum(estimate.seconds for estimate in estimates)
+    rates = None if state is None else rates_of(context.cost_model, target)
+    speed = None if state is None or rates is None else state.typical.over(rates)
+    if rates is not None and speed is not None:
+        parts = spent(candidates, estimates, target, rates, threads_of(context.cost_model))
+        estimates = [_at(speed, *each) for each in zip(estimates, parts, strict=True)]
     kernels = tuple(
         KernelPrediction(
             name=operation.results[0].name or operation.name,
@@ -158,7 +175,20 @@ def predict_model(
         )
         for operation, estimate in zip(operations, estimates, strict=True)
     )
-    return ModelPrediction(target.name, kernels, live_bytes(module.main), target.figures.get("energy", ""))
+    return ModelPrediction(
+        target.name,
+        kernels,
+        live_bytes(module.main),
+        target.figures.get("energy", ""),
+        None if speed is None else measured,
+        "" if speed is None else differences(speed),
+    )
+
+
+def _at(speed: Rates, estimate: Estimate, parts: Spent) -> Estimate:
+    """An estimate for a machine whose levels are so many times as fast."""
+    slower = parts.at(speed) / parts.seconds if parts.seconds else 1.0
+    return replace(estimate, seconds=slower * estimate.seconds, low=slower * estimate.low, high=slower * estimate.high)
 
 
 def _candidate(operation: Operation) -> Candidate:

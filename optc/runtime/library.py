@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from optc import native
 from optc.errors import OptcError
 
 ABI = 1
@@ -174,6 +175,14 @@ class NativeModel:
             self._library.optc_model_step(self._handle, index, ctypes.byref(info))
             times.append(StepTime(_text(info.label), _text(info.symbol), info.calls, info.nanoseconds * 1e-9))
         return times
+
+
+def hollow_model(inputs: int, outputs: int) -> NativeModel:
+    """A model that computes nothing. Raises OptcError where there is no C compiler."""
+    with tempfile.TemporaryDirectory(prefix="optc-load-") as name:
+        library = Path(name) / "hollow.so"
+        library.write_bytes(native.built("optc.runtime", "hollow.c", f"-DABI={ABI}"))
+        return NativeModel(library.parent, library.name, inputs, outputs)
 
 
 def _open(path: Path) -> ctypes.CDLL:

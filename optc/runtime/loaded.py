@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import statistics
 import threading
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,10 +18,12 @@ from optc.artifact.writing import LIBRARY
 from optc.errors import OptcError, UsageError
 from optc.program import Program, TensorInfo, tensor_bytes
 from optc.runtime.arrays import address_of, aligned_empty, check_inputs, numpy_dtype
-from optc.runtime.library import NativeModel, StepTime
+from optc.runtime.library import NativeModel, StepTime, hollow_model
+from optc.runtime.random_inputs import random_inputs
 from optc.runtime.regions import FallbackRegions
 
 MAX_THREADS = 1024
+_HOLLOW_CALLS = 300
 
 
 def load(path: str | Path, threads: int | None = None, *, runnable: bool = True) -> Artifact:
@@ -152,6 +156,23 @@ class Artifact:
             times = native.step_times()
             native.profile(False)
             return times
+
+    def call_seconds(self) -> float:
+        """What a run takes beside its steps: the median of runs whose library computes nothing.
+
+        Raises:
+            OptcError: there is no C compiler.
+        """
+        if self._regions:
+            return 0.0  # a region computes outputs, and takes far longer than the call
+        arrays, times = random_inputs(self.inputs), []
+        hollow = hollow_model(len(self.inputs), len(self.outputs))
+        with self._lock:
+            for _ in range(_HOLLOW_CALLS):
+                start = time.perf_counter()
+                self._run(hollow, check_inputs(arrays, self.inputs))
+                times.append(time.perf_counter() - start)
+        return statistics.median(times)
 
     def close(self) -> None:
         """Free the threads, the workspace and the mapped weights; the artifact cannot be run any more."""

@@ -42,9 +42,11 @@ def command(
     as_json: bool,
 ) -> None:
     """Measure the latency of ARTIFACT after a warm-up; inputs that are not given are random."""
+    from optc.cli.summary import expectation_text
     from optc.costmodel.energy import PackageEnergy, joules_per_run
     from optc.runtime import load
     from optc.runtime.bench import bench
+    from optc.runtime.expectation import expectation
     from optc.runtime.random_inputs import random_inputs
 
     given = read_inputs(inputs)
@@ -62,6 +64,7 @@ def command(
         for position, count in enumerate(threads or (loaded.threads,)):
             progress(f"measuring on {count} threads", position, len(threads) or 1)
             results.append(bench(loaded, values, seconds=seconds, threads=count))
+        expected = expectation(loaded) if any(r.threads == loaded.decisions.get("threads") for r in results) else None
         if profile:
             steps = loaded.profile(values)
         if energy or grid_intensity is not None:
@@ -70,9 +73,12 @@ def command(
     if as_json:
         plain = [result.to_dict() for result in results]
         measured = {} if joules is None else {"joules": joules, "carbon_g": carbon(joules, grid_intensity)}
-        emit_json({"results": plain, "steps": [_plain(step) for step in steps], **measured})
+        stated = None if expected is None else expected.to_dict()
+        emit_json({"results": plain, "expected": stated, "steps": [_plain(step) for step in steps], **measured})
         return
     emit_table(*latency_table(results), right=range(6))
+    if expected is not None:
+        emit_facts([("expected", expectation_text(expected))])
     if joules is not None:
         shown = f"{1e3 * joules:.3g} mJ a run, all processor packages (RAPL)"
         emit_facts([("energy", shown), *carbon_facts(joules, grid_intensity)])

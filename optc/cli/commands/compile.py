@@ -88,6 +88,7 @@ def command(
     """
     from optc import driver
     from optc.driver.artifacts.depfile import sources_of, write_depfile
+    from optc.runtime.expectation import expectation
 
     quantization = check(calibration)
     start = time.monotonic()
@@ -120,13 +121,14 @@ def command(
         if depfile is not None:
             write_depfile(depfile, artifact.path, sources_of(model, target, (calibration.get("calib"),)))
         measured = None if "ram_bytes" in artifact.manifest.cost else _measure(artifact)
+        expected = expectation(artifact) if measured is not None else None
         if report is not None:
             write_report(report, read_explanation(str(artifact.path)))
     seconds = time.monotonic() - start
     if as_json:
-        emit_json({**artifact_record(artifact.path, artifact.manifest, measured), "compile_seconds": seconds})
+        emit_json({**artifact_record(artifact.path, artifact.manifest, measured, expected), "compile_seconds": seconds})
     else:
-        emit_facts(artifact_facts(artifact.path, artifact.manifest, measured))
+        emit_facts(artifact_facts(artifact.path, artifact.manifest, measured, expected))
     precision = artifact.manifest.cost.get("precision")
     error = None if precision is None else unmet(precision, model)
     if error is not None:

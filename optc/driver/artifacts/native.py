@@ -21,9 +21,10 @@ from optc.driver.program.lowering import Lowered, lower
 from optc.driver.program.weight_compression import stored_weights
 from optc.driver.program.weight_stream import plan_weights
 from optc.driver.records.decisions import cost, decisions
+from optc.driver.records.levels import levels_record
 from optc.driver.records.memory import check_limit
 from optc.driver.records.precision import precision_record, precision_summary
-from optc.driver.records.step_facts import kernel_estimates
+from optc.driver.records.step_facts import kernel_candidates, kernel_estimates
 from optc.driver.verification.emulation import Linkable
 from optc.errors import UsageError
 from optc.ir.core import Module
@@ -69,6 +70,8 @@ def linked(
     linkable = _linkable(entry, platform, lowered, target, options)
     planned = decisions(context, lowered, estimates, options.threads or target.cores) | precision_record(options)
     stated = cost(lowered, estimates) | precision_summary(options)
+    if context.cost_model is not None:
+        stated |= levels_record(context.cost_model, kernel_candidates(assembly), estimates, target)
     if streamed is not None:
         planned |= {"weight_stream": streamed.plan}
         stated |= {"weight_stream": streamed.cost}

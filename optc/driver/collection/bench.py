@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from optc.costmodel.state import State, probe
 from optc.driver.collection import timing
 from optc.driver.collection.building import Buffers, Prepared, link_library, timing_object
 from optc.errors import OptcError
@@ -25,6 +26,9 @@ class Bench(Protocol):
 
     def link(self, objects: Mapping[str, bytes], buffers: Mapping[str, Buffers], library: Path) -> None:
         """A `Link`; called in workers. Raises OptcError."""
+
+    def state(self) -> State | None:
+        """How fast the machine is right now; None where nothing says it."""
 
     def times(self, prepared: Sequence[Prepared], folder: Path) -> Iterator[dict[str, Any]]:
         """Time what `link` made.
@@ -61,6 +65,10 @@ class ThisMachine:
     def link(self, objects: Mapping[str, bytes], buffers: Mapping[str, Buffers], library: Path) -> None:
         """See Bench."""
         link_library(objects, buffers, library)
+
+    def state(self) -> State | None:
+        """See Bench."""
+        return probe(self.target)
 
     def times(self, prepared: Sequence[Prepared], folder: Path) -> Iterator[dict[str, Any]]:
         """See Bench."""

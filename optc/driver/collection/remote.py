@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 from optc.artifact.host import requirements_of
 from optc.backends.tvm.tuning.measure import element_bytes
+from optc.costmodel.state import State
 from optc.driver.collection import timing
 from optc.driver.collection.building import Buffers, Prepared, filled, timing_text
 from optc.errors import OptcError, UsageError
@@ -70,6 +71,10 @@ class DeviceBench:
             words = ["-std=gnu11", "-O2", "-static", "-s", "main.c", *(f"{symbol}.o" for symbol in objects)]
             compiler_for(self.target, static=True).run([*words, "-lm", "-o", PROGRAM], folder)
             library.write_bytes((folder / PROGRAM).read_bytes())
+
+    def state(self) -> State | None:
+        """See Bench: nothing probes a device."""
+        return None
 
     def times(self, prepared: Sequence[Prepared], folder: Path) -> Iterator[dict[str, Any]]:
         """See Bench."""

@@ -129,8 +129,11 @@ def collect(
             try:
                 prepared, exhausted = _build_batch(stream, target, fingerprint, stored, settings, bench, start, folder)
                 if prepared:
+                    state = bench.state()
                     rows, fault = _time_batch(prepared, target, fingerprint, bench, folder)
                     store.append(rows)
+                    if state is not None:
+                        store.note_state(fingerprint, state.fastest)
                     stored.update(row.key for row in rows)
                     summary.add(rows)
                     if fault is not None:

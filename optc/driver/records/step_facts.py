@@ -18,12 +18,16 @@ from optc.program import CopyStep, FallbackCall, KernelCall, Location, TensorInf
 from optc.targets.target import Target
 
 
+def kernel_candidates(assembly: Assembly) -> list[Candidate]:
+    """The kernel calls for a cost model, in the order of the program text."""
+    groups = [group_of(draft.operation) for draft in assembly.kernels]
+    return [Candidate.of_graph(each.body, each.constants) for each in groups]
+
+
 def kernel_estimates(assembly: Assembly, context: PassContext, target: Target) -> list[Estimate]:
     """What the cost model says of each kernel call in its place, in the order of the program text."""
     assert context.cost_model is not None
-    groups = [group_of(draft.operation) for draft in assembly.kernels]
-    candidates = [Candidate.of_graph(each.body, each.constants) for each in groups]
-    return predict_in_place(context.cost_model, candidates, target)
+    return predict_in_place(context.cost_model, kernel_candidates(assembly), target)
 
 
 def step_facts(assembly: Assembly, estimates: Sequence[Estimate]) -> list[dict[str, Any]]:

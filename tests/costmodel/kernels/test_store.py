@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from optc.costmodel.kernels.schema import MEASURED, Row
-from optc.costmodel.kernels.store import RowStore, merged, models_of
+from optc.costmodel.kernels.store import RowStore, merged, models_of, states_of
+from optc.costmodel.state import Rates
 from optc.errors import OptcError
 
 pyarrow = pytest.importorskip("pyarrow")
@@ -165,3 +166,18 @@ def test_models_are_remembered(tmp_path: Path) -> None:
     (tmp_path / "models" / "net-1.json").write_text("{")
     with pytest.raises(OptcError, match="a model's list of kernels is damaged"):
         models_of([tmp_path])
+
+
+def test_states_are_remembered(tmp_path: Path) -> None:
+    store = RowStore(tmp_path)
+    assert states_of([tmp_path]) == {}
+    slow, fast = Rates(1e11, 1e11, 5e10, 1e10), Rates(2e11, 2e11, 6e10, 2e10)
+    store.note_state("f", slow)
+    store.note_state("f", fast)
+    store.note_state("g", slow)
+    assert states_of([tmp_path]) == {"f": [slow, fast], "g": [slow]}
+    (path,) = (tmp_path / "states").glob("g-*.json")
+    path.write_text('{"fingerprint": "g", "rates": {"memory": 1}}')
+    with pytest.raises(OptcError, match="a machine's noted rates are damaged") as caught:
+        states_of([tmp_path])
+    assert caught.value.where == str(path)

@@ -145,9 +145,13 @@ def _model(
     path: str, target: str, shapes: dict[str, Any], dims: dict[str, int], intensity: float | None, as_json: bool
 ) -> None:
     from optc.cli.modules import read_module
+    from optc.costmodel.state import probe
     from optc.driver.prediction import predict_model
+    from optc.targets import load
+    from optc.targets.library import HOST
 
-    found = predict_model(read_module(path, shapes, dims), target)
+    module = read_module(path, shapes, dims)
+    found = predict_model(module, target, state=probe(load(HOST)) if target == HOST else None)
     if as_json:
         emit_json({**found.to_dict(), "carbon_g": carbon(found.joules, intensity)})
         return
@@ -161,5 +165,8 @@ def _model(
     energy = "unknown: the target file has no energy figures"
     if found.joules is not None:
         energy = f"{1e3 * found.joules:.3g} mJ ({found.energy_basis})"
+    if found.state and found.collected_seconds is not None:
+        state = f"{found.state} than when kernels were measured ({seconds_text(found.collected_seconds)})"
+        facts.append(("machine", state))
     facts += [("energy", energy), *carbon_facts(found.joules, intensity)]
     emit_facts([*facts, ("peak memory", size_text(found.peak_bytes)), ("basis", found.basis)])

@@ -1,0 +1,91 @@
+"""Where predicted time goes, and what a machine in another state makes of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from graph_kit import Builder
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from optc.costmodel.interface import Candidate, Estimate
+from optc.costmodel.levels import Spent, differences, spent
+from optc.costmodel.state import LEVELS, Rates, probe, usual
+from optc.targets import load
+from optc.targets.target import Cache
+
+MEGABYTE = 1 << 20
+TARGET = replace(load("x86-64-v3"), caches=(Cache(MEGABYTE, False, 1e11), Cache(8 * MEGABYTE, True, 5e10)))
+RATES = Rates(arithmetic=1e11, inner=1e11, last=5e10, memory=1e10)
+SAME = Rates(1.0, 1.0, 1.0, 1.0)
+positive = st.floats(1e-6, 1.0)
+
+
+def product(megabytes: int) -> Candidate:
+    """A vector times a matrix of so many megabytes."""
+    build = Builder(x="1,1024")
+    weight = build.constant(np.zeros((1024, megabytes * 256)), np.float32)
+    build("MatMul", build.input("x"), weight)
+    (operation,) = list(build.graph)[-1:]
+    return Candidate.of_operations([operation], operation.results)
+
+
+def estimate(seconds: float) -> Estimate:
+    return Estimate(seconds, seconds / 2, 2 * seconds, 0, 0, "roofline")
+
+
+@given(positive, positive, st.integers(1, 12), st.integers(1, 4))
+@settings(derandomize=True, max_examples=25, deadline=None)
+def test_levels_sum_to_the_estimate(first: float, second: float, megabytes: int, threads: int) -> None:
+    kernels = [product(megabytes), product(1)]
+    parts = spent(kernels, [estimate(first), estimate(second)], TARGET, RATES, threads)
+    assert [each.seconds for each in parts] == pytest.approx([first, second])
+    assert all(getattr(each, name) >= 0 for each in parts for name in LEVELS)
+    assert Spent.total(parts).at(SAME) == pytest.approx(first + second)
+
+
+def test_what_a_cache_keeps_is_read_from_it() -> None:
+    values = 4 * (1024 + 512)
+    (kept,) = spent([product(2)], [estimate(1.0)], TARGET, RATES)
+    assert kept.last == pytest.approx(2 * MEGABYTE / 5e10) and kept.memory == 0
+    assert kept.inner == pytest.approx(values / 1e11)
+    (lost,) = spent([product(12)], [estimate(1.0)], TARGET, RATES)
+    assert lost.memory == pytest.approx(12 * MEGABYTE / 1e10) and lost.last == 0
+    assert lost.arithmetic == pytest.approx(1.0 - lost.memory - lost.inner)
+
+
+def test_traffic_takes_no_more_than_the_kernel() -> None:
+    (part,) = spent([product(12)], [estimate(1e-6)], TARGET, RATES)
+    assert part.arithmetic == pytest.approx(0.0, abs=1e-12) and part.seconds == pytest.approx(1e-6)
+
+
+def test_slow_memory_slows_what_comes_from_it() -> None:
+    parts = Spent(arithmetic=4.0, inner=1.0, last=2.0, memory=3.0)
+    assert parts.at(SAME) == parts.seconds == 10.0
+    assert parts.at(replace(SAME, memory=0.5)) == 13.0 and parts.at(replace(SAME, arithmetic=2.0)) == 8.0
+
+
+def test_what_differs_is_said() -> None:
+    assert differences(SAME) == "" == differences(replace(SAME, memory=0.96))
+    assert differences(replace(SAME, memory=0.82, arithmetic=1.06)) == "arithmetic 6% faster, memory 18% slower"
+
+
+def test_the_usual_rates() -> None:
+    assert usual([]) is None
+    assert usual([SAME, RATES, replace(RATES, memory=3e10)]) == RATES
+
+
+def test_probes_see_this_machine() -> None:
+    found = probe(load("cpu"), rounds=3)
+    if found is None:
+        pytest.skip("no compiler, or no caches that the system tells of")
+    for fastest, typical in zip(found.fastest.values(), found.typical.values(), strict=True):
+        assert fastest >= typical > 0
+    assert found.typical.over(found.typical) == SAME
+    assert Rates.of_dict(found.typical.to_dict()) == found.typical
+
+
+def test_nothing_is_probed_where_no_cache_is_shared() -> None:
+    assert probe(replace(TARGET, caches=())) is None and probe(replace(TARGET, caches=TARGET.caches[:1])) is None
