@@ -10,6 +10,7 @@ import numpy as np
 
 from optc.backends.tvm.math.dot_weights import pack_dot_weights
 from optc.backends.tvm.math.winograd import transform_weights
+from optc.backends.tvm.math.winograd_integers import transform_integer_weights
 
 Step = tuple[str, tuple[int, ...]]
 
@@ -54,6 +55,8 @@ STEPS: dict[str, Callable[[np.ndarray, Sequence[int]], np.ndarray]] = {
     "transpose": lambda array, axes: array.transpose(axes),
     "dot": pack_dot_weights,
     "winograd": lambda array, parameters: transform_weights(array, *parameters),
+    "winograd_integers": lambda array, parameters: transform_integer_weights(array, *parameters),
+    "bytes": lambda array, _: np.ascontiguousarray(array).view(np.int8),
 }
 
 

@@ -38,11 +38,16 @@ class Program:
         return np.array([values[number] for number in self.results])
 
 
-@cache
 def data_program(m: int) -> Program:
     """Bᵀ: m + 2 neighbours to their values at 0, each +a and -a, and infinity."""
-    squares = [a * a for a in PAIRS[m]]
-    n = m + 2
+    return values_program(PAIRS[m])
+
+
+@cache
+def values_program(pairs: tuple[float, ...]) -> Program:
+    """`data_program` for given pairs of points."""
+    squares = [a * a for a in pairs]
+    n = 2 * len(pairs) + 2
     combinations: list[Combination] = []
     results = [n]
 
@@ -54,7 +59,7 @@ def data_program(m: int) -> Program:
 
     whole = _in_squares(squares)
     add(whole, 0)
-    for number, a in enumerate(PAIRS[m]):
+    for number, a in enumerate(pairs):
         others = _in_squares(squares[:number] + squares[number + 1 :])
         even, odd = add(others, 2), add(others, 1)
         for sign in (1.0, -1.0):

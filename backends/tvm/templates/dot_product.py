@@ -66,13 +66,13 @@ class DotProduct:
         return FOUR // self.inner
 
 
-def _intrinsic(name: str, dtype: str, *operands: PrimExpr) -> PrimExpr:
+def intrinsic(name: str, dtype: str, *operands: PrimExpr) -> PrimExpr:
     from tvm import tirx
 
     return tirx.call_llvm_pure_intrin(dtype, name, *operands)
 
 
-def _as(dtype: str, value: PrimExpr) -> PrimExpr:
+def as_type(dtype: str, value: PrimExpr) -> PrimExpr:
     from tvm import tirx
 
     return tirx.reinterpret(dtype, value)
@@ -88,8 +88,8 @@ def _spread(by_lane: AddByLane) -> Add:
 
 
 def _vpdpbusd(lanes: int, total: PrimExpr, data: list[PrimExpr], weights: list[PrimExpr]) -> PrimExpr:
-    bytes_of = _as(f"uint8x{4 * lanes}", data[0])
-    return _intrinsic(f"llvm.x86.avx512.vpdpbusd.{32 * lanes}", f"int32x{lanes}", total, bytes_of, weights[0])
+    bytes_of = as_type(f"uint8x{4 * lanes}", data[0])
+    return intrinsic(f"llvm.x86.avx512.vpdpbusd.{32 * lanes}", f"int32x{lanes}", total, bytes_of, weights[0])
 
 
 _PAIRS_OF_BYTES = {
@@ -97,19 +97,19 @@ _PAIRS_OF_BYTES = {
     8: "llvm.x86.avx2.pmadd.ub.sw",
     4: "llvm.x86.ssse3.pmadd.ub.sw.128",
 }
-_PAIRS_OF_WORDS = {16: "llvm.x86.avx512.pmaddw.d.512", 8: "llvm.x86.avx2.pmadd.wd", 4: "llvm.x86.sse2.pmadd.wd"}
+PAIRS_OF_WORDS = {16: "llvm.x86.avx512.pmaddw.d.512", 8: "llvm.x86.avx2.pmadd.wd", 4: "llvm.x86.sse2.pmadd.wd"}
 
 
 def _pairs_of_bytes(lanes: int, data: PrimExpr, weights: PrimExpr) -> PrimExpr:
     """Sums of two products in 16 bits."""
-    return _intrinsic(_PAIRS_OF_BYTES[lanes], f"int16x{2 * lanes}", _as(f"uint8x{4 * lanes}", data), weights)
+    return intrinsic(_PAIRS_OF_BYTES[lanes], f"int16x{2 * lanes}", as_type(f"uint8x{4 * lanes}", data), weights)
 
 
 def _sum_of_pairs(lanes: int, total: PrimExpr, pairs: PrimExpr) -> PrimExpr:
     from tvm import tirx
 
     ones = tirx.Broadcast(loops.constant(1, "int16"), 2 * lanes)
-    return total + _intrinsic(_PAIRS_OF_WORDS[lanes], f"int32x{lanes}", pairs, ones)
+    return total + intrinsic(PAIRS_OF_WORDS[lanes], f"int32x{lanes}", pairs, ones)
 
 
 def _vpmaddubsw(lanes: int, total: PrimExpr, data: list[PrimExpr], weights: list[PrimExpr]) -> PrimExpr:
@@ -128,7 +128,7 @@ def _vpmaddwd(lanes: int, total: PrimExpr, data: PrimExpr, weights: list[PrimExp
     """Even and odd bytes as 16-bit numbers by themselves; the weights are stored in 16 bits."""
     from tvm import tirx
 
-    spread = _as(f"uint16x{2 * lanes}", loops.spread(data, lanes))
+    spread = as_type(f"uint16x{2 * lanes}", loops.spread(data, lanes))
     even = tirx.bitwise_and(spread, tirx.Broadcast(loops.constant(255, "uint16"), 2 * lanes))
     odd = tirx.shift_right(spread, tirx.Broadcast(loops.constant(8, "uint16"), 2 * lanes))
     return _words(lanes, total, [even, odd], weights)
@@ -137,14 +137,14 @@ def _vpmaddwd(lanes: int, total: PrimExpr, data: PrimExpr, weights: list[PrimExp
 def _words(lanes: int, total: PrimExpr, data: list[PrimExpr], weights: list[PrimExpr]) -> PrimExpr:
     words = f"int16x{2 * lanes}"
     for half, part in zip(data, weights, strict=True):
-        total = total + _intrinsic(_PAIRS_OF_WORDS[lanes], f"int32x{lanes}", _as(words, half), _as(words, part))
+        total = total + intrinsic(PAIRS_OF_WORDS[lanes], f"int32x{lanes}", as_type(words, half), as_type(words, part))
     return total
 
 
 def _neon(name: str, lanes: int, total: PrimExpr, data: PrimExpr, weights: list[PrimExpr]) -> PrimExpr:
     kind = "uint8x16" if name == "usdot" else "int8x16"
-    bytes_of = _as(kind, loops.spread(data, lanes))
-    return _intrinsic(f"llvm.aarch64.neon.{name}", f"int32x{lanes}", total, bytes_of, weights[0])
+    bytes_of = as_type(kind, loops.spread(data, lanes))
+    return intrinsic(f"llvm.aarch64.neon.{name}", f"int32x{lanes}", total, bytes_of, weights[0])
 
 
 def _widened(lanes: int, total: PrimExpr, data: PrimExpr, weights: list[PrimExpr]) -> PrimExpr:
@@ -158,7 +158,7 @@ def _widened(lanes: int, total: PrimExpr, data: PrimExpr, weights: list[PrimExpr
     return total
 
 
-_WIDE = {16: "avx512bw", 8: "avx2", 4: "ssse3"}
+WIDE = {16: "avx512bw", 8: "avx2", 4: "ssse3"}
 
 # The fastest first; the first whose features a target has for every vector it is asked for is taken.
 KINDS: tuple[DotProduct, ...] = (
@@ -168,7 +168,7 @@ KINDS: tuple[DotProduct, ...] = (
     DotProduct("vpdpbusd-vex", {8: "avxvnni", 4: "avxvnni"}, _spread(_vpdpbusd), add_by_lane=_vpdpbusd),
     DotProduct(
         "vpmaddubsw",
-        _WIDE,
+        WIDE,
         _spread(_vpmaddubsw),
         largest=64,
         registers=2,
@@ -176,7 +176,7 @@ KINDS: tuple[DotProduct, ...] = (
         add_two=_two_vpmaddubsw,
         add_by_lane=_vpmaddubsw,
     ),
-    DotProduct("vpmaddwd", _WIDE, _vpmaddwd, inner=2, weight_bytes=2, registers=3, rate=0.7, add_by_lane=_words),
+    DotProduct("vpmaddwd", WIDE, _vpmaddwd, inner=2, weight_bytes=2, registers=3, rate=0.7, add_by_lane=_words),
     DotProduct("usdot", {4: "i8mm"}, partial(_neon, "usdot")),
     DotProduct("sdot", {4: "dotprod"}, partial(_neon, "sdot"), signed=True),
     DotProduct("widened", {}, _widened, inner=1, registers=1, rate=0.25),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, ClassVar
 
 from optc.backends.tvm.group import Group
 from optc.backends.tvm.math.winograd import PAIRS, TAPS, error_bound
@@ -13,6 +14,7 @@ from optc.backends.tvm.templates.conv2d import Conv2d
 from optc.backends.tvm.templates.operand import data_block
 from optc.backends.tvm.templates.window import window_of
 from optc.backends.tvm.templates.winograd_kernel import Tiling, WinogradKernel, anchor_of, data_lanes, idle_share
+from optc.ir.core import Value
 
 if TYPE_CHECKING:
     from optc.targets.target import Target
@@ -30,36 +32,50 @@ class Winograd(Template):
 
     name = "winograd"
     priority = 20
+    kernel: ClassVar[type[WinogradKernel]] = WinogradKernel
+    element_bytes: ClassVar[int] = 4  # of transformed data and weights
 
     def refuses(self, group: Group, target: Target) -> str | None:
-        refusal = Template.registry[Conv2d.name].refuses(group, target)
+        refusal = Template.registry[Conv2d.name].refuses(group, target) or window_refusal(group)
         if refusal is not None:
             return refusal
-        conv = anchor_of(group)
-        window = window_of(conv)
-        assert window is not None and conv.operands[0] is not None
-        if window.spatial != 2 or any(axis.kernel != TAPS for axis in (window.rows, window.columns)):
-            return "the window is not 3 x 3"
-        if any(axis.stride != 1 or axis.dilation != 1 for axis in (window.rows, window.columns)):
-            return "the window has a stride or a dilation"
-        if conv.results[0].dtype.name != "f32":
-            return f"elements of type {conv.results[0].dtype}"
-        if conv.operands[0].shape[1] < FEWEST_CHANNELS or conv.results[0].shape[1] < FEWEST_CHANNELS:
-            return "too few channels"
-        if not _variants(group):
+        if anchor_of(group).results[0].dtype.name != "f32":
+            return f"elements of type {anchor_of(group).results[0].dtype}"
+        if not self.variants(group):
             return f"the error may exceed {LARGEST_ERROR:.0e}"
         return None
+
+    def variants(self, group: Group) -> list[int]:
+        """The tile sizes whose error bound holds and that cover the outputs with fewer tiles than a smaller size."""
+        data = anchor_of(group).operands[0]
+        assert data is not None
+        return [m for m in covering(group, PAIRS) if error_bound(m, data.shape[1]) <= LARGEST_ERROR]
+
+    def products_seconds(self, group: Group, target: Target, tile: tuple[int, int], problem: tuple[int, ...]) -> float:
+        """What the products of (positions, tiles, outputs, inputs) take with register tiles of (columns, vectors)."""
+        rows, columns, width, steps = problem
+        return tiles.estimate(
+            target, rows=rows, columns=columns, width=width, steps=steps, tile=tile, weight_sweeps=0, data_bytes=0
+        )
+
+    def held(self, group: Group, target: Target) -> int:
+        """Registers that the products keep beside accumulators and operands."""
+        return 0
+
+    def data_lanes(self, data: Value, target: Target) -> int:
+        """Input channels that are transformed side by side."""
+        return data_lanes(data, target)
 
     def space(self, group: Group, target: Target) -> list[Schedule]:
         width = epilogue.padded_channels(group, target)
         points: set[Schedule] = set()
-        for m in _variants(group):
+        for m in self.variants(group):
             total = Tiling.of(group, m).total
-            for columns, vectors in tiles.register_shapes(target, total, width):
+            for columns, vectors in tiles.register_shapes(target, total, width, self.held(group, target)):
                 if vectors > MOST_VECTORS:
                     continue
                 row_tiles = -(-total // columns)
-                for limit in _block_limits(group, m, target):
+                for limit in self._block_limits(group, m, target):
                     blocks = -(-row_tiles // max(1, limit // columns))
                     for count in {blocks, min(row_tiles, -(-blocks // target.cores) * target.cores)}:
                         block = -(-row_tiles // count) * columns
@@ -77,8 +93,16 @@ class Winograd(Template):
         panels = -(-epilogue.padded_channels(group, target) // (tiles.lanes_of(target) * knobs["vectors"]))
         return min(idle_share(blocks, target.cores), idle_share(panels, target.cores))
 
+    def _block_limits(self, group: Group, m: int, target: Target) -> list[int]:
+        """Tiles whose transformed data take half, a quarter or an eighth of the second-level cache."""
+        data = anchor_of(group).operands[0]
+        assert data is not None
+        cache = target.caches[min(1, len(target.caches) - 1)].bytes if target.caches else 1 << 18
+        each = self.element_bytes * (m + 2) ** 2 * data.shape[1]
+        return [max(1, cache // share // each) for share in (1, 2, 4, 8)]
+
     def build(self, group: Group, schedule: Schedule, target: Target) -> KernelDefinition:
-        return WinogradKernel(group, schedule, target, self.estimate(group, schedule, target)).definition()
+        return self.kernel(group, schedule, target, self.estimate(group, schedule, target)).definition()
 
     def estimate(self, group: Group, schedule: Schedule, target: Target) -> float:
         knobs = dict(schedule)
@@ -87,27 +111,19 @@ class Winograd(Template):
         width, channels = epilogue.padded_channels(group, target), conv.operands[0].shape[1]
         tiling, lanes, positions = Tiling.of(group, m), tiles.lanes_of(target), (m + 2) ** 2
         step_seconds = 2 * lanes / target.peak_flops.get("f32", 2.0e9)
-        products = tiles.estimate(
-            target,
-            rows=positions,
-            columns=tiling.total,
-            width=width,
-            steps=channels,
-            tile=(knobs["columns"], knobs["vectors"]),
-            weight_sweeps=0,
-            data_bytes=0,
-        )
+        problem = (positions, tiling.total, width, channels)
+        products = self.products_seconds(group, target, (knobs["columns"], knobs["vectors"]), problem)
         blocks = -(-tiling.total // knobs["block"])
-        weight_bytes = 4 * positions * width * channels
+        weight_bytes = self.element_bytes * positions * width * channels
         streaming = tiles.transfer(target, weight_bytes, weight_bytes) * blocks
         seconds = max(products, streaming) + SERIAL * min(products, streaming)
         panels = -(-width // (lanes * knobs["vectors"]))
-        block_bytes = 4 * positions * knobs["block"] * channels
+        block_bytes = self.element_bytes * positions * knobs["block"] * channels
         seconds += tiles.traffic(target, block_bytes, block_bytes) * blocks * panels
-        across = data_lanes(conv.operands[0], target)
+        across, full = self.data_lanes(conv.operands[0], target), lanes * 4 // self.element_bytes
         moved = MOVE if data_block(conv.operands[0], target) > 1 else GATHER
         vectors = tiling.total * -(-channels // across)
-        seconds += vectors * max(across / lanes, 0.5) * (moved + ARITHMETIC) * positions * step_seconds
+        seconds += vectors * max(across / full, 0.5) * (moved + ARITHMETIC) * positions * step_seconds
         stored = MOVE * positions + ARITHMETIC * positions + STORE * m * m
         seconds += tiling.total * -(-width // lanes) * stored * step_seconds
         return seconds
@@ -123,18 +139,21 @@ SERIAL = 0.5  # the share of the shorter of products and loads of weights that t
 TOLERATED_IDLE = 0.1  # the part of the cores that may wait, beyond what the best point leaves idle
 
 
-def _variants(group: Group) -> list[int]:
-    """The tile sizes whose error bound holds and that cover the outputs with fewer tiles than a smaller size."""
+def covering(group: Group, sizes: Iterable[int]) -> list[int]:
+    """Of tile sizes those that cover the outputs with fewer tiles than a smaller one."""
+    extents = anchor_of(group).results[0].shape[2:]
+    return [m for m in sizes if m == min(sizes) or min(extents) > m - 2]
+
+
+def window_refusal(group: Group) -> str | None:
+    """Why a convolution has not the window or the channels that Winograd's algorithms pay for; None where it has."""
     conv = anchor_of(group)
-    assert conv.operands[0] is not None
-    channels, extents = conv.operands[0].shape[1], conv.results[0].shape[2:]
-    return [m for m in PAIRS if error_bound(m, channels) <= LARGEST_ERROR and (m == min(PAIRS) or min(extents) > m - 2)]
-
-
-def _block_limits(group: Group, m: int, target: Target) -> list[int]:
-    """Tiles whose transformed data take half, a quarter or an eighth of the second-level cache."""
-    data = anchor_of(group).operands[0]
-    assert data is not None
-    cache = target.caches[min(1, len(target.caches) - 1)].bytes if target.caches else 1 << 18
-    each = 4 * (m + 2) ** 2 * data.shape[1]
-    return [max(1, cache // share // each) for share in (1, 2, 4, 8)]
+    window = window_of(conv)
+    assert window is not None and conv.operands[0] is not None
+    if window.spatial != 2 or any(axis.kernel != TAPS for axis in (window.rows, window.columns)):
+        return "the window is not 3 x 3"
+    if any(axis.stride != 1 or axis.dilation != 1 for axis in (window.rows, window.columns)):
+        return "the window has a stride or a dilation"
+    if conv.operands[0].shape[1] < FEWEST_CHANNELS or conv.results[0].shape[1] < FEWEST_CHANNELS:
+        return "too few channels"
+    return None

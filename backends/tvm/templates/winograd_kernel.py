@@ -7,13 +7,16 @@ panel of output channels are transformed back and stored before the next panel s
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
 
 from optc.backends.tvm import loops
 from optc.backends.tvm.fused import FusedContraction
 from optc.backends.tvm.group import Group
-from optc.backends.tvm.math.winograd import data_program, result_program
+from optc.backends.tvm.math.winograd import Program, data_program, result_program
 from optc.backends.tvm.packing import Packing
 from optc.backends.tvm.template import KernelDefinition, Schedule
 from optc.backends.tvm.templates import epilogue
@@ -21,6 +24,7 @@ from optc.backends.tvm.templates import register_tile as tiles
 from optc.backends.tvm.templates.operand import Operand, data_block
 from optc.backends.tvm.templates.window import Window, window_of
 from optc.backends.tvm.templates.winograd_tile import transform
+from optc.backends.tvm.tensor import LogicalTensor
 from optc.ir.core import Operation, Value
 
 if TYPE_CHECKING:
@@ -29,8 +33,8 @@ if TYPE_CHECKING:
     from optc.targets.target import Target
 
 
-PAD = 16
-"""Elements between the data of two positions, which would otherwise meet in few sets of a cache."""
+PAD = 64
+"""Bytes between the data of two positions, which would otherwise meet in few sets of a cache."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,15 @@ def data_lanes(data: Value, target: Target) -> int:
 
 
 class WinogradKernel:
-    """Everything that the parts of one kernel share."""
+    """Everything that the parts of one kernel share.
+
+    Attributes:
+        data_type: of transformed data.
+        product_type: of the sums of products.
+    """
+
+    data_type: ClassVar[str] = "float32"
+    product_type: ClassVar[str] = "float32"
 
     def __init__(self, group: Group, schedule: Schedule, target: Target, seconds: float) -> None:
         knobs = dict(schedule)
@@ -91,20 +103,19 @@ class WinogradKernel:
         self.panel = min(self.lanes * knobs["vectors"], self.width)
         self.tiles = Tiling.of(group, self.m)
         self.channels = data_value.shape[1]
-        self.data_lanes = data_lanes(data_value, target)
+        self.data_lanes = self._data_lanes(data_value)
         self.depth = -(-self.channels // self.data_lanes) * self.data_lanes
         self.weight = weight_value
-        self.fused = FusedContraction(group, {weight_value.index: (self.width * self.depth * self.n**2,)})
+        self.fused = FusedContraction(group, {weight_value.index: (self._weight_elements(),)})
         self.weights = self.fused.inputs[weight_value.index]
         self.data = Operand(self.fused, data_value, data_block(data_value, target))
-        self.bias = self.fused.optional(conv.operand(2))
         self.threads = tiles.worth_threads(seconds, target)
         self.blocks = -(-self.tiles.total // self.block)
         self.full = self.out_channels // self.panel
         self.rest = self.width - self.full * self.panel
         self.panels = self.full + bool(self.rest)
-        self.data_stride = self.block * self.depth + PAD
-        self.product_stride = self.block * self.panel + PAD
+        self.data_stride = self.block * self.depth + PAD // np.dtype(self.data_type).itemsize
+        self.product_stride = self.block * self.panel + PAD // np.dtype(self.product_type).itemsize
 
     def definition(self) -> KernelDefinition:
         """The threads share blocks of tiles, or, within each block, first its tiles and then the panels."""
@@ -113,8 +124,8 @@ class WinogradKernel:
         slots = min(cores, self.blocks if by_block else self.panels) if self.threads else 1
         data_slots = slots if by_block else 1
         sizes = [data_slots * self.n**2 * self.data_stride, slots * self.n**2 * self.product_stride]
-        self.transformed = loops.parameter(sizes[:1], "float32", "transformed")
-        self.products = loops.parameter(sizes[1:], "float32", "products")
+        self.transformed = loops.parameter(sizes[:1], self.data_type, "transformed")
+        self.products = loops.parameter(sizes[1:], self.product_type, "products")
         if by_block:
 
             def shared(slot: Any) -> Stmt:
@@ -128,12 +139,35 @@ class WinogradKernel:
             nest = loops.serial(self.blocks, lambda number: self._block(number, 0, 0), "block")
         body = loops.sequence([*self.data.fill(self.target, self.seconds), nest])
         scratch = [*self.data.scratches, self.transformed, self.products]
-        packing = pack_weights(self.m, self.panel, self.width, self.depth)
+        kinds = (self.data_type, self.product_type)
         return KernelDefinition(
             self.fused.function(body, scratch),
-            {self.weight.index: packing},
-            (*self.data.scratch_bytes, *(4 * size for size in sizes)),
+            {self.weight.index: self._packing()},
+            (
+                *self.data.scratch_bytes,
+                *(size * np.dtype(kind).itemsize for size, kind in zip(sizes, kinds, strict=True)),
+            ),
         )
+
+    def _data_lanes(self, data: Value) -> int:
+        return data_lanes(data, self.target)
+
+    def _weight_elements(self) -> int:
+        """Of what `_packing` makes."""
+        return self.width * self.depth * self.n**2
+
+    def _packing(self) -> Packing:
+        return pack_weights(self.m, self.panel, self.width, self.depth)
+
+    def _data_program(self) -> Program:
+        return data_program(self.m)
+
+    def _result_program(self) -> Program:
+        return result_program(self.m)
+
+    def _read(self, indices: Sequence[Any], within: Any = None) -> Any:
+        """One element of the data, as the transforms take it."""
+        return self.data.read(indices, within)
 
     def _block(self, number: Any, data_slot: Any, slot: Any) -> Stmt:
         first = number * self.block
@@ -172,7 +206,7 @@ class WinogradKernel:
         """Transform one tile of all input channels."""
         from tvm import tirx
 
-        n, lanes = self.n, self.data_lanes
+        n, lanes, kind, program = self.n, self.data_lanes, self.data_type, self._data_program()
         image, tile_row, tile_column = self.tiles.place(first + tile)
         rows, columns = self.window.rows, self.window.columns
         row, column = tile_row * self.m - rows.before, tile_column * self.m - columns.before
@@ -183,9 +217,9 @@ class WinogradKernel:
             if self.data.block > 1:
                 outer = channel // self.data.block if self.data.block != lanes else vector
                 within = channel % self.data.block if self.data.block != lanes else lane
-                return self.data.read((image, outer, row + i, column + j), within)
+                return self._read((image, outer, row + i, column + j), within)
             channel = channel if self.channels % lanes == 0 else tirx.min(channel, self.channels - 1)
-            return self.data.read((image, channel, row + i, column + j))
+            return self._read((image, channel, row + i, column + j))
 
         def write(vector: Any) -> Any:
             def store(i: int, j: int, value: Any) -> list[Stmt]:
@@ -197,14 +231,14 @@ class WinogradKernel:
             return store
 
         def inside(vector: Any) -> Stmt:
-            return transform(data_program(self.m), lanes, lambda i, j, lane: element(vector, i, j, lane), write(vector))
+            return transform(program, lanes, lambda i, j, lane: element(vector, i, j, lane), write(vector), kind)
 
         def at_edge(vector: Any) -> Stmt:
-            patch, making = loops.array(n * n * lanes, "float32", "patch", lanes)
+            patch, making = loops.array(n * n * lanes, kind, "patch", lanes)
             first_row, first_column = tirx.max(0, -row), tirx.max(0, -column)
             row_count = tirx.max(0, tirx.min(n, rows.data - row) - first_row)
             column_count = tirx.max(0, tirx.min(n, columns.data - column) - first_column)
-            zero = loops.constant(0, "float32")
+            zero = loops.constant(0, kind)
 
             def copied(i: Any, j: Any) -> Stmt:
                 return loops.vectorized(
@@ -225,7 +259,7 @@ class WinogradKernel:
                         start=first_row,
                     ),
                     transform(
-                        data_program(self.m), lanes, lambda i, j, lane: patch[(i * n + j) * lanes + lane], write(vector)
+                        program, lanes, lambda i, j, lane: patch[(i * n + j) * lanes + lane], write(vector), kind
                     ),
                 ]
             )
@@ -263,20 +297,12 @@ class WinogradKernel:
 
     def _products(self, position: Any, tile: Any, channel: Any, size: int, data_slot: Any, slot: Any) -> Stmt:
         """One register tile of the matrix product at one position."""
-        register = tiles.RegisterTile(self.columns, tiles.vectors_of(size, self.lanes), "float32")
-        lanes = self.data_lanes
-        start = (data_slot * self.n**2 + position) * self.data_stride
+        register = tiles.RegisterTile(self.columns, tiles.vectors_of(size, self.lanes), self.product_type)
+        data = (data_slot * self.n**2 + position) * self.data_stride
+        weights = (channel * self.n**2 + position * size) * self.depth
 
         def reduction(step: tiles.Step) -> Stmt:
-            def multiply(k: Any) -> Stmt:
-                def product(column: int, offset: int, lane: Any) -> Any:
-                    place = start + (k // lanes * self.block + tile + column) * lanes + k % lanes
-                    weight = (channel * self.n**2 + position * size) * self.depth + k * size + offset + lane
-                    return self.transformed[place] * self.weights[weight]
-
-                return step(product)
-
-            return loops.serial(self.depth, multiply, "k")
+            return self._sums(step, lambda k, column: self._place(data, k, tile + column), weights, size)
 
         def finish(column: Any, offset: int, lane: Any, value: Any) -> Stmt:
             place = (slot * self.n**2 + position) * self.product_stride + (tile + column) * self.panel
@@ -284,11 +310,42 @@ class WinogradKernel:
 
         return register.emit(reduction, finish, lambda *_: None, size, self.lanes)
 
+    def _place(self, start: Any, k: Any, tile: Any) -> Any:
+        """Where channel `k` of a tile lies in the transformed data of a position, which start there."""
+        lanes = self.data_lanes
+        return start + (k // lanes * self.block + tile) * lanes + k % lanes
+
+    def _sums(self, step: tiles.Step, place: Callable[[Any, int], Any], weights: Any, size: int) -> Stmt:
+        """Add the products of all channels to a tile's accumulators.
+
+        Args:
+            step: of the tile.
+            place: (channel, column of the tile) -> where in the transformed data.
+            weights: where those of the panel and the position start.
+            size: of the panel.
+        """
+
+        def multiply(k: Any) -> Stmt:
+            def product(column: int, offset: int, lane: Any) -> Any:
+                return self.transformed[place(k, column)] * self.weights[weights + k * size + offset + lane]
+
+            return step(product)
+
+        return loops.serial(self.depth, multiply, "k")
+
+    def _result(self, value: Any, i: int, j: int) -> Any:
+        """The sum of the convolution at (i, j) in a tile from what the program makes there."""
+        return value
+
+    def _bias(self) -> LogicalTensor | None:
+        """By output channel."""
+        return self.fused.optional(self.conv.operand(2))
+
     def _results(self, first: Any, tile: Any, channel: Any, size: int, slot: Any) -> Stmt:
         """Transform the products of one tile back and store them."""
         from tvm import tirx
 
-        m, n = self.m, self.n
+        m, n, kind, bias = self.m, self.n, self.product_type, self._bias()
         image, tile_row, tile_column = self.tiles.place(first + tile)
         row, column = tile_row * m, tile_column * m
         out = self.conv.results[0].shape
@@ -296,16 +353,17 @@ class WinogradKernel:
         valid = self.out_channels - channel if isinstance(channel, int) else size
 
         def vector(offset: Any, lanes: int, kept: int) -> Stmt:
-            stage, making = loops.array(m * m * lanes, "float32", "stage", lanes)
+            stage, making = loops.array(m * m * lanes, kind, "stage", lanes)
 
             def read(i: int, j: int, lane: Any) -> Any:
                 place = (slot * n**2 + i * n + j) * self.product_stride + tile * self.panel
                 return self.products[place + offset + lane]
 
             def write(i: int, j: int, value: Any) -> list[Stmt]:
-                return [
-                    loops.vectorized(lanes, lambda lane: loops.store(stage, value(lane), [(i * m + j) * lanes + lane]))
-                ]
+                def kept(lane: Any) -> Stmt:
+                    return loops.store(stage, self._result(value(lane), i, j), [(i * m + j) * lanes + lane])
+
+                return [loops.vectorized(lanes, kept)]
 
             def finished(i: Any, j: Any) -> Stmt:
                 done = []
@@ -314,8 +372,8 @@ class WinogradKernel:
                     def final(lane: Any, part: int = part) -> Stmt:
                         out_channel = channel + offset + part + lane
                         value = stage[(i * m + j) * lanes + part + lane]
-                        if self.bias is not None:
-                            value = value + self.bias(out_channel)
+                        if bias is not None:
+                            value = value + bias(out_channel)
                         return self.fused.finish(value, (image, out_channel, row + i, column + j))
 
                     done.append(loops.vectorized(count, final))
@@ -332,7 +390,7 @@ class WinogradKernel:
             return loops.sequence(
                 [
                     *making,
-                    transform(result_program(m), lanes, read, write),
+                    transform(self._result_program(), lanes, read, write, kind),
                     loops.serial(
                         row_count,
                         lambda i: loops.serial(column_count, lambda j: finished(i, j), "j"),

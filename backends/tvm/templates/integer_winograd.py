@@ -1,0 +1,84 @@
+"""Winograd convolution of unsigned bytes with signed ones: a quarter of the products, in 16 bits, and exact sums."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from optc.backends.tvm.group import Group
+from optc.backends.tvm.math.winograd_integers import INTEGER_PAIRS, largest_result
+from optc.backends.tvm.template import Template
+from optc.backends.tvm.templates import register_tile as tiles
+from optc.backends.tvm.templates.dot_tile import peak_of, weights_of
+from optc.backends.tvm.templates.integer_conv import IntegerConv
+from optc.backends.tvm.templates.integer_winograd_kernel import PAIR, WORD, IntegerWinogradKernel, kind_of, word_lanes
+from optc.backends.tvm.templates.winograd import Winograd, covering, window_refusal
+from optc.backends.tvm.templates.winograd_kernel import anchor_of
+from optc.ir.core import Value
+from optc.ops.hints import WEIGHT_SUM
+
+if TYPE_CHECKING:
+    from optc.targets.target import Target
+
+
+class IntegerWinograd(Winograd):
+    """`onnx.ConvInteger` of one group with 3 x 3 windows that move by one, where no sum exceeds what is exact.
+
+    Schedule: see `Winograd`.
+    """
+
+    name = "integer_winograd"
+    kernel = IntegerWinogradKernel
+    element_bytes = WORD
+
+    def refuses(self, group: Group, target: Target) -> str | None:
+        refusal = Template.registry[IntegerConv.name].refuses(group, target) or window_refusal(group)
+        if refusal is not None:
+            return refusal
+        data = anchor_of(group).operands[0]
+        assert data is not None
+        if kind_of(group, target) is None:
+            return "no instruction multiplies pairs of 16-bit numbers"
+        if word_lanes(data, target) % PAIR:
+            return "the channels of the data do not lie in pairs"
+        if not self.variants(group):
+            return "the sums may exceed what is exact"
+        return None
+
+    def variants(self, group: Group) -> list[int]:
+        most = 255 * _weight_sum(group)
+        return [m for m in covering(group, INTEGER_PAIRS) if most <= largest_result(m)]
+
+    def products_seconds(self, group: Group, target: Target, tile: tuple[int, int], problem: tuple[int, ...]) -> float:
+        rows, columns, width, channels = problem
+        kind = kind_of(group, target)
+        assert kind is not None
+        return tiles.estimate(
+            target,
+            rows=rows,
+            columns=columns,
+            width=width,
+            steps=-(-channels // PAIR),
+            tile=tile,
+            weight_sweeps=0,
+            data_bytes=0,
+            peak=peak_of(target) * kind.rate,
+            depth=PAIR,
+            step_bytes=PAIR * WORD,
+            held=kind.registers,
+        )
+
+    def held(self, group: Group, target: Target) -> int:
+        kind = kind_of(group, target)
+        assert kind is not None
+        return kind.registers
+
+    def data_lanes(self, data: Value, target: Target) -> int:
+        return word_lanes(data, target)
+
+
+def _weight_sum(group: Group) -> int:
+    """What neither the positive weights of an output nor the negative ones exceed in sum."""
+    conv = anchor_of(group)
+    known = conv.attributes.get(WEIGHT_SUM)
+    return int(known) if known is not None else 128 * math.prod(weights_of(conv).shape[1:])  # type: ignore[arg-type]
