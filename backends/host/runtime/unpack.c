@@ -103,15 +103,16 @@ typedef struct {
 #define FOUR(each) each(0) each(1) each(2) each(3)
 #define LOOKUPS(each) each each each each each
 #define READY(n) &&s##n.end - s##n.out >= REACH && s##n.at <= s##n.bits
-#define REFILL(n) uint64_t next##n = load64(s##n.from + (s##n.at >> 3)) >> (s##n.at & 7);
+#define REFILL(n) uint64_t next##n = load64(s##n.from + (s##n.at >> 3)) >> (s##n.at & 7) | (uint64_t)1 << 63;
 #define LOOKUP(n)                                                         \
   {                                                                       \
     const uint32_t entry = some[next##n & ((1u << LONGEST) - 1)];         \
     store32(s##n.out, entry);                                             \
     s##n.out += entry >> 30;                                              \
-    s##n.at += entry >> 24 & 63;                                          \
     next##n >>= entry >> 24 & 63;                                         \
   }
+/* The bit set above those that are read says how many were. */
+#define ADVANCE(n) s##n.at += (uint64_t)__builtin_clzll(next##n);
 
 /* `count` symbols from four streams, each of which holds a quarter. */
 static int decode(const uint8_t* const from[STREAMS], const uint32_t bytes[STREAMS], const decoder* codes,
@@ -128,6 +129,7 @@ static int decode(const uint8_t* const from[STREAMS], const uint32_t bytes[STREA
   while (1 FOUR(READY)) {
     FOUR(REFILL)
     LOOKUPS(FOUR(LOOKUP))
+    FOUR(ADVANCE)
   }
   all[0] = s0, all[1] = s1, all[2] = s2, all[3] = s3;
   for (int each = 0; each < STREAMS; ++each) {
@@ -135,6 +137,7 @@ static int decode(const uint8_t* const from[STREAMS], const uint32_t bytes[STREA
     while (1 READY(0)) {
       REFILL(0)
       LOOKUPS(LOOKUP(0))
+      ADVANCE(0)
     }
     while (s0.out < s0.end) {
       if (s0.at > s0.bits) return -1;
