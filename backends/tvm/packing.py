@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from optc.backends.tvm.math.dot_weights import pack_dot_weights
+from optc.backends.tvm.math.grouped_weights import spread_groups
 from optc.backends.tvm.math.winograd import transform_weights
 from optc.backends.tvm.math.winograd_integers import transform_integer_weights
 
@@ -54,6 +55,7 @@ STEPS: dict[str, Callable[[np.ndarray, Sequence[int]], np.ndarray]] = {
     "panels": _panels,
     "transpose": lambda array, axes: array.transpose(axes),
     "dot": pack_dot_weights,
+    "grouped": spread_groups,
     "winograd": lambda array, parameters: transform_weights(array, *parameters),
     "winograd_integers": lambda array, parameters: transform_integer_weights(array, *parameters),
     "bytes": lambda array, _: np.ascontiguousarray(array).view(np.int8),

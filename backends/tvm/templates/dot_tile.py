@@ -159,6 +159,7 @@ class DotTile:
         first: tuple[Any, int],
         tap: Any,
         number: Any,
+        begin: Any = 0,
     ) -> Stmt:
         """The products of one turn of the loop over the quads of a tap.
 
@@ -171,6 +172,7 @@ class DotTile:
             first: channel of the tile, and its extent.
             tap: of the kernel.
             number: of the turn.
+            begin: the turn of the data that meets the first weights.
         """
         from tvm import tirx
 
@@ -181,7 +183,7 @@ class DotTile:
             return self.parts(weights, channel, size, tap, number * data.run + within, offset, lanes[offset])
 
         def four(within: int, column: int) -> PrimExpr:
-            return self.data(data.quad(place(column), number, within))
+            return self.data(data.quad(place(column), number + begin, within))
 
         def one(within: int) -> Stmt:
             def change(column: int, offset: int, total: PrimExpr) -> PrimExpr:

@@ -47,11 +47,12 @@ class IntegerConv(WindowedTemplate):
         refusal = static_refusal(group) or operands_refusal(group)
         if refusal is not None:
             return refusal
-        if conv.attributes.get("group", 1) != 1:
-            return "more than one group"
         if len(conv.results[0].shape) not in (3, 4):
             return "neither 1-D nor 2-D"
-        return epilogue.blocks_refusal(group, target) or epilogue_refusal(group)
+        return self._groups_refusal(group, target) or epilogue.blocks_refusal(group, target) or epilogue_refusal(group)
+
+    def _groups_refusal(self, group: Group, target: Target) -> str | None:
+        return "more than one group" if groups_of(group) != 1 else None
 
     def space(self, group: Group, target: Target) -> list[Schedule]:
         conv, window = _conv(group)
@@ -66,8 +67,27 @@ class IntegerConv(WindowedTemplate):
 
     def packed(self, group: Group, schedule: Schedule, target: Target) -> dict[int, Packed]:
         conv, _ = _conv(group)
-        packed = dot_tile(group, schedule, target).packed((("reshape", (0, 0, -1)),))
+        packed = self.dots(group, schedule, target).packed((("reshape", (0, 0, -1)),))
         return {weights_of(conv).index: packed}
+
+    def dots(self, group: Group, schedule: Schedule, target: Target) -> DotTile:
+        """The products of a schedule's point."""
+        conv, window = _conv(group)
+        data = conv.operands[0]
+        assert data is not None
+        return DotTile.of(
+            conv,
+            target,
+            dict(schedule)["vectors"],
+            width=epilogue.padded_channels(group, target),
+            taps=math.prod(weights_of(conv).shape[2:]),
+            quads=quads_of(data, 1),
+            columns=window.columns.kernel,
+        )
+
+    def begin(self, group: Group, schedule: Schedule, target: Target, channel: Any) -> Any:
+        """The input channel that the first weights of the tile of channels from `channel` on meet."""
+        return 0
 
     def operand(self, fused: FusedContraction, target: Target) -> Operand:
         data = fused.anchor.operands[0]
@@ -78,13 +98,14 @@ class IntegerConv(WindowedTemplate):
         assert isinstance(data, Quads)
         knobs, group = dict(schedule), fused.group
         conv, window = _conv(group)
-        dots = dot_tile(group, schedule, target)
+        dots = self.dots(group, schedule, target)
         weights = fused.inputs[weights_of(conv).index]
 
         def reduction(place: ColumnTile, size: int, register: tiles.RegisterTile) -> Reduction:
             n, channel, row, start = place.image, place.channel, place.row, place.start
             columns, interior = place.columns, place.interior
             first_row, row_count = window.rows.taps(row)
+            begin = self.begin(group, schedule, target, channel) // (FOUR * data.run)
 
             def lanes_at(offset: int) -> int:
                 return register.vectors[register.offsets.index(offset)]
@@ -120,7 +141,7 @@ class IntegerConv(WindowedTemplate):
                         return (n, *window.logical(*at))
 
                     tap = kh * window.columns.kernel + kw
-                    return dots.turn(step, data, reads, valid, weights, (channel, size), tap, number)
+                    return dots.turn(step, data, reads, valid, weights, (channel, size), tap, number, begin)
 
                 def kernel_row(kh: Any) -> Stmt:
                     return row_steps(
@@ -129,7 +150,7 @@ class IntegerConv(WindowedTemplate):
                         columns,
                         interior,
                         lambda kw, valid: loops.serial(
-                            data.count // data.run, lambda number: products(kh, kw, valid, number), "ci"
+                            dots.quads // data.run, lambda number: products(kh, kw, valid, number), "ci"
                         ),
                     )
 
@@ -154,7 +175,7 @@ class IntegerConv(WindowedTemplate):
             rows=rows,
             columns=window.columns.out,
             width=width,
-            steps=quads_of(data, 1) * window.rows.kernel * window.columns.kernel,
+            steps=self.dots(group, schedule, target).quads * window.rows.kernel * window.columns.kernel,
             tile=(knobs["columns"], knobs["vectors"]),
             weight_sweeps=0 if knobs["channels_outer"] else rows,
             data_bytes=data.tensor_type.bytes,
@@ -172,17 +193,7 @@ def _conv(group: Group) -> tuple[Operation, Window]:
     return group.anchor, window
 
 
-def dot_tile(group: Group, schedule: Schedule, target: Target) -> DotTile:
-    """The products of a schedule's point."""
-    conv, window = _conv(group)
-    data = conv.operands[0]
-    assert data is not None
-    return DotTile.of(
-        conv,
-        target,
-        dict(schedule)["vectors"],
-        width=epilogue.padded_channels(group, target),
-        taps=math.prod(weights_of(conv).shape[2:]),
-        quads=quads_of(data, 1),
-        columns=window.columns.kernel,
-    )
+def groups_of(group: Group) -> int:
+    """Of the convolution."""
+    assert group.anchor is not None
+    return int(group.anchor.attributes.get("group", 1))  # type: ignore[arg-type]

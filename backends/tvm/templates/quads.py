@@ -27,20 +27,26 @@ class Quads(Operand):
     those are summed, is read where it lies. Anything else is gathered into scratch: [lead][quads][the other axes] for
     channels, [rows][quads] for rows.
 
-    Attributes:
+    Args:
+        fused: the kernel.
+        value: the data.
         axis: the summed one, 1 or the last.
+        part: quads that may be read without the others, from a multiple of so many on; 0 where all are.
+
+    Attributes:
+        axis: the summed one.
         count: quads along it.
         run: quads that make one turn of a loop.
     """
 
-    def __init__(self, fused: FusedContraction, value: Value, axis: int) -> None:
+    def __init__(self, fused: FusedContraction, value: Value, axis: int, part: int = 0) -> None:
         self.value, self.fused, self.axis = value, fused, axis
         self.dtype, self.accumulator, self.moved = value.dtype.numpy_name, "int32", False
         self.layout = value.tensor_type.layout
         self.buffer: Any = fused.buffer_of(value)
         together = quads_together(value, axis)
         self.count = quads_of(value, axis)
-        self.run = together if together and self.rows_apart else next(r for r in RUNS if self.count % r == 0)
+        self.run = together if together and self.rows_apart else self._run_within(part)
         self.block = FOUR
         self.scratches: list[Buffer] = []
         if together:
@@ -49,6 +55,10 @@ class Quads(Operand):
         shape[axis] = self.count
         self.buffer = loops.parameter(shape, "int32", "quads_scratch")
         self.scratches = [self.buffer]
+
+    def _run_within(self, part: int) -> int:
+        """The longest run that divides the quads and, unless that is 0, a part of them that is read by itself."""
+        return next(run for run in RUNS if math.gcd(self.count, part) % run == 0)
 
     @property
     def rows_apart(self) -> bool:

@@ -78,6 +78,22 @@ def test_convolutions(tmp_path_factory: pytest.TempPathFactory, level: str, seed
 
 
 @pytest.mark.parametrize("level", RUNNING)
+@pytest.mark.parametrize(
+    ("groups", "inputs", "outputs", "block"), [(6, 4, 4, 1), (3, 8, 8, 4), (2, 16, 48, 8), (10, 2, 4, 1), (4, 4, 8, 4)]
+)
+def test_groups(level: str, groups: int, inputs: int, outputs: int, block: int, tmp_path: Path) -> None:
+    rng = np.random.default_rng(groups)
+    data = extremes(rng, (2, groups * inputs, 7, 9), [0, 255], np.uint8)
+    weight = extremes(rng, (groups * outputs, inputs, 3, 2), [-128, 127], np.int8)
+    builder = GroupBuilder()
+    operands = builder.input(data.shape, blocked(block), U8), builder.constant(weight), zero_point(builder, 7)
+    result = builder.op("onnx.ConvInteger", *operands, group=groups, pads=(1, 0, 1, 1), strides=(2, 1))
+    want = convolution(data, weight, 7, strides=(2, 1), pads=(1, 0, 1, 1), dilations=(1, 1), groups=groups)
+    for point in range(3):
+        assert check(builder, result, data, want, target_of(level), tmp_path, point) == "integer_grouped_conv"
+
+
+@pytest.mark.parametrize("level", RUNNING)
 @pytest.mark.parametrize("limit", [64, 128])
 def test_weights_of_seven_bits_take_the_shorter_way(level: str, limit: int, tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
