@@ -12,18 +12,19 @@ class Histogram:
     """Counts in equal bins over [-limit, limit); the limit doubles, and bins merge in pairs, when a value lies outside.
 
     Attributes:
-        counts: of each bin.
+        counts: of each bin, or the weights of what lies in it.
         limit: a power of two.
-        total: values seen.
+        total: of the counts.
     """
 
     def __init__(self, bins: int = BINS) -> None:
-        self.counts = np.zeros(bins, np.int64)
+        self.counts = np.zeros(bins)
         self.limit = 0.0
-        self.total = 0
+        self.total = 0.0
 
-    def add(self, values: np.ndarray) -> None:
-        """Count finite values of any shape."""
+    def add(self, values: np.ndarray, weights: np.ndarray | None = None) -> None:
+        """Count finite values of any shape; `weights`, which broadcast over them, say how much each counts."""
+        each = None if weights is None else np.broadcast_to(weights, np.shape(values)).reshape(-1)
         values = np.asarray(values, np.float64).reshape(-1)
         if not values.size:
             return
@@ -34,8 +35,8 @@ class Histogram:
             self._double()
         bins = len(self.counts)
         places = np.floor((values + self.limit) * (bins / (2 * self.limit))).astype(np.int64)
-        self.counts += np.bincount(np.minimum(places, bins - 1), minlength=bins)
-        self.total += values.size
+        self.counts += np.bincount(np.minimum(places, bins - 1), each, bins)
+        self.total += values.size if each is None else each.sum()
 
     def _double(self) -> None:
         pairs = self.counts.reshape(-1, 2).sum(axis=1)
@@ -57,5 +58,5 @@ class Histogram:
 
     def quantile(self, share: float) -> float:
         """The value below which a share of all values lies, to the width of a bin."""
-        reached = np.concatenate([[0], np.cumsum(self.counts)]) / max(1, self.total)
+        reached = np.concatenate([[0], np.cumsum(self.counts)]) / (self.total or 1.0)
         return float(np.interp(share, reached, self.edges))

@@ -22,6 +22,10 @@ class Observer(ABC):
     Args:
         name: the user's name of the tensor, for messages.
         axis: of channels that each get a range; None for one range. Methods that keep a histogram take None only.
+
+    Attributes:
+        weights: what the square of an error counts, to be broadcast over the values; None where all count alike. Set
+            before the first batch; for the method that looks at squares.
     """
 
     method: ClassVar[str]
@@ -34,6 +38,7 @@ class Observer(ABC):
     def __init__(self, name: str, axis: int | None = None) -> None:
         self.name = name
         self.axis = axis
+        self.weights: np.ndarray | None = None
         self.batches = 0
 
     def observe(self, values: np.ndarray) -> None:
@@ -136,7 +141,7 @@ class _OfHistogram(Observer):
         self._low, self._high = np.inf, -np.inf
 
     def _take(self, values: np.ndarray) -> None:
-        self._histogram.add(values)
+        self._histogram.add(values, self.weights)
         self._low, self._high = min(self._low, values.min()), max(self._high, values.max())
 
     def _inside(self, low: float, high: float) -> Range:
@@ -157,7 +162,11 @@ class Percentile(_OfHistogram):
 
 
 class MeanSquaredError(_OfHistogram):
-    """The range whose codes have the least squared error, among shrunk copies of what was seen."""
+    """The range whose codes have the least squared error, among shrunk copies of what was seen.
+
+    With weights the least error of what reads the values. Both ends then shrink by themselves: without them too much of
+    the end that few values reach would go, and those can be what matters.
+    """
 
     method = "mse"
     steps = 80
@@ -166,12 +175,16 @@ class MeanSquaredError(_OfHistogram):
         used = self._histogram.counts > 0
         centers, counts = self._histogram.centers[used], self._histogram.counts[used]
 
-        def error(share: float) -> float:
-            parameters = parameters_for(self._low * share, self._high * share, format, symmetric=False)
+        def error(low: float, high: float) -> float:
+            parameters = parameters_for(self._low * low, self._high * high, format, symmetric=False)
             return float(((parameters.apply(centers) - centers) ** 2 * counts).sum())
 
-        best = min((1.0 - step / self.steps for step in range(self.steps)), key=error)
-        return np.asarray(self._low * best), np.asarray(self._high * best)
+        shares = [1.0 - step / self.steps for step in range(self.steps)]
+        low = high = min(shares, key=lambda share: error(share, share))
+        if self.weights is not None:
+            low = min(shares, key=lambda share: error(share, high))
+            high = min(shares, key=lambda share: error(low, share))
+        return np.asarray(self._low * low), np.asarray(self._high * high)
 
 
 class Entropy(_OfHistogram):

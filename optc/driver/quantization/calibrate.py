@@ -12,6 +12,7 @@ from optc.driver.quantization.data import Data
 from optc.driver.quantization.running import Runner
 from optc.ir.core import Module, Value
 from optc.passes.quantization.formats import IntegerFormat
+from optc.passes.quantization.importance import importances
 from optc.passes.quantization.layers import Layer
 from optc.passes.quantization.observers import MinMax, Observer, observer
 from optc.passes.quantization.sites import sites_of
@@ -51,21 +52,27 @@ def calibrate(
     Raises:
         OptcError: an activation is not finite; says which.
     """
-    sources = list(dict.fromkeys(sites_of(module.main, layers).sources.values()))
+    sites = sites_of(module.main, layers)
+    sources = list(dict.fromkeys(sites.sources.values()))
     found = Calibration({value: observer(method, value.name) for value in sources})
+    observed = {value: value for value in sources}
+    for value, importance in importances(sites, layers).items():
+        observed[value], found.observers[value].weights = importance.value, importance.weights
+    observers = {watched: (found.observers[value], value) for value, watched in observed.items()}
     extremes = {value: MinMax(value.name) for value in sources}
     read: dict[Value, list[Layer]] = {}
     for layer in layers:
         read.setdefault(layer.data, []).append(layer)
-    watched = list(dict.fromkeys([*sources, *read]))
+    watched = list(dict.fromkeys([*observers, *read]))
     sums: dict[Value, np.ndarray] = {}
     counts: dict[Value, int] = {}
     runner = Runner(module, watched)
     for feeds in data.batches():
         for value, array in runner.each(feeds):
-            if value in found.observers:
-                found.observers[value].observe(array)
-                extremes[value].observe(array)
+            if value in observers:
+                watching, source = observers[value]
+                watching.observe(array)
+                extremes[source].observe(array)
             if value in read:
                 axis = read[value][0].channel_axis % array.ndim
                 others = tuple(each for each in range(array.ndim) if each != axis)
