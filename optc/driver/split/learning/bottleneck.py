@@ -11,7 +11,6 @@ learns to give what they gave, then everything is distilled from the model as it
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -52,7 +51,8 @@ class Bottleneck(nn.Module):
         cut: the value that the encoder reads.
         resume: the value that the decoder gives; what lies between is dropped.
         channels: of the codes that cross the link.
-        hidden: channels inside the decoder; the encoder has at most twice those of `cut`.
+        hidden: channels inside the decoder.
+        encoder_hidden: channels inside the encoder; by default those inside the decoder, at most twice those of `cut`.
         halvings: how often the encoder halves height and width of `cut`.
         levels: codes lie in -levels/2 .. levels/2 - 1.
         widths: the numbers of leading channels that may cross the link; one model for all of them.
@@ -69,6 +69,7 @@ class Bottleneck(nn.Module):
         *,
         channels: int = 12,
         hidden: int = 64,
+        encoder_hidden: int | None = None,
         halvings: int = 1,
         levels: int = 256,
         widths: tuple[int, ...] = (),
@@ -91,13 +92,13 @@ class Bottleneck(nn.Module):
         self.fixed_front = fixed_front
         self.front = Section(graph, graph.inputs, [cut]).requires_grad_(not fixed_front)
         make_encoder, make_decoder = KINDS[kind]
-        self.encoder = make_encoder(source[0], min(hidden, 2 * source[0]), channels, halvings)
+        self.encoder = make_encoder(source[0], encoder_hidden or min(hidden, 2 * source[0]), channels, halvings)
         self.decoder = make_decoder(channels, hidden, target[0], doublings)
         self.tail = Section(graph, [resume], graph.outputs)
         self.prior = FactorizedPrior(channels)
         given = [cut] if fixed_front else graph.inputs  # what a fixed front gives need not be computed twice
         self.teacher_front = Section(graph, given, [resume]).requires_grad_(False)
-        self.teacher_tail = copy.deepcopy(self.tail).requires_grad_(False)
+        self.teacher_tail = Section(graph, [resume], graph.outputs).requires_grad_(False)
 
     @classmethod
     def of(
@@ -218,9 +219,7 @@ def train_bottleneck(
     def match(inputs: Tensor, labels: Tensor | None) -> Tensor:
         with torch.no_grad():
             features = model.features(inputs)
-        wanted = model.taught_features(inputs, features)
-        found = model.decoder(model.masked(model.codes(model.encoder(features))))
-        return F.mse_loss(found.float(), wanted.float()) / wanted.float().var()
+        return feature_loss(model, model.encoder(features), model.taught_features(inputs, features))
 
     if recipe.match.epochs:
         groups = model.groups(recipe.match, whole=False)
@@ -238,6 +237,12 @@ def train_bottleneck(
     model.eval()
 
 
+def feature_loss(model: Bottleneck, latent: Tensor, wanted: Tensor) -> Tensor:
+    """How far what the decoder gives is from what the dropped layers gave, as a share of the latter's variance."""
+    found = model.decoder(model.masked(model.codes(latent)))
+    return F.mse_loss(found.float(), wanted.float()) / wanted.float().var()
+
+
 def task_loss(scores: Tensor, teacher: Tensor, labels: Tensor | None, recipe: BottleFit) -> Tensor:
     """Distillation, and the labels where there are some."""
     loss = distillation(scores, teacher, recipe.temperature)
@@ -253,6 +258,7 @@ def compress(
     schedule: Schedule,
     recipe: BottleFit | None = None,
     *,
+    of_features: bool = False,
     checkpoint: Path | None = None,
     progress: Progress = silent,
 ) -> None:
@@ -263,16 +269,22 @@ def compress(
         samples: what is learned from.
         weight: the larger, the fewer bytes.
         schedule: how long and how fast; its rates are of fine-tuning.
+        of_features: not the task's loss but that of the features at `resume`; only encoder and decoder are trained.
+            Nothing after `resume` is computed: this is cheap, and right for models whose output is no scores. Labels of
+            the samples may be what `taught_features` gives for them, which then is not computed again.
     """
     recipe = recipe or BottleFit()
 
     def loss(inputs: Tensor, labels: Tensor | None) -> Tensor:
         features = model.features(inputs)
         latent = model.encoder(features).float()
-        bits = model.prior.noisy_bits(latent).mean()
+        rate = weight * model.prior.noisy_bits(latent).mean() / 1000
+        if of_features:
+            wanted = model.taught_features(inputs, features) if labels is None else labels
+            return feature_loss(model, latent, wanted) + rate
         scores = model.decoded(model.masked(model.codes(latent)))
-        return task_loss(scores, model.taught(inputs, features), labels, recipe) + weight * bits / 1000
+        return task_loss(scores, model.taught(inputs, features), labels, recipe) + rate
 
-    groups = [*model.groups(schedule), model.prior_group()]
+    groups = [*model.groups(schedule, whole=not of_features), model.prior_group()]
     train(model, groups, loss, samples, schedule, checkpoint=checkpoint, progress=progress, what="bytes")
     model.eval()

@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from learning_kit import images, network, network_of, ran
+from onnx import TensorProto, helper
 
 import optc
 from optc.artifact.split_record import CutTensor, Predicted, Way
@@ -134,6 +136,32 @@ def test_compression_trades_bits() -> None:
             codes = made.codes(made.latent(samples.inputs))
             bits.append(float(made.prior.bits(codes).flatten(1).sum(1).mean()))
     assert bits[1] < 0.7 * bits[0]
+
+
+def test_features_are_compressed_without_a_run_of_the_rest() -> None:
+    inputs = torch.from_numpy(images())
+    errors = []
+    for labels in (None, bottleneck(fixed_front=True).taught_features(inputs)):
+        made = bottleneck(fixed_front=True, encoder_hidden=4)
+        before = {name: value.clone() for name, value in made.tail.state_dict().items()}
+        made.tail.forward = None  # type: ignore[method-assign, assignment]
+        compress(made, Samples(inputs, labels), 0.001, Schedule(12, batch=32, rate=2e-2), of_features=True)
+        with torch.no_grad():
+            wanted = made.taught_features(inputs)
+            found = made.decoder(made.codes(made.latent(inputs)))
+        errors.append(float(torch.nn.functional.mse_loss(found, wanted) / wanted.var()))
+        assert all(torch.equal(value, before[name]) for name, value in made.tail.state_dict().items())
+    assert errors[0] < 0.7
+    assert errors[0] == pytest.approx(errors[1], rel=1e-3)  # what is known already need not be computed
+
+
+def test_long_networks_have_bottlenecks(tmp_path: Path) -> None:
+    nodes = [helper.make_node("Relu", [f"v{place}"], [f"v{place + 1}"]) for place in range(600)]
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 2, 4, 4]) for name in ("v0", "v600")]
+    path = tmp_path / "long.onnx"
+    onnx.save(helper.make_model(helper.make_graph(nodes, "long", ends[:1], ends[1:])), path)
+    made = Bottleneck.of(path, "v1", channels=2, hidden=4)
+    assert made.taught(torch.ones(1, 2, 4, 4)).shape == (1, 2, 4, 4)
 
 
 def test_tables_of_the_prior_are_its_bits() -> None:
