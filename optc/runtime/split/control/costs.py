@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from optc.artifact.split_record import SplitRecord, Way
@@ -80,6 +81,13 @@ def exchange_seconds(way: WayCosts, link: Link, now: Situation) -> float:
     down = link.downlink / link.uplink
     moving = (way.sent_bytes + way.returned_bytes / down) / now.rate
     return moving + now.overhead + now.rtt + now.wait + way.server_seconds * now.server_factor
+
+
+def exchange_times(way: WayCosts, link: Link, now: Situation, rates: Sequence[float]) -> list[float]:
+    """`exchange_seconds` of a way that uses the server, for other rates."""
+    size = way.sent_bytes + way.returned_bytes / (link.downlink / link.uplink)
+    served = way.server_seconds * now.server_factor
+    return [size / rate + now.overhead + now.rtt + now.wait + served for rate in rates]
 
 
 def total_seconds(way: WayCosts, link: Link, now: Situation) -> float:

@@ -18,7 +18,7 @@ from optc.runtime.split.control.costs import (
     Preference,
     Situation,
     WayCosts,
-    exchange_seconds,
+    exchange_times,
     total_joules,
     total_seconds,
     ways_of,
@@ -159,16 +159,17 @@ class ModelPredictive:
         spread = self.rate.spread(observation.age_seconds or 0.0)
         alone = self.local or next(iter(self.ways.values()))
         base = total_seconds(alone, self.link, middle), total_joules(alone, self.link, self.idle_watts, middle)
-        cases = [replace(middle, rate=middle.rate * math.exp(part * spread)) for part in _PARTS]
+        rates = [middle.rate * math.exp(part * spread) for part in _PARTS]
         found = {}
         for name, way in self.ways.items():
             if not way.uses_server:
                 seconds, joules = way.device_seconds * middle.device_factor, way.device_joules * middle.device_factor
                 found[name] = (self.preference.of(seconds, joules, base), math.inf)
                 continue
-            times = [exchange_seconds(way, self.link, case) for case in cases]
-            energies = [0.0] * len(cases)
+            times = exchange_times(way, self.link, middle, rates)
+            energies: list[float] = []
             if self.preference.energy:
+                cases = [replace(middle, rate=rate) for rate in rates]
                 energies = [total_joules(way, self.link, self.idle_watts, case, waiting=0.0) for case in cases]
             begin = way.device_seconds * middle.device_factor
             cost, late = self._least(begin, times, energies, middle, base, observation.busy)
@@ -199,14 +200,29 @@ class ModelPredictive:
         found = math.inf, math.inf
         chosen = math.inf
         own = math.inf if self.local is None else self.local.device_seconds * now.device_factor
+        count = len(times)
         for late in self._lates(times):
-            cost = self._cost_with(begin, times, energies, late, now, base)
+            # Plain loops: this is what a slow device decides with, for every request.
+            done = late + own
+            total = vain = 0.0
+            after = 0
+            for time in times:
+                if time > late:
+                    after += 1
+                    if time > done:
+                        time = done
+                    else:
+                        vain += done - time
+                total += time
+            if self.preference.energy:
+                cost = self._cost_with(begin, times, energies, late, now, base)
+            else:
+                cost = self.preference.of(begin + total / count, 0.0, base)
             # What the device computes in vain: the share of the answers that come after all.
-            taxed = cost + _WASTE * sum(time > late for time in times) / len(times)
+            taxed = cost + _WASTE * after / count
             if busy and late < math.inf:
                 # A run that nobody waits for any more keeps the next request waiting, if there is one already.
-                vain = sum(max(late + own - time, 0.0) for time in times if time > late) / len(times)
-                taxed += self.preference.of(busy * vain, 0.0, base)
+                taxed += self.preference.of(busy * vain / count, 0.0, base)
             if taxed < chosen:
                 found, chosen = (taxed, late), taxed
         return found
@@ -223,9 +239,6 @@ class ModelPredictive:
         """The expected cost of a way whose answers take `times`, when the device helps itself after `late` seconds."""
         local = self.local
         own = math.inf if local is None else local.device_seconds * now.device_factor
-        if not self.preference.energy:
-            seconds = begin + sum(min(time, late + own) for time in times) / len(times)
-            return self.preference.of(seconds, 0.0, base)
         total = 0.0
         for time, joules in zip(times, energies, strict=True):
             spent = min(time, late + own)
