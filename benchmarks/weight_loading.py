@@ -16,6 +16,7 @@ import argparse
 import ctypes
 import os
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -23,6 +24,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 from onnx import numpy_helper
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.model_size import all_tensors
 from optc.backends.host.link import runtime_sources

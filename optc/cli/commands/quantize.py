@@ -39,7 +39,7 @@ DEFAULT_SNR = 30.0
 @click.option("--method", default="mse", show_default=True, help="How ranges of activations are chosen.")
 @click.option("--rounding", default="nearest", show_default=True, help="Of weights: nearest, gptq or learned.")
 @click.option("--equalize", is_flag=True, help="Scale channels between layers for one range.")
-@click.option("--smooth", type=Number(0, 1), help="Move outliers of activations into weights; 0.5 is usual.")
+@click.option("--smooth", is_flag=True, help="Move outliers of what matrix products read into their weights.")
 @click.option("--min-snr", type=Number(0), help="Decibels that outputs must keep; layers stay in float until they do.")
 @accuracy_options
 @click.option(
@@ -71,7 +71,7 @@ def command(
     method: str,
     rounding: str,
     equalize: bool,
-    smooth: float | None,
+    smooth: bool,
     min_snr: float | None,
     max_drop: str | None,
     labels: Path | None,

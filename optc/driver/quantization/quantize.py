@@ -58,14 +58,14 @@ class Quantizer:
         limit: int | None = None,
         preprocessing: Preprocessing | None = None,
         equalize: bool = False,
-        smooth: float | None = None,
+        smooth: bool = False,
         progress: Progress = silent,
     ) -> Quantizer:
         """Load a model and calibrate it; other arguments as for `load_model`, `Data` and `calibrate`.
 
         Args:
             equalize: scale channels between layers so that one range suits all of an activation's.
-            smooth: move outliers of what matrix products read into their weights, with this strength (0 to 1).
+            smooth: move outliers of what matrix products read into their weights.
 
         Raises:
             ModelError: it has no layer with constant weights.
@@ -74,8 +74,8 @@ class Quantizer:
         data = Data(calib, module.main.inputs, limit=limit, preprocessing=preprocessing)
         if equalize:
             equalize_module(module, data)
-        if smooth is not None:
-            smooth_module(module, data, smooth)
+        if smooth:
+            smooth_module(module, data)
         layers = layers_of(module.main)
         return cls(module, layers, data, calibrate(module, layers, data, method=method, progress=progress))
 

@@ -46,9 +46,25 @@ def test_gptq_errs_less_than_the_nearest_numbers(scheme: str) -> None:
 
 
 def test_smoothing_lets_unequal_channels_share_a_scale() -> None:
-    assert error(Quantizer.of(model(), BATCHES, smooth=0.5), "int8") < 0.8 * error(
+    assert error(Quantizer.of(model(), BATCHES, smooth=True), "int8") < 0.8 * error(
         Quantizer.of(model(), BATCHES), "int8"
     )
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_smoothing_takes_nothing_from_what_was_well_scaled(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    b = Builder(x="batch,24")
+    b.graph.set_outputs([b("MatMul", b.input("x"), b.constant(random.normal(size=(24, 16)), np.float32))])
+    model = to_onnx_model(Module(b.graph)).SerializeToString()
+    x = random.normal(size=(256, 24)).astype(np.float32) * np.exp(random.normal(size=24) / 4).astype(np.float32)
+    batches = [{"x": part} for part in np.split(x, 8)]
+    errors = []
+    for smooth in (False, True):
+        quantizer = Quantizer.of(model, batches, smooth=smooth)
+        found = Runner(quantizer.write(quantizer.plan("int8"))).run({"x": x})[0]
+        errors.append(np.square(found - Runner(Quantizer.of(model, batches).module).run({"x": x})[0]).mean())
+    assert errors[1] <= 1.02 * errors[0]
 
 
 def test_equalization_keeps_the_float_function() -> None:

@@ -14,7 +14,7 @@ from optc.ir.verifier import verify
 from optc.passes.quantization.equalization import equalize, pairs_of
 from optc.passes.quantization.layers import layers_of
 from optc.passes.quantization.sites import sites_of
-from optc.passes.quantization.smoothing import smooth
+from optc.passes.quantization.smoothing import divisors, smooth, strength_of
 
 X = np.random.default_rng(0).normal(size=(4, 3, 6, 6)).astype(np.float32) * 3
 
@@ -117,7 +117,7 @@ def test_smoothing_keeps_the_function_and_moves_the_outliers(shared: bool) -> No
     x = random.normal(size=(8, 5, 16)).astype(np.float32)
     before, hidden = Runner(module, [module.main.outputs[0], normal]).run({"x": x})
     reach = np.abs(hidden).max(axis=(0, 1))
-    assert smooth(module.main, layers_of(module.main), {normal: reach}) == [normal]
+    smooth(module.main, layers_of(module.main), {normal: divisors(reach, 0.5)})
     verify(module)
     data = layers_of(module.main)[0].data
     after, read = Runner(module, [module.main.outputs[0], data]).run({"x": x})
@@ -125,3 +125,36 @@ def test_smoothing_keeps_the_function_and_moves_the_outliers(shared: bool) -> No
     assert (data is normal) == (not shared)
     smoothed = np.abs(read).max(axis=(0, 1))
     assert smoothed.max() / smoothed.min() < 0.5 * reach.max() / reach.min()
+
+
+def product(weight: np.ndarray, *, returned: bool = False) -> Module:
+    """LayerNormalization and a product with its result, which the graph may also return."""
+    channels = len(weight)
+    b = Builder(x=f"batch,{channels}")
+    ones = b.constant(np.ones(channels), np.float32)
+    normal = b("LayerNormalization", b.input("x"), ones, b.constant(np.zeros(channels), np.float32))
+    result = b("MatMul", normal, b.constant(weight, np.float32))
+    b.graph.set_outputs([normal, result] if returned else [result])
+    return Module(b.graph)
+
+
+def test_what_the_graph_returns_is_not_scaled() -> None:
+    random = np.random.default_rng(3)
+    module = product(random.normal(size=(8, 4)), returned=True)
+    x = random.normal(size=(16, 8)).astype(np.float32)
+    before = Runner(module).run({"x": x})
+    (layer,) = layers_of(module.main)
+    smooth(module.main, [layer], {layer.data: np.exp(random.normal(size=8))})
+    for found, wanted in zip(Runner(module).run({"x": x}), before, strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_the_strength_of_smoothing_follows_the_outliers() -> None:
+    random = np.random.default_rng(4)
+    weight = random.normal(size=(32, 16)).astype(np.float32)
+    (layer,) = layers_of(product(weight).main)
+    rows = random.uniform(-1, 1, size=(400, 32)).astype(np.float32)
+    rows[0] = 1.0
+    assert strength_of(rows, np.abs(rows).max(axis=0), [layer]) == 0.0
+    rows[:, 3] *= 60.0
+    assert strength_of(rows, np.abs(rows).max(axis=0), [layer]) >= 0.5

@@ -130,3 +130,17 @@ def test_names() -> None:
     assert str(caught.value) == "no calibration method is called 'minmax'\n  hint: did you mean 'min-max'?"
     with pytest.raises(UsageError, match="the calibration method 'entropy' knows no channels"):
         observer("entropy", "x", axis=0)
+
+
+def test_weights_keep_what_matters_inside() -> None:
+    random = np.random.default_rng(5)
+    values = random.normal(size=(2000, 8))
+    values[:, 2] *= np.where(random.random(2000) < 0.01, 30.0, 0.1)
+    found = []
+    for weights in (None, np.array([1e-3, 1e-3, 8.0, 1e-3, 1e-3, 1e-3, 1e-3, 1e-3])):
+        watching = observer("mse", "x")
+        watching.weights = weights
+        watching.observe(values)
+        found.append(watching.range(IntegerFormat(4, signed=False)))
+    error = [float(np.square(np.clip(values[:, 2], *each) - values[:, 2]).sum()) for each in found]
+    assert error[1] < 0.5 * error[0]
