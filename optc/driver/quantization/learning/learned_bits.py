@@ -1,11 +1,14 @@
 """Weights whose channels learn how many bits they have, down to none.
 
-After Cséfalvay and Imber, "Self-Compressing Neural Networks" (2023), section 3: the range of a channel's numbers is a
-differentiable function of its bits, so that a price on bits and the loss of the model settle them together.
+After Cséfalvay and Imber, "Self-Compressing Neural Networks" (2023), section 3: what a channel's weights become is a
+differentiable function of its bits, so that a price on bits and the loss of the model settle them together. Theirs are
+bits of numbers whose unit is learned beside them, so that a bit less halves the range until the unit has followed. Here
+the range is what is learned beside them: a bit less doubles the unit, and large weights are not cut off meanwhile.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -17,7 +20,12 @@ from optc.passes.quantization.weights import QuantizedWeight
 
 
 class LearnedBits(nn.Module):
-    """Weights rounded to the nearest of 2^bits numbers, with a scale and bits for each channel; learns all three.
+    """Weights rounded to the nearest of 2^bits numbers, with a range and bits for each channel; learns all three.
+
+    Attributes:
+        values: the weights before they are rounded.
+        log_scale: of each channel, the logarithm of the scale that its range has with all bits.
+        depth: bits, before they are bounded.
 
     Args:
         original: the float weights.
@@ -48,6 +56,11 @@ class LearnedBits(nn.Module):
         return self.depth.clamp(0.0, float(self.format.width))
 
     @property
+    def scale(self) -> Tensor:
+        """Of each channel with the bits that it has."""
+        return torch.exp(self.log_scale + math.log(2.0) * (float(self.format.width) - self.bits))
+
+    @property
     def alive(self) -> Tensor:
         """Which channels have any bits."""
         return self.depth.detach() > 0.0
@@ -56,24 +69,23 @@ class LearnedBits(nn.Module):
         """Nothing: the weights stay free."""
 
     def _numbers(self) -> Tensor:
-        """The numbers of the channels; the bounds follow the bits, and so the gradient of what is clipped."""
+        """The numbers of the channels."""
         half = self._along(torch.exp2(self.bits - 1.0))
         low = (-half).clamp(min=float(self.format.least))
-        scaled = self.values / self._along(self.log_scale.exp())
+        scaled = self.values / self._along(self.scale)
         inside = torch.minimum(torch.maximum(scaled, low), half - 1.0)
         # At no bits both bounds are -1/2, which rounds to zero.
         return inside + (inside.round() - inside).detach()
 
     def forward(self) -> Tensor:
-        return self._numbers() * self._along(self.log_scale.exp())
+        return self._numbers() * self._along(self.scale)
 
     @property
     def learned(self) -> QuantizedWeight:
         """The numbers and scales as they are now."""
         with torch.no_grad():
             numbers = self._numbers().round().double().numpy() + 0.0
-        scale = self.log_scale.detach().double().exp().numpy().astype(np.float32)
-        return replace(self.start, numbers=numbers, scale=scale)
+            return replace(self.start, numbers=numbers, scale=self.scale.numpy().astype(np.float32))
 
     def _along(self, channels: Tensor) -> Tensor:
         shape = [1] * self.values.ndim

@@ -66,10 +66,11 @@ def outputs(path: Path, images: torch.Tensor) -> np.ndarray:
     return found
 
 
-def assert_same(found: np.ndarray, wanted: np.ndarray) -> None:
-    """Equal, but where a sum in another order rounds to the next code."""
+def assert_same(found: np.ndarray, wanted: np.ndarray, *, coarse: bool = False) -> None:
+    """Equal, but where a sum in another order rounds to the next code; `coarse`: and but for biases, which are whole
+    numbers of units that are large where bits are few."""
     np.testing.assert_allclose(found, wanted, atol=0.05 * float(wanted.std()))
-    assert np.isclose(found, wanted, rtol=1e-4, atol=1e-5).mean() > 0.9
+    assert coarse or np.isclose(found, wanted, rtol=1e-4, atol=1e-5).mean() > 0.9
 
 
 @pytest.mark.parametrize("bits", [8.0, 5.3, 2.0, 1.0, 0.4, 0.0, -1.0])
@@ -81,10 +82,10 @@ def test_numbers_lie_within_the_bits(bits: float) -> None:
         weight.depth[0] = bits
     numbers = weight.learned.numbers
     kept = min(max(bits, 0.0), 8.0)
-    wanted = np.clip(
-        original[0].astype(np.float32) / np.float32(0.02), max(-(2 ** (kept - 1)), -127), 2 ** (kept - 1) - 1
-    )
-    np.testing.assert_array_equal(numbers[0], np.rint(wanted) + 0.0)
+    unit = 0.02 * 2 ** (8 - kept)
+    wanted = np.rint(np.clip(original[0] / unit, max(-(2 ** (kept - 1)), -127), 2 ** (kept - 1) - 1)) + 0.0
+    np.testing.assert_array_equal(numbers[0], wanted)
+    np.testing.assert_allclose(weight.learned.values[0], wanted * unit, rtol=1e-5)
     assert bool(weight.alive[0]) == (bits > 0) == bool(np.any(numbers[0]))
     np.testing.assert_array_equal(weight().detach().numpy(), weight.learned.values)
 
@@ -118,7 +119,7 @@ def test_a_price_on_bits_takes_channels_out(images: torch.Tensor, tmp_path: Path
         "head": [both, 4],
     }
     with torch.no_grad():
-        assert_same(outputs(tmp_path / "after.onnx", images), model(images).numpy())
+        assert_same(outputs(tmp_path / "after.onnx", images), model(images).numpy(), coarse=True)
 
 
 def test_a_sum_keeps_the_channels_that_one_side_gives(images: torch.Tensor, tmp_path: Path) -> None:
