@@ -11,7 +11,6 @@ import numpy as np
 from optc.backends.tvm.math.dot_weights import pack_dot_weights
 from optc.backends.tvm.math.grouped_weights import spread_groups
 from optc.backends.tvm.math.winograd import transform_weights
-from optc.backends.tvm.math.winograd_integers import transform_integer_weights
 
 Step = tuple[str, tuple[int, ...]]
 
@@ -57,8 +56,6 @@ STEPS: dict[str, Callable[[np.ndarray, Sequence[int]], np.ndarray]] = {
     "dot": pack_dot_weights,
     "grouped": spread_groups,
     "winograd": lambda array, parameters: transform_weights(array, *parameters),
-    "winograd_integers": lambda array, parameters: transform_integer_weights(array, *parameters),
-    "bytes": lambda array, _: np.ascontiguousarray(array).view(np.int8),
 }
 
 

@@ -11,8 +11,6 @@ from __future__ import annotations
 import math
 from functools import cache
 
-import numpy as np
-
 from optc.backends.tvm.math.winograd import TAPS, Combination, Program, values_program
 
 INTEGER_PAIRS: dict[int, tuple[int, ...]] = {2: (1,), 4: (1, 2)}
@@ -27,18 +25,17 @@ def integer_data_program(m: int) -> Program:
 
 
 @cache
-def integer_weight_matrix(m: int) -> np.ndarray:
-    """G without its denominators: three weights to the m + 2 factors at the points, (m + 2, 3), int32."""
-    rows = [[point**power for power in range(TAPS)] for point in _points(m)]
-    return np.array([*rows, [0, 0, 1]], np.int32)
-
-
-def transform_integer_weights(weights: np.ndarray, m: int) -> np.ndarray:
-    """int8 (…, 3, 3) to int16 (…, (m + 2)²)."""
-    factors = integer_weight_matrix(m)
-    windows = weights.reshape(-1, TAPS * TAPS).astype(np.float32)  # of small integers: exact, and fast
-    transformed = windows @ np.kron(factors, factors).T.astype(np.float32)
-    return transformed.astype(np.int16).reshape(*weights.shape[:-2], -1)
+def integer_weight_program(m: int) -> Program:
+    """G without its denominators: three weights to the m + 2 factors at the points."""
+    combinations: list[Combination] = []
+    results = [0]
+    for a in INTEGER_PAIRS[m]:
+        combinations.append(((0, 1.0), (2, float(a * a))))
+        even = TAPS + len(combinations) - 1
+        for sign in (1, -1):
+            combinations.append(((even, 1.0), (1, float(sign * a))))
+            results.append(TAPS + len(combinations) - 1)
+    return Program(TAPS, tuple(combinations), (*results, TAPS - 1))
 
 
 @cache

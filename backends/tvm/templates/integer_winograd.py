@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from optc.backends.tvm.group import Group
+from optc.backends.tvm.math.winograd import TAPS
 from optc.backends.tvm.math.winograd_integers import INTEGER_PAIRS, largest_result
 from optc.backends.tvm.template import Template
+from optc.backends.tvm.templates import epilogue
 from optc.backends.tvm.templates import register_tile as tiles
 from optc.backends.tvm.templates.dot_tile import peak_of, weights_of
 from optc.backends.tvm.templates.integer_conv import IntegerConv
 from optc.backends.tvm.templates.integer_winograd_kernel import PAIR, WORD, IntegerWinogradKernel, kind_of, word_lanes
-from optc.backends.tvm.templates.winograd import Winograd, covering, window_refusal
+from optc.backends.tvm.templates.winograd import MOVE, Winograd, covering, window_refusal
 from optc.backends.tvm.templates.winograd_kernel import anchor_of
 from optc.ir.core import Value
 from optc.ops.hints import WEIGHT_SUM
@@ -67,6 +70,19 @@ class IntegerWinograd(Winograd):
             step_bytes=PAIR * WORD,
             held=kind.registers,
         )
+
+    def weights_seconds(self, group: Group, target: Target, knobs: Mapping[str, int]) -> float:
+        """See `Winograd`; transforming them and, panel by panel, reading the transforms."""
+        data, lanes, positions = anchor_of(group).operands[0], tiles.lanes_of(target), (knobs["m"] + 2) ** 2
+        assert data is not None
+        width, channels = epilogue.padded_channels(group, target), data.shape[1]
+        panel = min(width, lanes * knobs["vectors"])
+        panel_bytes, block_bytes = (WORD * positions * channels * each for each in (panel, knobs["block"]))
+        vectors = -(-channels // PAIR) * -(-width // lanes)
+        step_seconds = 2 * lanes / target.peak_flops.get("f32", 2.0e9)
+        transforms = vectors * (TAPS**2 + MOVE * positions) * step_seconds
+        reads = tiles.transfer(target, panel_bytes + block_bytes, panel_bytes) * -(-width // panel)
+        return transforms + reads
 
     def held(self, group: Group, target: Target) -> int:
         kind = kind_of(group, target)

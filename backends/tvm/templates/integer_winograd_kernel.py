@@ -1,7 +1,8 @@
 """The kernel of a Winograd convolution in integers: that of `winograd_kernel` on pairs of input channels.
 
 Transformed bytes and weights are 16-bit numbers, their sums 32-bit ones that wrap around; see
-`math/winograd_integers.py` for why the results are exact.
+`math/winograd_integers.py` for why the results are exact. Transformed weights are eight times as large as they are
+stored: those of a panel are made in scratch for each block of tiles, which takes less than to read them from memory.
 """
 
 from __future__ import annotations
@@ -11,8 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from optc.backends.tvm import loops
 from optc.backends.tvm.group import Group
-from optc.backends.tvm.math.winograd import Program
-from optc.backends.tvm.math.winograd_integers import division, integer_data_program, integer_result_program
+from optc.backends.tvm.math.winograd import TAPS, Program
+from optc.backends.tvm.math.winograd_integers import (
+    division,
+    integer_data_program,
+    integer_result_program,
+    integer_weight_program,
+)
 from optc.backends.tvm.packing import Packing
 from optc.backends.tvm.template import Schedule
 from optc.backends.tvm.templates import epilogue
@@ -20,12 +26,13 @@ from optc.backends.tvm.templates import register_tile as tiles
 from optc.backends.tvm.templates.dot_pair import PairProduct, pair_kind
 from optc.backends.tvm.templates.dot_tile import zero_of
 from optc.backends.tvm.templates.operand import data_block
-from optc.backends.tvm.templates.winograd_kernel import WinogradKernel
+from optc.backends.tvm.templates.winograd_kernel import PAD, WinogradKernel
+from optc.backends.tvm.templates.winograd_tile import transform
 from optc.backends.tvm.tensor import LogicalTensor
 from optc.ir.core import Value
 
 if TYPE_CHECKING:
-    from tvm.tirx import PrimExpr, Stmt
+    from tvm.tirx import Buffer, PrimExpr, Stmt
 
     from optc.targets.target import Target
 
@@ -51,10 +58,45 @@ class IntegerWinogradKernel(WinogradKernel):
         return word_lanes(data, self.target)
 
     def _weight_elements(self) -> int:
-        return WORD * super()._weight_elements()
+        return self.width * self.depth * TAPS**2
+
+    def _scratch(self, slots: int) -> dict[Buffer, int]:
+        self.weight_stride = self.panel * self.depth + PAD // WORD
+        size = slots * self.n**2 * self.weight_stride
+        self.factors = loops.parameter((size,), self.data_type, "factors")
+        return {self.factors: WORD * size}
+
+    def _prepared(self, channel: Any, size: int, slot: Any) -> list[Stmt]:
+        def pair(number: Any) -> Stmt:
+            return loops.sequence(
+                self._factors(
+                    (channel * self.depth + number * (PAIR * size)) * TAPS**2, number, size, first, lanes, slot
+                )
+                for first, lanes in parts
+            )
+
+        widest = tiles.lanes_of(self.target, 8 * WORD)
+        lengths = tiles.vectors_of(PAIR * size, widest)
+        parts = [(sum(lengths[:i]), lanes) for i, lanes in enumerate(lengths)]
+        return [loops.serial(self.depth // PAIR, pair, "pair")]
+
+    def _factors(self, start: Any, pair: Any, size: int, first: int, lanes: int, slot: Any) -> Stmt:
+        """Transform the weights of `lanes` neighbours, from `first` on, of a pair of input channels."""
+
+        def read(i: int, j: int, lane: Any) -> Any:
+            return self.weights[start + (i * TAPS + j) * (PAIR * size) + first + lane].astype(self.data_type)
+
+        def write(i: int, j: int, value: Any) -> list[Stmt]:
+            place = self._weights_start(0, size, i * self.n + j, slot) + pair * (PAIR * size) + first
+            return [loops.vectorized(lanes, lambda lane: loops.store(self.factors, value(lane), [place + lane]))]
+
+        return transform(integer_weight_program(self.m), lanes, read, write, self.data_type)
+
+    def _weights_start(self, channel: Any, size: int, position: Any, slot: Any) -> Any:
+        return (slot * self.n**2 + position) * self.weight_stride
 
     def _packing(self) -> Packing:
-        return pack_integer_weights(self.m, self.panel, self.width, self.depth)
+        return pack_integer_weights(self.panel, self.width, self.depth)
 
     def _data_program(self) -> Program:
         return integer_data_program(self.m)
@@ -74,9 +116,8 @@ class IntegerWinogradKernel(WinogradKernel):
         def multiply(pair: Any) -> Stmt:
             def change(column: int, offset: int, total: PrimExpr) -> PrimExpr:
                 both = self.transformed[loops.ramp(place(pair * PAIR, column), PAIR)]
-                first = (weights + pair * (PAIR * size) + PAIR * offset) * WORD
-                count = PAIR * lanes[offset]
-                words = tirx.reinterpret(f"int16x{count}", self.weights[loops.ramp(first, WORD * count)])
+                first = weights + pair * (PAIR * size) + PAIR * offset
+                words = self.factors[loops.ramp(first, PAIR * lanes[offset])]
                 return self.kind.add(lanes[offset], total, tirx.reinterpret("int32", both), words)
 
             return step.change(change)
@@ -107,19 +148,18 @@ def word_lanes(data: Value, target: Target) -> int:
     return min(block, lanes) if block > 1 else min(lanes, 8)
 
 
-def pack_integer_weights(m: int, panel: int, width: int, depth: int) -> Packing:
-    """Weights (O, I, 3, 3), transformed, as bytes: [positions][I / 2][channels of the panel][2] for each panel.
+def pack_integer_weights(panel: int, width: int, depth: int) -> Packing:
+    """Weights (O, I, 3, 3) as one run [I / 2][taps][channels of the panel][2] for each panel.
 
     Channels are filled up with zeros: outputs to `width`, inputs to `depth`.
     """
     return Packing(
         (
-            ("winograd_integers", (m,)),
+            ("reshape", (0, 0, -1)),
             ("pad", (width, depth, 0)),
             ("block", (1, PAIR)),
-            ("transpose", (3, 1, 0, 2)),
+            ("transpose", (1, 3, 0, 2)),
             ("reshape", (0, 0, -1)),
             ("panels", (PAIR * panel,)),
-            ("bytes", ()),
         )
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, ClassVar
 
 from optc.backends.tvm.group import Group
@@ -57,6 +57,15 @@ class Winograd(Template):
         return tiles.estimate(
             target, rows=rows, columns=columns, width=width, steps=steps, tile=tile, weight_sweeps=0, data_bytes=0
         )
+
+    def weights_seconds(self, group: Group, target: Target, knobs: Mapping[str, int]) -> float:
+        """What it takes to bring the weights to the products of one block of tiles."""
+        data = anchor_of(group).operands[0]
+        assert data is not None
+        weight_bytes = (
+            self.element_bytes * (knobs["m"] + 2) ** 2 * epilogue.padded_channels(group, target) * data.shape[1]
+        )
+        return tiles.transfer(target, weight_bytes, weight_bytes)
 
     def held(self, group: Group, target: Target) -> int:
         """Registers that the products keep beside accumulators and operands."""
@@ -114,8 +123,7 @@ class Winograd(Template):
         problem = (positions, tiling.total, width, channels)
         products = self.products_seconds(group, target, (knobs["columns"], knobs["vectors"]), problem)
         blocks = -(-tiling.total // knobs["block"])
-        weight_bytes = self.element_bytes * positions * width * channels
-        streaming = tiles.transfer(target, weight_bytes, weight_bytes) * blocks
+        streaming = self.weights_seconds(group, target, knobs) * blocks
         seconds = max(products, streaming) + SERIAL * min(products, streaming)
         panels = -(-width // (lanes * knobs["vectors"]))
         block_bytes = self.element_bytes * positions * knobs["block"] * channels

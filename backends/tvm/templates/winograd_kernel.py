@@ -28,7 +28,7 @@ from optc.backends.tvm.tensor import LogicalTensor
 from optc.ir.core import Operation, Value
 
 if TYPE_CHECKING:
-    from tvm.tirx import Stmt
+    from tvm.tirx import Buffer, Stmt
 
     from optc.targets.target import Target
 
@@ -126,6 +126,8 @@ class WinogradKernel:
         sizes = [data_slots * self.n**2 * self.data_stride, slots * self.n**2 * self.product_stride]
         self.transformed = loops.parameter(sizes[:1], self.data_type, "transformed")
         self.products = loops.parameter(sizes[1:], self.product_type, "products")
+        kinds = (self.data_type, self.product_type)
+        further = self._scratch(slots)
         if by_block:
 
             def shared(slot: Any) -> Stmt:
@@ -138,16 +140,28 @@ class WinogradKernel:
         else:
             nest = loops.serial(self.blocks, lambda number: self._block(number, 0, 0), "block")
         body = loops.sequence([*self.data.fill(self.target, self.seconds), nest])
-        scratch = [*self.data.scratches, self.transformed, self.products]
-        kinds = (self.data_type, self.product_type)
+        scratch = [*self.data.scratches, self.transformed, self.products, *further]
         return KernelDefinition(
             self.fused.function(body, scratch),
             {self.weight.index: self._packing()},
             (
                 *self.data.scratch_bytes,
                 *(size * np.dtype(kind).itemsize for size, kind in zip(sizes, kinds, strict=True)),
+                *further.values(),
             ),
         )
+
+    def _scratch(self, slots: int) -> dict[Buffer, int]:
+        """Further scratch, with its bytes, for so many threads."""
+        return {}
+
+    def _prepared(self, channel: Any, size: int, slot: Any) -> list[Stmt]:
+        """What comes before the products of the panel of `size` channels from `channel` on."""
+        return []
+
+    def _weights_start(self, channel: Any, size: int, position: Any, slot: Any) -> Any:
+        """Where the weights of a panel and a position start, for `_sums`."""
+        return (channel * self.n**2 + position * size) * self.depth
 
     def _data_lanes(self, data: Value) -> int:
         return data_lanes(data, self.target)
@@ -286,6 +300,7 @@ class WinogradKernel:
 
             return loops.sequence(
                 [
+                    *self._prepared(channel, size, slot),
                     loops.serial(self.n**2, products, "position"),
                     loops.serial(
                         self._count(first), lambda tile: self._results(first, tile, channel, size, slot), "tile"
@@ -299,7 +314,7 @@ class WinogradKernel:
         """One register tile of the matrix product at one position."""
         register = tiles.RegisterTile(self.columns, tiles.vectors_of(size, self.lanes), self.product_type)
         data = (data_slot * self.n**2 + position) * self.data_stride
-        weights = (channel * self.n**2 + position * size) * self.depth
+        weights = self._weights_start(channel, size, position, slot)
 
         def reduction(step: tiles.Step) -> Stmt:
             return self._sums(step, lambda k, column: self._place(data, k, tile + column), weights, size)

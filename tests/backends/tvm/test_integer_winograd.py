@@ -18,8 +18,8 @@ from optc.backends.tvm.math.winograd_integers import (
     division,
     integer_data_program,
     integer_result_program,
+    integer_weight_program,
     largest_result,
-    transform_integer_weights,
 )
 from optc.backends.tvm.template import Schedule, Template, templates_for
 from optc.backends.tvm.templates.integer_winograd import IntegerWinograd
@@ -82,9 +82,10 @@ def test_transforms_compute_the_convolution_modulo_a_power_of_two(m: int, seed: 
     after = program.matrix().astype(np.int64)
     taps = before @ data @ before.T
     assert np.abs(taps).max() < 1 << 15
-    factors = transform_integer_weights(weight, m)
-    assert factors.dtype == np.int16
-    products = (taps * factors.reshape(-1, n, n)).sum(axis=0).astype(np.int32)
+    between = integer_weight_program(m).matrix().astype(np.int64)
+    factors = between @ weight @ between.T
+    assert np.abs(factors).max() < 1 << 15
+    products = (taps * factors).sum(axis=0).astype(np.int32)
     made = (after @ products @ after.T).astype(np.int32)
     expected = np.lib.stride_tricks.sliding_window_view(data, (3, 3), axis=(1, 2))
     for i in range(m):
@@ -101,11 +102,6 @@ def test_how_large_exact_results_may_be() -> None:
     for number in (24, 36, 576):
         factor, shift = division(number)
         assert number * factor % (1 << 32) == 1 << shift
-
-
-def test_transformed_weights_fit_16_bits() -> None:
-    most = np.full((1, 1, 3, 3), -128, np.int8)
-    assert [transform_integer_weights(most, m).min() for m in INTEGER_PAIRS] == [-9 * 128, -49 * 128]
 
 
 @pytest.mark.parametrize("level", RUNNING)
