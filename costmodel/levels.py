@@ -8,11 +8,11 @@ were measured then takes each share so many times as long.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from optc.costmodel.interface import Candidate, Estimate
 from optc.costmodel.residency import KEPT, lost_share, weights_and_values
-from optc.costmodel.state import LEVELS, Rates
+from optc.costmodel.state import LEVELS, PAUSE, Rates, State
 from optc.targets.target import Target
 
 TOLD = 0.05
@@ -28,30 +28,54 @@ _NAMES = {
 
 @dataclass(frozen=True)
 class Spent:
-    """Seconds by level, named as the fields of Rates."""
+    """Seconds by level at the rates of a reference.
+
+    Attributes:
+        arithmetic: computing, and all that is not known to be reading.
+        inner: reading what a private cache holds.
+        last: reading what was just written to the last cache.
+        kept: reading weights that the last cache keeps from one run to the next.
+        memory: reading from memory.
+    """
 
     arithmetic: float
     inner: float
     last: float
+    kept: float
     memory: float
 
     @property
     def seconds(self) -> float:
         """All of them."""
-        return sum(getattr(self, name) for name in LEVELS)
+        return sum(getattr(self, each.name) for each in fields(self))
 
-    def at(self, speed: Rates) -> float:
-        """Seconds on a machine whose levels are so many times as fast."""
-        return sum(getattr(self, name) / getattr(speed, name) for name in LEVELS)
+    def at(self, state: State, reference: Rates, between: float) -> float:
+        """Seconds on a machine in another state.
+
+        Args:
+            state: of the machine.
+            reference: the rates for which the seconds hold.
+            between: seconds from one run to the next, in which others take the last cache.
+        """
+        speed = state.typical.over(reference)
+        kept = state.kept_after(between)
+        weights = kept / speed.last + (1.0 - kept) * (reference.last / reference.memory) / speed.memory
+        plain = sum(getattr(self, name) / getattr(speed, name) for name in LEVELS)
+        return (plain + self.kept * weights) / state.own
 
     @staticmethod
     def total(parts: Sequence[Spent]) -> Spent:
         """Of several kernels, one after the other."""
-        return Spent(*(sum(getattr(part, name) for part in parts) for name in LEVELS))
+        return Spent(*(sum(getattr(part, each.name) for part in parts) for each in fields(Spent)))
 
 
 def spent(
-    candidates: Sequence[Candidate], estimates: Sequence[Estimate], target: Target, rates: Rates, threads: int = 1
+    candidates: Sequence[Candidate],
+    estimates: Sequence[Estimate],
+    target: Target,
+    rates: Rates,
+    threads: int = 1,
+    weights: Sequence[int] | None = None,
 ) -> list[Spent]:
     """The levels of a model's kernels.
 
@@ -61,25 +85,29 @@ def spent(
         target: whose caches hold what they read and write.
         rates: of the machine for which they are estimated, one core.
         threads: that share a kernel's traffic.
+        weights: bytes of each kernel's as they are stored; None: as the model has them.
     """
     if not candidates:
         return []
     inner, last = _capacities(target)
-    weights, values = zip(*map(weights_and_values, candidates), strict=True)
-    lost = lost_share(weights, max(values), target)
-    beside = "inner" if sum(weights) + max(values) <= KEPT * inner else "last"
+    constants, values = zip(*map(weights_and_values, candidates), strict=True)
+    read = constants if weights is None else weights
+    lost = lost_share(read, max(values), target)
+    near = sum(read) + max(values) <= KEPT * inner
     found = []
-    for estimate, constant, data in zip(estimates, weights, values, strict=True):
-        traffic = dict.fromkeys(LEVELS, 0.0)
+    for estimate, constant, data in zip(estimates, read, values, strict=True):
+        traffic = dict.fromkeys(_READING, 0.0)
         traffic["memory"] += lost * constant / rates.memory
-        traffic[beside] += (1.0 - lost) * constant / getattr(rates, beside)
+        traffic["inner" if near else "kept"] += (1.0 - lost) * constant / (rates.inner if near else rates.last)
         place = "inner" if data <= inner else "last" if data <= last else "memory"
         traffic[place] += data / getattr(rates, place)
         share = min(1.0 / threads, estimate.seconds / max(sum(traffic.values()), 1e-12))
         traffic = {name: share * seconds for name, seconds in traffic.items()}
-        traffic["arithmetic"] = estimate.seconds - sum(traffic.values())
-        found.append(Spent(**traffic))
+        found.append(Spent(estimate.seconds - sum(traffic.values()), **traffic))
     return found
+
+
+_READING = ("inner", "last", "kept", "memory")
 
 
 def _capacities(target: Target) -> tuple[int, int]:
@@ -88,11 +116,16 @@ def _capacities(target: Target) -> tuple[int, int]:
     return max(private, default=0), target.caches[-1].bytes if target.caches else 0
 
 
-def differences(speed: Rates) -> str:
-    """`memory 18% slower, arithmetic 6% faster`: what is at least 5% off; empty where nothing is."""
+def differences(state: State, reference: Rates) -> str:
+    """`memory 18% slower, 12% of the time taken by others`: what is at least 5% off; empty where nothing is."""
     parts = []
+    speed = state.typical.over(reference)
     for name, text in _NAMES.items():
         change = getattr(speed, name) - 1.0
         if abs(change) >= TOLD:
             parts.append(f"{text} {abs(change):.0%} {'faster' if change > 0 else 'slower'}")
+    if state.kept <= 1.0 - TOLD:
+        parts.append(f"{1.0 - state.kept:.0%} of the last cache lost within {1e3 * PAUSE:.0f} ms")
+    if state.own <= 1.0 - TOLD:
+        parts.append(f"{1.0 - state.own:.0%} of the time taken by others")
     return ", ".join(parts)

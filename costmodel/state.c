@@ -6,6 +6,7 @@
 
 typedef float vector __attribute__((vector_size(VECTOR_BYTES)));
 enum { LANES = VECTOR_BYTES / 4, STEPS = 20000, CHAINS = 10, INNER_READS = 16 };
+static const double LONGEST_STEP = 5e-6;  /* between two looks at the clock that nothing came between */
 static volatile float sink;
 
 static double now(void) {
@@ -34,10 +35,22 @@ static void read_all(const vector* data, int64_t bytes) {
   sink = s[0][0];
 }
 
-/* FLOP/s, then bytes/s of three working sets, the first in a private cache and the last beyond all; four a round. What
-   lies in the last cache is read once, then again after the arithmetic, as a model comes back to its weights. */
-void optc_state(const vector* data, const int64_t* bytes, int32_t rounds, double* rates) {
-  for (int32_t round = 0; round < rounds; ++round, rates += 4) {
+/* Spin for a while; adds the seconds that it took, and those in which nothing else ran. */
+static void wait(double seconds, double* all, double* own) {
+  double start = now(), last = start, end = start + seconds;
+  while (last < end) {
+    double next = now();
+    if (next - last <= LONGEST_STEP) *own += next - last;
+    last = next;
+  }
+  *all += last - start;
+}
+
+/* FLOP/s, then bytes/s of three working sets, the first in a private cache and the last beyond all, and of the second
+   one again after a while; five a round. Returns the share of those whiles in which nothing else ran. */
+double optc_state(const vector* data, const int64_t* bytes, int32_t rounds, double pause, double* rates) {
+  double all = 0, own = 0;
+  for (int32_t round = 0; round < rounds; ++round, rates += 5) {
     read_all(data, bytes[1]);
     double start = now();
     multiply();
@@ -49,8 +62,13 @@ void optc_state(const vector* data, const int64_t* bytes, int32_t rounds, double
     start = now();
     read_all(data, bytes[1]);
     rates[2] = (double)bytes[1] / (now() - start);
+    wait(pause, &all, &own);
+    start = now();
+    read_all(data, bytes[1]);
+    rates[4] = (double)bytes[1] / (now() - start);
     start = now();
     read_all(data, bytes[2]);
     rates[3] = (double)bytes[2] / (now() - start);
   }
+  return own / all;
 }

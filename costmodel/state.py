@@ -17,7 +17,9 @@ from optc import native
 from optc.errors import OptcError
 from optc.targets.target import Target
 
-ROUNDS = 32
+ROUNDS = 24
+PAUSE = 0.003
+"""Seconds after which it is looked what the last cache still holds."""
 MOST_BYTES = 1 << 28
 """Of what is read from memory: where the last cache is larger, some of it is found there."""
 
@@ -61,18 +63,31 @@ LEVELS = tuple(each.name for each in fields(Rates))
 
 @dataclass(frozen=True)
 class State:
-    """What some rounds of probes saw: the fastest of each, and the median."""
+    """What some rounds of probes saw.
+
+    Attributes:
+        fastest: the best round of each rate.
+        typical: the median.
+        kept: the share of what was read from the last cache that it still held after PAUSE.
+        own: the share of time that this process had, where it wanted all.
+    """
 
     fastest: Rates
     typical: Rates
+    kept: float = 1.0
+    own: float = 1.0
+
+    def kept_after(self, seconds: float) -> float:
+        """The share that is kept for so long: others take of what is left at an equal pace."""
+        return float(self.kept ** (seconds / PAUSE))
 
 
 def probe(target: Target, rounds: int = ROUNDS) -> State | None:
-    """Probe this machine for about 0.15 s; None where it has no caches to tell apart, or there is no C compiler.
+    """Probe this machine for about 0.25 s; None where it has no caches to tell apart, or there is no C compiler.
 
     Args:
         target: this machine.
-        rounds: of the four probes.
+        rounds: of the probes.
     """
     private = [cache.bytes for cache in target.caches if not cache.shared]
     if not private or len(target.caches) == len(private):
@@ -82,13 +97,28 @@ def probe(target: Target, rounds: int = ROUNDS) -> State | None:
     sizes = (private[-1] // 2, last // 4, min(MOST_BYTES, 2 * last))
     try:
         measure = _library(vector).optc_state
+        measure.restype = ctypes.c_double
     except OptcError:
         return None
     data = np.ones(sizes[-1] + vector, np.uint8)
     start = data.ctypes.data + -data.ctypes.data % vector
-    rates = np.zeros((rounds, len(LEVELS)))
-    measure(ctypes.c_void_p(start), (ctypes.c_int64 * 3)(*sizes), rounds, ctypes.c_void_p(rates.ctypes.data))
-    return State(Rates(*rates.max(axis=0).tolist()), Rates(*np.median(rates, axis=0).tolist()))
+    rates = np.zeros((rounds, len(LEVELS) + 1))
+    rows = ctypes.c_void_p(rates.ctypes.data)
+    own = measure(ctypes.c_void_p(start), (ctypes.c_int64 * 3)(*sizes), rounds, ctypes.c_double(PAUSE), rows)
+    *fastest, _ = rates.max(axis=0).tolist()
+    *typical, later = np.median(rates, axis=0).tolist()
+    found = Rates(*typical)
+    return State(Rates(*fastest), found, _kept(found, later), max(_LEAST, own))
+
+
+def _kept(rates: Rates, later: float) -> float:
+    """The share that came from the last cache of a read at the rate `later`, if the rest came from memory."""
+    whole = 1.0 / rates.memory - 1.0 / rates.last
+    lost = (1.0 / later - 1.0 / rates.last) / whole if whole > 0 else 0.0
+    return min(1.0, max(_LEAST, 1.0 - lost))
+
+
+_LEAST = 1e-3  # share, below which the probes cannot tell
 
 
 def usual(states: Sequence[Rates]) -> Rates | None:

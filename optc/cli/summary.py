@@ -107,7 +107,7 @@ def _microcontroller_facts(path: Path, manifest: Manifest) -> list[tuple[str, st
 
 def expectation_text(expected: Expectation) -> str:
     """What a run should take now, and how the machine differs from when its kernels were measured."""
-    why = f" ({expected.why} than when kernels were measured)" if expected.why else ""
+    why = f" ({expected.why}, against when kernels were measured)" if expected.why else ""
     return f"{seconds_text(expected.now)} with the call{why}"
 
 
@@ -118,7 +118,7 @@ def _latency(manifest: Manifest, measured: float | None, expected: Expectation |
         scope = " for the native part" if manifest.fallbacks else ""
         basis = ", ".join(cost.get("basis", ()))
         parts.append(f"predicted {seconds_text(predicted)}{scope}" + (f" ({basis})" if basis else ""))
-        if expected is not None and expected.speed is not None:
+        if expected is not None and expected.state is not None:
             parts.append(f"now {expectation_text(expected)}")
     parts.append("not measured" if measured is None else f"measured {seconds_text(measured)}")
     return ", ".join(parts)

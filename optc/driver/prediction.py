@@ -156,10 +156,9 @@ def predict_model(
     estimates = predict_in_place(context.cost_model, candidates, target)
     measured = sum(estimate.seconds for estimate in estimates)
     rates = None if state is None else rates_of(context.cost_model, target)
-    speed = None if state is None or rates is None else state.typical.over(rates)
-    if rates is not None and speed is not None:
+    if rates is not None and state is not None:
         parts = spent(candidates, estimates, target, rates, threads_of(context.cost_model))
-        estimates = [_at(speed, *each) for each in zip(estimates, parts, strict=True)]
+        estimates = [_at(state, rates, measured, *each) for each in zip(estimates, parts, strict=True)]
     kernels = tuple(
         KernelPrediction(
             name=operation.results[0].name or operation.name,
@@ -180,14 +179,14 @@ def predict_model(
         kernels,
         live_bytes(module.main),
         target.figures.get("energy", ""),
-        None if speed is None else measured,
-        "" if speed is None else differences(speed),
+        None if rates is None else measured,
+        "" if rates is None or state is None else differences(state, rates),
     )
 
 
-def _at(speed: Rates, estimate: Estimate, parts: Spent) -> Estimate:
-    """An estimate for a machine whose levels are so many times as fast."""
-    slower = parts.at(speed) / parts.seconds if parts.seconds else 1.0
+def _at(state: State, rates: Rates, between: float, estimate: Estimate, parts: Spent) -> Estimate:
+    """An estimate for a machine in another state; arguments as for `Spent.at`."""
+    slower = parts.at(state, rates, between) / parts.seconds if parts.seconds else 1.0
     return replace(estimate, seconds=slower * estimate.seconds, low=slower * estimate.low, high=slower * estimate.high)
 
 

@@ -46,7 +46,12 @@ def test_weights_of_twice_what_is_kept_all_come_from_memory() -> None:
     assert small.seconds == pytest.approx(MEGABYTE / 1e10) and large.seconds == pytest.approx(9 * MEGABYTE / 1e10)
     assert small.low <= small.seconds <= small.high and small.basis == "roofline"
     slow = replace(QUICK, seconds=1.0, high=2.0)
-    assert in_place([product(9)], [slow], TARGET) == [slow]
+    longer = 7 * MEGABYTE * (1 / 1e10 - 1 / 1e11)
+    first, second = in_place([product(7), product(2)], [slow, slow], TARGET)
+    assert first.seconds == pytest.approx(1.0 + longer) and second.seconds == pytest.approx(1.0 + 2 / 7 * longer)
+    stored, _ = in_place([product(1), product(2)], [slow, slow], TARGET, [7 * MEGABYTE, 2 * MEGABYTE])
+    assert stored.seconds == first.seconds
+    assert in_place([product(9)], [slow], TARGET) == [slow]  # alone it came from memory as well
 
 
 def test_in_between_a_share_does() -> None:

@@ -19,7 +19,10 @@ from optc.targets import load
 
 RATES = Rates(1e11, 1e11, 5e10, 1e10)
 SLOW = replace(RATES, memory=5e9)
-LEVELS = {"rates": RATES.to_dict(), "seconds": {"arithmetic": 2e-3, "inner": 0.0, "last": 0.0, "memory": 1e-3}}
+LEVELS = {
+    "rates": RATES.to_dict(),
+    "seconds": {"arithmetic": 2e-3, "inner": 0.0, "last": 0.0, "kept": 0.0, "memory": 1e-3},
+}
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +46,7 @@ def test_a_slower_level_adds_what_it_adds(artifact: Artifact) -> None:
     found = expectation(stating(artifact, predicted_seconds=3e-3, levels=levels), State(SLOW, SLOW))
     assert found is not None and found.kernels == 3e-3 and found.call > 0
     assert found.now == pytest.approx(4e-3 + found.call) and found.why == "memory 50% slower"
-    assert found.to_dict()["speed"] == {"arithmetic": 1.0, "inner": 1.0, "last": 1.0, "memory": 0.5}
+    assert found.to_dict()["state"]["typical"]["memory"] == 5e9
 
 
 @pytest.mark.parametrize("levels", [None, {**LEVELS, "machine": "another"}])

@@ -24,7 +24,7 @@ from optc.driver.records.decisions import cost, decisions
 from optc.driver.records.levels import levels_record
 from optc.driver.records.memory import check_limit
 from optc.driver.records.precision import precision_record, precision_summary
-from optc.driver.records.step_facts import kernel_candidates, kernel_estimates
+from optc.driver.records.step_facts import kernel_candidates, kernel_estimates, kernel_weights
 from optc.driver.verification.emulation import Linkable
 from optc.errors import UsageError
 from optc.ir.core import Module
@@ -71,7 +71,8 @@ def linked(
     planned = decisions(context, lowered, estimates, options.threads or target.cores) | precision_record(options)
     stated = cost(lowered, estimates) | precision_summary(options)
     if context.cost_model is not None:
-        stated |= levels_record(context.cost_model, kernel_candidates(assembly), estimates, target)
+        candidates, weights = kernel_candidates(assembly), kernel_weights(assembly)
+        stated |= levels_record(context.cost_model, candidates, estimates, target, weights)
     if streamed is not None:
         planned |= {"weight_stream": streamed.plan}
         stated |= {"weight_stream": streamed.cost}

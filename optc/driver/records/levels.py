@@ -14,7 +14,11 @@ from optc.targets.target import Target
 
 
 def levels_record(
-    model: CostModel, candidates: Sequence[Candidate], estimates: Sequence[Estimate], target: Target
+    model: CostModel,
+    candidates: Sequence[Candidate],
+    estimates: Sequence[Estimate],
+    target: Target,
+    weights: Sequence[int],
 ) -> dict[str, Any]:
     """The entry `levels` of a cost, empty where nobody knows at which rates the target's kernels were measured.
 
@@ -25,11 +29,12 @@ def levels_record(
         candidates: all kernels.
         estimates: one for each.
         target: that they are for.
+        weights: bytes that each of them reads.
     """
     rates = rates_of(model, target)
     if rates is None:
         return {}
-    seconds = Spent.total(spent(candidates, estimates, target, rates, threads_of(model)))
+    seconds = Spent.total(spent(candidates, estimates, target, rates, threads_of(model), weights))
     return {"levels": {"machine": machine_class(target), "rates": rates.to_dict(), "seconds": asdict(seconds)}}
 
 

@@ -27,7 +27,13 @@ def kernel_candidates(assembly: Assembly) -> list[Candidate]:
 def kernel_estimates(assembly: Assembly, context: PassContext, target: Target) -> list[Estimate]:
     """What the cost model says of each kernel call in its place, in the order of the program text."""
     assert context.cost_model is not None
-    return predict_in_place(context.cost_model, kernel_candidates(assembly), target)
+    return predict_in_place(context.cost_model, kernel_candidates(assembly), target, kernel_weights(assembly))
+
+
+def kernel_weights(assembly: Assembly) -> list[int]:
+    """Bytes of weights that each kernel call reads, as they are packed, in the order of the program text."""
+    calls = [step for step in timed_steps(assembly.program) if isinstance(step, KernelCall)]
+    return [sum(each.bytes for each in call.arguments if each.space == "weights") for call in calls]
 
 
 def step_facts(assembly: Assembly, estimates: Sequence[Estimate]) -> list[dict[str, Any]]:

@@ -166,7 +166,7 @@ def _model(
     if found.joules is not None:
         energy = f"{1e3 * found.joules:.3g} mJ ({found.energy_basis})"
     if found.state and found.collected_seconds is not None:
-        state = f"{found.state} than when kernels were measured ({seconds_text(found.collected_seconds)})"
+        state = f"{found.state}, against when kernels were measured ({seconds_text(found.collected_seconds)})"
         facts.append(("machine", state))
     facts += [("energy", energy), *carbon_facts(found.joules, intensity)]
     emit_facts([*facts, ("peak memory", size_text(found.peak_bytes)), ("basis", found.basis)])
