@@ -1,4 +1,4 @@
-"""Fits predictors of whole architectures; style, correction and drift are chosen by cross-validation."""
+"""Fits predictors of whole architectures; style, then correction and drift are chosen by cross-validation."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from optc.costmodel.architectures.intervals import calibrate
-from optc.costmodel.architectures.predictor import ArchitecturePredictor
+from optc.costmodel.architectures.predictor import ArchitecturePredictor, Remainder
 from optc.costmodel.architectures.regression import Array, Correction, Linear, fit_correction, fit_linear
 from optc.costmodel.architectures.sessions import Kernel, fit_sessions, kernels, own_offsets, placed_sessions
 from optc.costmodel.architectures.space import Codes, Space
@@ -16,8 +16,8 @@ from optc.costmodel.architectures.space import Codes, Space
 CORRECTIONS: tuple[tuple[float, float], ...] = ((8.0, 0.2), (8.0, 0.05), (16.0, 0.1))
 """(kernel length, noise) of the corrections that compete with the linear model alone."""
 _ROUNDS = 2  # of fitting without the drift and finding the drift
-_GAIN = 0.03  # of the error, below which a drift is taken for chance
-
+_SURE = 1.0  # standard errors by which a drift must lessen the error, lest it be chance
+_IDLE = 0.02  # of the median work of hollow samples, below which nothing is left of a network
 _STRAY = 0.1  # relative error beyond which a row says no more about the drift
 
 Folds = npt.NDArray[np.int64]
@@ -39,7 +39,13 @@ class _Choice:
 
 
 def fit(
-    space: Space, codes: Codes, latency: Array, folds: int, seed: int, places: Array | None = None
+    space: Space,
+    codes: Codes,
+    latency: Array,
+    folds: int,
+    seed: int,
+    places: Array | None = None,
+    others: tuple[Codes, Array] | None = None,
 ) -> ArchitecturePredictor:
     """Fit a predictor; style, correction and drift are those with the best out-of-fold predictions.
 
@@ -50,6 +56,7 @@ def fit(
         folds: of the cross-validation; a group of equal architectures never straddles two.
         seed: of the folds.
         places: of the samples in the order in which the set was measured; None where it is unknown.
+        others: codes and latencies of samples that are no networks, for what is left of hollow ones.
     """
     fold = _folds(space.groups(codes), folds, seed)
     logs = np.log(latency)
@@ -68,10 +75,23 @@ def fit(
         drift = own_offsets(kernel, places, fitted, logs - fitted)
         chosen = _choose({chosen.style: tables[chosen.style]}, corrections, latency * np.exp(-drift), fold)
     table = tables[chosen.style]
+
+    def remainder(linear: Linear) -> Remainder | None:
+        return None if others is None else _remainder(space, chosen.style, linear, *others)
+
     if kernel is None or places is None:
         linear, correction = _fit(table, latency, chosen.correction)
         interval = calibrate(chosen.log_latency, logs)
-        return ArchitecturePredictor(space, chosen.style, linear, correction, interval, table.min(0), table.max(0))
+        return ArchitecturePredictor(
+            space,
+            chosen.style,
+            linear,
+            correction,
+            interval,
+            table.min(0),
+            table.max(0),
+            remainder=remainder(linear),
+        )
     linear, correction = _fit(table, latency * np.exp(-drift), chosen.correction)
     fitted = _log_latency(linear, correction, table)
     sessions = fit_sessions(kernel, places, fitted, logs - fitted)
@@ -86,19 +106,36 @@ def fit(
         table.max(0),
         sessions,
         calibrate(out_of_fold, logs),
+        remainder(linear),
     )
+
+
+def _remainder(space: Space, style: str, linear: Linear, codes: Codes, latency: Array) -> Remainder | None:
+    """What hollow samples take; None where there is none of them."""
+    hollow = np.zeros(len(codes), bool) if space.hollow is None else space.hollow(codes, style)
+    if not hollow.any():
+        return None
+    work, times = linear.work(space.features(codes[hollow], style)), latency[hollow]
+    idle = work <= (_IDLE * float(np.median(work[work > 0])) if (work > 0).any() else 0.0)
+    least = float(np.median(times[idle])) if idle.any() else float(times.min())
+    busy = ~idle & (times > least)
+    share = float(np.exp(np.mean(np.log((times[busy] - least) / work[busy])))) if busy.any() else 0.0
+    return Remainder(least, share)
 
 
 def _choose(
     tables: dict[str, Array], corrections: tuple[tuple[float, float] | None, ...], latency: Array, fold: Folds
 ) -> _Choice:
     logs = np.log(latency)
-    found = [
-        _Choice(style, correction, _out_of_fold(table, latency, fold, correction))
-        for style, table in tables.items()
-        for correction in corrections
-    ]
-    return max(found, key=lambda choice: _hits(choice.log_latency, logs))
+
+    def tried(style: str, correction: tuple[float, float] | None) -> _Choice:
+        return _Choice(style, correction, _out_of_fold(tables[style], latency, fold, correction))
+
+    def score(choice: _Choice) -> float:
+        return _hits(choice.log_latency, logs)
+
+    plain = max((tried(style, None) for style in tables), key=score)
+    return max([plain, *(tried(plain.style, each) for each in corrections if each is not None)], key=score)
 
 
 def _choose_kernel(log_latency: Array, logs: Array, places: Array, fold: Folds) -> Kernel | None:
@@ -106,13 +143,14 @@ def _choose_kernel(log_latency: Array, logs: Array, places: Array, fold: Folds) 
     without = np.abs(logs - log_latency)
     limit = max(_STRAY, 3.0 * float(np.median(without)))
 
-    def error(kernel: Kernel) -> float:
+    def gains(kernel: Kernel) -> Array:
         found = np.abs(logs - _with_drift(kernel, log_latency, logs, places, fold))
-        return float(np.minimum(found, limit).mean())
+        return np.asarray(np.minimum(without, limit) - np.minimum(found, limit))
 
-    errors = {kernel: error(kernel) for kernel in kernels()}
-    best = min(errors, key=lambda kernel: errors[kernel])
-    return best if errors[best] < (1.0 - _GAIN) * float(np.minimum(without, limit).mean()) else None
+    found = {kernel: gains(kernel) for kernel in kernels()}
+    best = max(found, key=lambda kernel: float(found[kernel].mean()))
+    error = float(found[best].std()) / len(logs) ** 0.5
+    return best if float(found[best].mean()) > _SURE * error else None
 
 
 def _with_drift(kernel: Kernel, log_latency: Array, logs: Array, places: Array, fold: Folds) -> Array:

@@ -28,16 +28,18 @@ if TYPE_CHECKING:
     import onnx
 
 KIND = "architectures"
-SPLIT = {"held_out": 0.25, "samples": 900}
+SPLIT = {"held_out": 0.25, "samples": 900, "spread": False}
 MODEL = {"folds": 5}
 _FEWEST = 20
 _FEWEST_SAMPLES = 4
+_OTHERS = 20  # samples that are no networks, of those that a set has
 
 
 def train(run: Run, data: Path) -> list[Card]:
     """Train one predictor for each target of the set; see Kind.
 
-    `[split]`: `held_out`, the share of groups that judge; `samples` of each target that train (0: all others).
+    `[split]`: `held_out`, the share of groups that judge; `samples` of each target that train (0: all others),
+    networks or not; `spread`, whether they are spread evenly over the order of measurement, where that is known.
     `[model]`: `folds` of the cross-validation.
     """
     split, model = run.config.options("split", SPLIT), run.config.options("model", MODEL)
@@ -56,9 +58,12 @@ def train(run: Run, data: Path) -> list[Card]:
     for number, target in enumerate(measurements.latency):
         run.progress("fitting", number, len(measurements.latency))
         latency = measurements.latency[target]
-        usable = np.isfinite(latency) & space.regular(measurements.codes)
+        measured, regular = np.isfinite(latency), space.regular(measurements.codes)
+        usable = measured & regular
+        others = order[measured[order] & ~regular[order]][:_OTHERS]
         trained = order[usable[order] & ~held_out[order]]
-        trained = trained[: split["samples"] or len(trained)]
+        count = split["samples"] - len(others) if split["samples"] else 0
+        trained = spread(trained, measurements.places if split["spread"] else None, count)
         judged = np.flatnonzero(usable & held_out)
         if len(trained) < _FEWEST or len(judged) < _FEWEST:
             raise DataError(
@@ -69,11 +74,13 @@ def train(run: Run, data: Path) -> list[Card]:
         is_rate = target in measurements.rates
 
         def compute(
-            rows: npt.NDArray[np.int64] = trained, values: npt.NDArray[np.float64] = latency, rate: bool = is_rate
+            rows: npt.NDArray[np.int64] = trained,
+            values: npt.NDArray[np.float64] = 1.0 / latency if is_rate else latency,
+            rest: npt.NDArray[np.int64] = others,
         ) -> dict[str, Any]:
-            times = 1.0 / values[rows] if rate else values[rows]
-            order = None if measurements.places is None else measurements.places[rows]
-            fitted = fit(space, measurements.codes[rows], times, int(model["folds"]), run.config.seed, order)
+            places = None if measurements.places is None else measurements.places[rows]
+            codes, beside = measurements.codes[rows], (measurements.codes[rest], values[rest])
+            fitted = fit(space, codes, values[rows], int(model["folds"]), run.config.seed, places, beside)
             return {"style": np.array(fitted.style), **fitted.arrays()}
 
         stored = run.unit(target, compute)
@@ -85,7 +92,7 @@ def train(run: Run, data: Path) -> list[Card]:
         if predictor.sessions is not None:
             drifts.append(target)
         figures[target] = metrics.finite(metrics.evaluate(latency[judged], found.value, found.low, found.high))
-        rows[target] = len(trained)
+        rows[target] = len(trained) + len(others)
         run.scalars.add("within_10", float(figures[target]["within_10"] or 0.0), number)
     card = predictors.trained_card(
         run.config.name,
@@ -266,6 +273,22 @@ def typical_codes(space: Space) -> Codes:
 def _oriented(found: Prediction, is_rate: bool) -> Prediction:
     """A prediction of times, as rates where the set has rates."""
     return Prediction(1.0 / found.value, 1.0 / found.high, 1.0 / found.low, found.known) if is_rate else found
+
+
+def spread(rows: npt.NDArray[np.int64], places: npt.NDArray[np.float64] | None, count: int) -> npt.NDArray[np.int64]:
+    """Some rows, spread evenly over the order of measurement, so that each part of the session has its samples.
+
+    Args:
+        rows: to choose from, in random order.
+        places: of all rows, as in Measurements; None: the first are taken.
+        count: how many; 0 or more than there are: all.
+    """
+    if not 0 < count < len(rows):
+        return rows
+    if places is None:
+        return rows[:count]
+    parts = np.array_split(np.argsort(places[rows], kind="stable"), count)
+    return np.array([rows[part.min()] for part in parts])
 
 
 def divide(

@@ -68,6 +68,12 @@ def connected(codes: Codes) -> Mask:
     return _reached(codes != NONE)[:, 3]
 
 
+def hollow(codes: Codes, style: str) -> Mask:
+    """Whether the output does not depend on the input, and the runtime executes nothing that reads the input."""
+    reading = executed(codes, style) & (codes != NONE) & (np.array(_SOURCE) == 0)
+    return ~connected(codes) & ~reading.any(1) & (style != "eager")
+
+
 def _reached(present: Mask) -> Mask:
     """The nodes that the input reaches."""
     nodes = np.zeros((len(present), 4), bool)
@@ -246,4 +252,4 @@ def _packed(codes: Codes) -> Codes:
     return codes @ np.array([5**power for power in range(5, -1, -1)])
 
 
-SPACE = Space("nb201", STYLES, read, parse, features, groups, connected, index_table, position)
+SPACE = Space("nb201", STYLES, read, parse, features, groups, connected, index_table, position, hollow)

@@ -19,6 +19,19 @@ _MARGIN = 0.1  # of a feature's range, by which an architecture may leave that o
 
 
 @dataclass(frozen=True)
+class Remainder:
+    """What is left to run of networks that compute nothing of their input.
+
+    Attributes:
+        least: the latency where no operation is left.
+        share: of what the operations of a whole network add to its latency, which those that are left add.
+    """
+
+    least: float
+    share: float
+
+
+@dataclass(frozen=True)
 class ArchitecturePredictor:
     """Predicts the latency of architectures of one space on one device.
 
@@ -32,6 +45,7 @@ class ArchitecturePredictor:
         most: the greatest.
         sessions: the drift of the measuring session around each sample, or None where cross-validation sees none.
         placed: the interval of rows that say when they were measured, or None.
+        remainder: of the space's `hollow` networks, or None where none was measured.
     """
 
     space: Space
@@ -43,6 +57,7 @@ class ArchitecturePredictor:
     most: Array
     sessions: Sessions | None = None
     placed: Interval | None = None
+    remainder: Remainder | None = None
 
     def log_latency(self, features: Array) -> Array:
         """Logarithms of the latencies of rows of features, without drift."""
@@ -70,6 +85,11 @@ class ArchitecturePredictor:
         room = _MARGIN * (self.most - self.least)
         inside = ((features >= self.least - room) & (features <= self.most + room)).all(1)
         known = inside & self.space.regular(codes)
+        if self.remainder is not None and self.space.hollow is not None:
+            hollow = self.space.hollow(codes, self.style)
+            left = np.log(self.remainder.least + self.remainder.share * self.linear.work(features[hollow]))
+            moved = left - log_latency[hollow]
+            log_latency[hollow], low[hollow], high[hollow] = left, low[hollow] + moved, high[hollow] + moved
         return Prediction(np.exp(log_latency), np.exp(low), np.exp(high), known)
 
     def tabulated(self) -> Callable[[Codes], Prediction]:
@@ -93,6 +113,8 @@ class ArchitecturePredictor:
             "interval": np.stack([self.interval.knots, self.interval.low, self.interval.high]),
             "range": np.stack([self.least, self.most]),
         }
+        if self.remainder is not None:
+            stored["remainder"] = np.array([self.remainder.least, self.remainder.share])
         if self.correction is not None:
             raw = self.correction.centers * self.correction.scale + self.correction.mean
             stored["centers"] = _compact(raw)
@@ -117,8 +139,9 @@ class ArchitecturePredictor:
         sessions = Sessions.of_arrays(wide)
         placed = Interval(*wide["placed"]) if sessions else None
         least, most = wide["range"]
+        remainder = Remainder(*wide["remainder"].tolist()) if "remainder" in wide else None
         return ArchitecturePredictor(
-            space, style, linear, correction, Interval(*wide["interval"]), least, most, sessions, placed
+            space, style, linear, correction, Interval(*wide["interval"]), least, most, sessions, placed, remainder
         )
 
 

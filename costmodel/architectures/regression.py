@@ -38,6 +38,10 @@ class Linear:
         latency = self.coefficients[0] + features @ self.coefficients[1:]
         return np.log(np.maximum(latency, self.floor))
 
+    def work(self, features: Array) -> Array:
+        """What the counts add to the offset, shape (n,), never less than nothing."""
+        return np.maximum(features @ self.coefficients[1:], 0.0)
+
 
 @dataclass(frozen=True)
 class Correction:

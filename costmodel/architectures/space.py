@@ -40,6 +40,8 @@ class Space:
         candidates: architectures to choose samples from.
         position: codes → their rows in `candidates`, where that is the whole space; None where it is too large. A small
             space has its linear model corrected by a kernel, and can be predicted once for all.
+        hollow: codes and a style → which of them compute nothing of their input, so that a runtime of this style drops
+            what comes before their last cells. They are no networks either.
     """
 
     name: str
@@ -51,6 +53,7 @@ class Space:
     regular: Callable[[Codes], npt.NDArray[np.bool_]]
     candidates: Callable[[], Codes]
     position: Callable[[Codes], npt.NDArray[np.int64]] | None = None
+    hollow: Callable[[Codes, str], npt.NDArray[np.bool_]] | None = None
 
 
 def load_space(name: str) -> Space:

@@ -8,6 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from optc.costmodel.architectures import nb201
+from optc.costmodel.architectures.fitting import fit
+from optc.costmodel.architectures.predictor import ArchitecturePredictor
 from optc.errors import UsageError
 
 cells = st.tuples(*[st.integers(0, 4)] * 6)
@@ -97,6 +99,15 @@ def test_what_exported_graphs_execute(cell, edges):
     assert np.flatnonzero(nb201.executed(code(cell), "exported")[0]).tolist() == edges
 
 
+@pytest.mark.parametrize(
+    ("cell", "hollow"),
+    [("000000", True), ("333000", True), ("000003", True), ("200000", False), ("000300", False), ("020020", False)],
+)
+def test_what_is_left_of_cells_that_compute_nothing_of_their_input(cell, hollow):
+    assert nb201.hollow(code(cell), "exported").tolist() == [hollow]
+    assert not nb201.hollow(code(cell), "eager").any()
+
+
 def test_features_count_operations():
     cell = code("331302")
     features = nb201.features(cell, "eager")[0]
@@ -118,3 +129,27 @@ def test_anything_else_is_refused(text):
 def test_positions_are_those_of_the_index():
     rows = np.array([0, 7, 15624])
     assert nb201.position(nb201.index_table()[rows]).tolist() == rows.tolist()
+
+
+def test_networks_that_drop_to_their_last_cell_are_predicted_as_such():
+    """Latencies of an exporting runtime: whole networks, and what is left of those that compute nothing."""
+    table = nb201.index_table()
+    generator = np.random.default_rng(0)
+    whole = generator.permutation(np.flatnonzero(nb201.connected(table)))[:300]
+    hollow = np.flatnonzero(nb201.hollow(table, "exported"))
+    prices = np.array([0.0, 1.0, 6.0, 0.5])
+
+    def work(rows: np.ndarray) -> np.ndarray:
+        return nb201.features(table[rows], "exported")[:, :4] @ prices
+
+    known, asked = hollow[::8], hollow[1::8]
+    found = fit(nb201.SPACE, table[whole], 5 + work(whole), 3, 0, None, (table[known], 0.01 + 0.02 * work(known)))
+    assert found.remainder is not None
+    again = ArchitecturePredictor.of_arrays(nb201.SPACE, found.style, found.arrays())
+    for predictor in (found, again):
+        predicted = predictor.predict(table[asked])
+        errors = np.abs(predicted.value / (0.01 + 0.02 * work(asked)) - 1)
+        assert errors.max() < 0.6 and errors[work(asked) == 0].max() < 1e-6
+        assert (predicted.low <= predicted.value).all() and (predicted.value <= predicted.high).all()
+        assert not predicted.known.any()
+    assert fit(nb201.SPACE, table[whole], 5 + work(whole), 3, 0).remainder is None

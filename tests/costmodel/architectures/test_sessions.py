@@ -6,6 +6,7 @@ import numpy as np
 
 from optc.costmodel.architectures import nb201
 from optc.costmodel.architectures.fitting import fit
+from optc.costmodel.architectures.kind import spread
 from optc.costmodel.architectures.sessions import Kernel, Sessions, fit_sessions, own_offsets
 
 _SLOW = 0.2
@@ -61,3 +62,12 @@ def test_a_sample_does_not_tell_its_own_drift():
     residuals = np.zeros(200)
     residuals[100] = 0.3
     assert own_offsets(Kernel(15.0, np.inf, 0.5), places, np.zeros(200), residuals)[100] == 0.0
+
+
+def test_samples_are_spread_over_the_session():
+    generator = np.random.default_rng(4)
+    rows = generator.permutation(1000)
+    chosen = spread(rows, np.arange(1000.0), 50)
+    assert sorted(chosen // 20) == list(range(50)) and len(set(chosen % 20)) > 10
+    assert (spread(rows, None, 50) == rows[:50]).all()
+    assert (spread(rows, np.arange(1000.0), 0) == rows).all() and (spread(rows, None, 1001) == rows).all()
