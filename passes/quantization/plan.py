@@ -22,14 +22,12 @@ class QuantizedLayer:
         scheme: its precision.
         weight: its quantized weights.
         bias: float32; differs from the layer's own where it was corrected.
-        reason: why it has this precision.
     """
 
     layer: Layer
     scheme: Scheme
     weight: QuantizedWeight
     bias: np.ndarray | None = None
-    reason: str = ""
 
 
 @dataclass

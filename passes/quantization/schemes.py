@@ -27,14 +27,6 @@ class Scheme:
     group: int | None = None
     mantissa: int | None = None
 
-    @property
-    def text(self) -> str:
-        """What it is, in words."""
-        group = f" in groups of {self.group}" if self.group else ""
-        inputs = "float" if self.activations is None else f"{self.activations.bits:g}-bit"
-        products = "" if self.mantissa is None else ", products by L-Mul"
-        return f"{self.weights.bits:g}-bit weights{group}, {inputs} activations{products}"
-
 
 _SIGNED_8 = IntegerFormat(8, symmetric=True)
 _SIGNED_4 = IntegerFormat(4, symmetric=True)

@@ -46,11 +46,6 @@ class QuantizedWeight:
         """The weights that they stand for, float32."""
         return (self.numbers * self.spread).astype(np.float32)
 
-    @property
-    def bytes(self) -> float:
-        """What they take when packed, scales included."""
-        return self.numbers.size * self.format.bits / 8 + self.scale.nbytes
-
 
 def spread(scale: np.ndarray, shape: tuple[int, ...], axis: int, reduced: int, group: int | None) -> np.ndarray:
     """Scales in a shape that broadcasts over weights of `shape`."""

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import product
 
 FLOAT = "float"
 """The precision of a layer that is not quantized."""
@@ -120,12 +119,6 @@ class PrecisionProblem:
         """The predicted error of each output."""
         parts = [self._option(choice, assignment).error for choice in self.choices]
         return tuple(sum(each) for each in zip(*parts, strict=True))
-
-    def assignments(self) -> Iterator[dict[str, str]]:
-        """Every assignment there is."""
-        names = [choice.layer for choice in self.choices]
-        for schemes in product(*([option.scheme for option in choice.options] for choice in self.choices)):
-            yield dict(zip(names, schemes, strict=True))
 
     def _option(self, choice: Choice, assignment: Assignment) -> Option:
         wanted = assignment[choice.layer]

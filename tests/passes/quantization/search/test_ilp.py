@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -44,8 +46,10 @@ def problems(draw: st.DrawFn) -> PrecisionProblem:
 
 
 def cheapest(problem: PrecisionProblem, budget: float) -> float:
-    within = (each for each in problem.assignments() if max(problem.errors(each)) <= budget)
-    return min(problem.cost(each) for each in within)
+    names = [choice.layer for choice in problem.choices]
+    schemes = product(*([option.scheme for option in choice.options] for choice in problem.choices))
+    assignments = (dict(zip(names, each, strict=True)) for each in schemes)
+    return min(problem.cost(each) for each in assignments if max(problem.errors(each)) <= budget)
 
 
 @given(problems(), st.integers(0, 120))
