@@ -31,12 +31,13 @@ from optc.costmodel.training.run import Run
 
 Array = npt.NDArray[np.float64]
 DEFAULTS: dict[str, Any] = {"board_folds": 20, "anchors": 3}
-ALL, NEW_BOARDS = "all boards, unseen networks", "unseen boards"
+ALL, ALONE, NEW_BOARDS = "all boards, unseen networks", "all boards, single unseen networks", "unseen boards"
 _TAILS = (0.05, 0.95)
 SPLIT = (
     "Each device: every family of networks (float and int8 together) in turn left out of all boards' data and then "
-    "predicted; '{boards}': in {folds} folds, the boards of a fold left out with all their runs, each run then "
-    "predicted from its {anchors} most telling networks. Intervals of a row rest on the other families or boards."
+    "predicted; '{alone}': each network alone left out, so that one of its family may stay; '{boards}': in {folds} "
+    "folds, the boards of a fold left out with all their runs, each run then predicted from its {anchors} most telling "
+    "networks. Intervals of a row rest on the other families or boards."
 )
 
 
@@ -66,17 +67,18 @@ def train(run: Run, data: BoardRuns, data_set: DataSet) -> list[Card]:
     families = np.array([data.families.get(name, "") for name in found])
     boards = [configuration.device for configuration in data.runs]
 
-    def one_out(family: str) -> Mapping[str, Any]:
-        return _without_family(costs, coefficients, labels, truth, classes, threads, families == family)
+    def without_networks(out: npt.NDArray[np.bool_]) -> Mapping[str, Any]:
+        return _without_networks(costs, coefficients, labels, truth, classes, threads, out)
 
     nothing = np.full_like(truth, np.nan)
-    by_network, by_board = _Judged(nothing.copy(), nothing.copy()), _Judged(nothing.copy(), nothing.copy())
+    by_network, alone, by_board = (_Judged(nothing.copy(), nothing.copy()) for _ in range(3))
     names = sorted(set(families.tolist()) - {""})
     fold_of = _folds(boards, options["board_folds"], run.config.seed)
-    steps = len(names) + options["board_folds"]
-    for number, family in enumerate(names):
-        stored = run.unit(f"without {family}", lambda family=family: one_out(family))  # type: ignore[misc]
-        _merge(by_network, stored)
+    left_out = [(by_network, f"without {family}", families == family) for family in names]
+    left_out += [(alone, f"without {name} alone", np.array(list(found)) == name) for name in measured]
+    steps = len(left_out) + options["board_folds"]
+    for number, (judged, unit, out) in enumerate(left_out):
+        _merge(judged, run.unit(unit, lambda out=out: without_networks(out)))  # type: ignore[misc]
         run.progress("left out", number + 1, steps)
     for fold in range(options["board_folds"]):
 
@@ -86,15 +88,15 @@ def train(run: Run, data: BoardRuns, data_set: DataSet) -> list[Card]:
             )
 
         _merge(by_board, run.unit(f"without boards {fold}", without))
-        run.progress("left out", len(names) + fold + 1, steps)
+        run.progress("left out", len(left_out) + fold + 1, steps)
     whole = fit_population(costs, coefficients, truth, classes, threads)
     class_names = np.array(classes)
     completions = {name: complete(truth[class_names == name]) for name in whole.classes}
     quantiles = {}
     for name in whole.classes:
         own = class_names == name
-        for how, judged in ((TRAINED, by_network), (ADAPTED, by_board)):
-            quantiles[f"{name} {how}"] = _quantiles(judged.standardised(truth)[own])
+        for how, held in ((TRAINED, by_network), (ADAPTED, by_board)):
+            quantiles[f"{name} {how}"] = _quantiles(held.standardised(truth)[own])
     networks = Networks(coefficients, labels, found, costs, whole.classes, completions, quantiles)
     predictor = Predictor(networks, data.runs, whole.boards, TRAINED)
     rows = {name: int((~np.isnan(truth[[b == name for b in boards]])).sum()) for name in dict.fromkeys(boards)}
@@ -102,9 +104,9 @@ def train(run: Run, data: BoardRuns, data_set: DataSet) -> list[Card]:
         run.config.name,
         data_set,
         rows,
-        SPLIT.format(boards=NEW_BOARDS, folds=options["board_folds"], anchors=options["anchors"]),
+        SPLIT.format(alone=ALONE, boards=NEW_BOARDS, folds=options["board_folds"], anchors=options["anchors"]),
         run.config.seed,
-        _figures(truth, by_network, by_board, class_names, np.array(boards), families, fold_of),
+        _figures(truth, by_network, alone, by_board, class_names, np.array(boards), families, fold_of),
         {**details_of(predictor), "error_by_network": _errors(truth, by_network, class_names, list(found))},
     )
     folder = save(run.out, card, arrays_of(predictor))
@@ -124,7 +126,7 @@ def _folds(boards: Sequence[str], folds: int, seed: int) -> npt.NDArray[np.int64
     return np.array([fold[name] for name in boards])
 
 
-def _without_family(
+def _without_networks(
     costs: Costs, coefficients: Sequence[str], labels: Sequence[str], truth: Array, classes: Sequence[str],
     threads: Array, out: npt.NDArray[np.bool_],
 ) -> Mapping[str, Any]:  # fmt: skip
@@ -172,20 +174,19 @@ def _quantiles(errors: Array) -> list[float]:
 
 
 def _figures(
-    truth: Array, by_network: _Judged, by_board: _Judged, classes: npt.NDArray[np.str_], boards: npt.NDArray[np.str_],
-    families: npt.NDArray[np.str_], fold_of: npt.NDArray[np.int64],
+    truth: Array, by_network: _Judged, alone: _Judged, by_board: _Judged, classes: npt.NDArray[np.str_],
+    boards: npt.NDArray[np.str_], families: npt.NDArray[np.str_], fold_of: npt.NDArray[np.int64],
 ) -> dict[str, dict[str, Any]]:  # fmt: skip
     """The figures of each device, of all, and of unseen boards; for each class of boards as well."""
     groups = np.broadcast_to(families[None], truth.shape)
     folds = np.broadcast_to(fold_of[:, None], truth.shape)
     network = _intervals(truth, by_network, classes, groups)
+    single = _intervals(truth, alone, classes, groups)
     board = _intervals(truth, by_board, classes, folds)
     found = {str(name): _evaluate(truth, network, boards == name) for name in np.unique(boards)}
-    found[ALL] = _evaluate(truth, network, np.ones(len(truth), bool))
-    found[NEW_BOARDS] = _evaluate(truth, board, np.ones(len(truth), bool))
-    for name in np.unique(classes):
-        found[f"{ALL}, {name}"] = _evaluate(truth, network, classes == name)
-        found[f"{NEW_BOARDS}, {name}"] = _evaluate(truth, board, classes == name)
+    for what, judged in ((ALL, network), (ALONE, single), (NEW_BOARDS, board)):
+        found[what] = _evaluate(truth, judged, np.ones(len(truth), bool))
+        found |= {f"{what}, {name}": _evaluate(truth, judged, classes == name) for name in np.unique(classes)}
     return found
 
 
