@@ -3,10 +3,11 @@
     python benchmarks/integer.py --zoo build/zoo --out benchmarks/INTEGER.md
 
 onnxruntime's static quantizer writes the files (unsigned activations, signed weights per channel), calibrated on noise:
-latency does not depend on what the ranges are. Code for plain AVX2 gets weights of 7 bits, with which two products fit
-16 bits. Transformers also come from its dynamic quantizer, which finds the ranges of activations in every run. Every
-combination runs in a process of its own that is stopped while another is measured; figures are medians over interleaved
-rounds. Accuracy is measured by benchmarks/quantization.py.
+latency does not depend on what the ranges are. Code for plain AVX2 is also given weights of 7 bits, with which two
+products fit 16 bits; OpenVINO is held to AVX2 by oneDNN's environment variable. Transformers also come from its dynamic
+quantizer, which finds the ranges of activations in every run. Every combination runs in a process of its own that is
+stopped while another is measured; figures are medians over interleaved rounds. Accuracy is measured by
+benchmarks/quantization.py.
 """
 
 from __future__ import annotations
@@ -67,7 +68,9 @@ CONTENDERS = (
     Contender("optc f32", "optc", ""),
     Contender("optc int8", "optc", "int8", "optc f32"),
     Contender("optc dynamic int8", "optc", "dynamic", "optc f32"),
+    Contender("OpenVINO int8, AVX2", "openvino-avx2", "int8"),
     Contender("optc f32, AVX2", "optc-avx2", ""),
+    Contender("optc int8, AVX2", "optc-avx2", "int8", "optc f32, AVX2"),
     Contender("optc int7, AVX2", "optc-avx2", "int7", "optc f32, AVX2"),
 )
 

@@ -15,7 +15,7 @@ from optc.backends.tvm.templates import register_tile as tiles
 from optc.backends.tvm.templates.dot_tile import peak_of, weights_of
 from optc.backends.tvm.templates.integer_conv import IntegerConv
 from optc.backends.tvm.templates.integer_winograd_kernel import PAIR, WORD, IntegerWinogradKernel, kind_of, word_lanes
-from optc.backends.tvm.templates.winograd import MOVE, Winograd, covering, window_refusal
+from optc.backends.tvm.templates.winograd import Winograd, covering, window_refusal
 from optc.backends.tvm.templates.winograd_kernel import anchor_of
 from optc.ir.core import Value
 from optc.ops.hints import WEIGHT_SUM
@@ -80,7 +80,7 @@ class IntegerWinograd(Winograd):
         panel_bytes, block_bytes = (WORD * positions * channels * each for each in (panel, knobs["block"]))
         vectors = -(-channels // PAIR) * -(-width // lanes)
         step_seconds = 2 * lanes / target.peak_flops.get("f32", 2.0e9)
-        transforms = vectors * (TAPS**2 + MOVE * positions) * step_seconds
+        transforms = vectors * (TAPS**2 + WEIGHT * positions) * step_seconds
         reads = tiles.transfer(target, panel_bytes + block_bytes, panel_bytes) * -(-width // panel)
         return transforms + reads
 
@@ -91,6 +91,9 @@ class IntegerWinograd(Winograd):
 
     def data_lanes(self, data: Value, target: Target) -> int:
         return word_lanes(data, target)
+
+
+WEIGHT = 4.0  # one vector of transformed weights, in multiply-adds
 
 
 def _weight_sum(group: Group) -> int:
