@@ -172,6 +172,7 @@ def report(record: Record, transformers: Record | None = None) -> str:
             "(8 bits) and 32 (4 bits). Written by `benchmarks/quantized_transformers.py`.",
             "",
             *quantized_transformers.table(transformers),
+            *quantized_transformers.latency_section(transformers),
         ]
     return "\n".join(lines) + "\n"
 
