@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 from optc.costmodel.interface import Candidate, Estimate
-from optc.costmodel.residency import KEPT, lost_share, weights_and_values
+from optc.costmodel.residency import KEPT, lost_share, weights_and_values, written_bytes
 from optc.costmodel.state import LEVELS, PAUSE, Rates, State
 from optc.targets.target import Target
 
@@ -31,11 +31,14 @@ class Spent:
     """Seconds by level at the rates of a reference.
 
     Attributes:
-        arithmetic: computing, and all that is not known to be reading.
+        arithmetic: computing, and all that is not known to be reading or writing.
         inner: reading what a private cache holds.
         last: reading what was just written to the last cache.
         kept: reading weights that the last cache keeps from one run to the next.
         memory: reading from memory.
+        written: writing results that a kernel alone finds room for in a private cache. In a model their places were
+            last used a while ago, for other values.
+        stored: writing results that a kernel alone finds room for in the last cache.
     """
 
     arithmetic: float
@@ -43,25 +46,32 @@ class Spent:
     last: float
     kept: float
     memory: float
+    written: float
+    stored: float
 
     @property
     def seconds(self) -> float:
         """All of them."""
         return sum(getattr(self, each.name) for each in fields(self))
 
-    def at(self, state: State, reference: Rates, between: float) -> float:
+    def at(self, state: State, reference: Rates, between: float, reuse: float) -> float:
         """Seconds on a machine in another state.
 
         Args:
             state: of the machine.
             reference: the rates for which the seconds hold.
             between: seconds from one run to the next, in which others take the last cache.
+            reuse: the share of them between two values in one place of the arena.
         """
-        speed = state.typical.over(reference)
-        kept = state.kept_after(between)
-        weights = kept / speed.last + (1.0 - kept) * (reference.last / reference.memory) / speed.memory
-        plain = sum(getattr(self, name) / getattr(speed, name) for name in LEVELS)
-        return (plain + self.kept * weights) / state.own
+        rates = state.typical
+
+        def byte(interval: float) -> float:
+            kept = state.kept_after(interval)
+            return kept / rates.last + (1.0 - kept) / rates.memory
+
+        plain = sum(getattr(self, name) * getattr(reference, name) / getattr(rates, name) for name in LEVELS)
+        places = self.written * reference.inner + self.stored * reference.last
+        return (plain + self.kept * reference.last * byte(between) + places * byte(between * reuse)) / state.own
 
     @staticmethod
     def total(parts: Sequence[Spent]) -> Spent:
@@ -76,6 +86,7 @@ def spent(
     rates: Rates,
     threads: int = 1,
     weights: Sequence[int] | None = None,
+    arena: int = 0,
 ) -> list[Spent]:
     """The levels of a model's kernels.
 
@@ -86,6 +97,7 @@ def spent(
         rates: of the machine for which they are estimated, one core.
         threads: that share a kernel's traffic.
         weights: bytes of each kernel's as they are stored; None: as the model has them.
+        arena: bytes in which the model's values take turns.
     """
     if not candidates:
         return []
@@ -95,19 +107,27 @@ def spent(
     lost = lost_share(read, max(values), target)
     near = sum(read) + max(values) <= KEPT * inner
     found = []
-    for estimate, constant, data in zip(estimates, read, values, strict=True):
-        traffic = dict.fromkeys(_READING, 0.0)
+    for candidate, estimate, constant, data in zip(candidates, estimates, read, values, strict=True):
+        traffic = dict.fromkeys(_MOVING, 0.0)
         traffic["memory"] += lost * constant / rates.memory
         traffic["inner" if near else "kept"] += (1.0 - lost) * constant / (rates.inner if near else rates.last)
         place = "inner" if data <= inner else "last" if data <= last else "memory"
-        traffic[place] += data / getattr(rates, place)
+        results = written_bytes(candidate) if arena > KEPT * inner else 0
+        traffic[place] += (data - results) / getattr(rates, place)
+        traffic[_RESULTS[place]] += results / getattr(rates, place)
         share = min(1.0 / threads, estimate.seconds / max(sum(traffic.values()), 1e-12))
         traffic = {name: share * seconds for name, seconds in traffic.items()}
         found.append(Spent(estimate.seconds - sum(traffic.values()), **traffic))
     return found
 
 
-_READING = ("inner", "last", "kept", "memory")
+_MOVING = ("inner", "last", "kept", "memory", "written", "stored")
+_RESULTS = {"inner": "written", "last": "stored", "memory": "memory"}
+
+
+def reuse_of(candidates: Sequence[Candidate], arena: int) -> float:
+    """The share of a run between two values in one place of an arena of so many bytes."""
+    return min(1.0, arena / max(1, sum(map(written_bytes, candidates))))
 
 
 def _capacities(target: Target) -> tuple[int, int]:

@@ -94,5 +94,10 @@ def weights_and_values(candidate: Candidate) -> tuple[int, int]:
     return constant, sum(map(_bytes, (*candidate.inputs, *candidate.outputs))) - constant
 
 
+def written_bytes(candidate: Candidate) -> int:
+    """Bytes of a kernel's results."""
+    return sum(map(_bytes, candidate.outputs))
+
+
 def _bytes(value: Value) -> int:
     return value.type.bytes if isinstance(value.type, TensorType) else 0

@@ -9,7 +9,7 @@ from typing import Any
 from optc import targets
 from optc.backends import kernel_backend
 from optc.costmodel.interface import Candidate, Estimate
-from optc.costmodel.levels import Spent, differences, spent
+from optc.costmodel.levels import Spent, differences, reuse_of, spent
 from optc.costmodel.residency import predict_in_place
 from optc.costmodel.state import Rates, State
 from optc.driver.compile import plan, require_static_inputs
@@ -157,8 +157,10 @@ def predict_model(
     measured = sum(estimate.seconds for estimate in estimates)
     rates = None if state is None else rates_of(context.cost_model, target)
     if rates is not None and state is not None:
-        parts = spent(candidates, estimates, target, rates, threads_of(context.cost_model))
-        estimates = [_at(state, rates, measured, *each) for each in zip(estimates, parts, strict=True)]
+        arena = live_bytes(module.main)
+        parts = spent(candidates, estimates, target, rates, threads_of(context.cost_model), arena=arena)
+        reuse = reuse_of(candidates, arena)
+        estimates = [_at(state, rates, measured, reuse, *each) for each in zip(estimates, parts, strict=True)]
     kernels = tuple(
         KernelPrediction(
             name=operation.results[0].name or operation.name,
@@ -184,9 +186,9 @@ def predict_model(
     )
 
 
-def _at(state: State, rates: Rates, between: float, estimate: Estimate, parts: Spent) -> Estimate:
+def _at(state: State, rates: Rates, between: float, reuse: float, estimate: Estimate, parts: Spent) -> Estimate:
     """An estimate for a machine in another state; arguments as for `Spent.at`."""
-    slower = parts.at(state, rates, between) / parts.seconds if parts.seconds else 1.0
+    slower = parts.at(state, rates, between, reuse) / parts.seconds if parts.seconds else 1.0
     return replace(estimate, seconds=slower * estimate.seconds, low=slower * estimate.low, high=slower * estimate.high)
 
 

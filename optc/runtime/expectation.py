@@ -58,5 +58,5 @@ def expectation(artifact: Artifact, state: State | None = None) -> Expectation |
     if state is None:
         return Expectation(kernels, kernels + call, call)
     reference, parts = Rates.of_dict(levels["rates"]), Spent(**levels["seconds"])
-    now = parts.at(state, reference, kernels) + call
+    now = parts.at(state, reference, kernels, levels["reuse"]) + call
     return Expectation(kernels, now, call, state, differences(state, reference))

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from optc.costmodel.interface import Candidate, Estimate
-from optc.costmodel.levels import Spent, differences, spent
+from optc.costmodel.levels import Spent, differences, reuse_of, spent
 from optc.costmodel.state import PAUSE, Rates, State, probe, usual
 from optc.targets import load
 from optc.targets.target import Cache
@@ -42,7 +42,7 @@ def test_levels_sum_to_the_estimate(first: float, second: float, megabytes: int,
     parts = spent(kernels, [estimate(first), estimate(second)], TARGET, RATES, threads)
     assert [each.seconds for each in parts] == pytest.approx([first, second])
     assert all(value >= -1e-12 for each in parts for value in asdict(each).values())
-    assert Spent.total(parts).at(State(RATES, RATES), RATES, 1.0) == pytest.approx(first + second)
+    assert Spent.total(parts).at(State(RATES, RATES), RATES, 1.0, 1.0) == pytest.approx(first + second)
 
 
 def test_what_a_cache_keeps_is_read_from_it() -> None:
@@ -65,7 +65,7 @@ def test_weights_count_as_they_are_stored() -> None:
     assert part.kept == pytest.approx(3 * MEGABYTE / 5e10)
 
 
-PARTS = Spent(arithmetic=4.0, inner=1.0, last=2.0, kept=1.0, memory=3.0)
+PARTS = Spent(arithmetic=4.0, inner=1.0, last=2.0, kept=1.0, memory=3.0, written=0.0, stored=0.0)
 
 
 def state(kept: float = 1.0, own: float = 1.0, **speed: float) -> State:
@@ -75,21 +75,37 @@ def state(kept: float = 1.0, own: float = 1.0, **speed: float) -> State:
 
 
 def test_slow_memory_slows_what_comes_from_it() -> None:
-    assert PARTS.at(state(), RATES, 1.0) == PARTS.seconds == 11.0
-    assert PARTS.at(state(memory=0.5), RATES, 1.0) == 14.0
-    assert PARTS.at(state(arithmetic=2.0), RATES, 1.0) == 9.0
-    assert PARTS.at(state(last=0.5), RATES, 1.0) == 14.0
+    assert PARTS.at(state(), RATES, 1.0, 1.0) == PARTS.seconds == 11.0
+    assert PARTS.at(state(memory=0.5), RATES, 1.0, 1.0) == 14.0
+    assert PARTS.at(state(arithmetic=2.0), RATES, 1.0, 1.0) == 9.0
+    assert PARTS.at(state(last=0.5), RATES, 1.0, 1.0) == 14.0
 
 
 def test_weights_that_others_drive_out_come_from_memory() -> None:
     gone, half = state(kept=1e-30), state(kept=0.5)
-    assert PARTS.at(gone, RATES, PAUSE) == pytest.approx(10.0 + RATES.last / RATES.memory)
-    assert PARTS.at(half, RATES, PAUSE) == pytest.approx(10.0 + 0.5 + 0.5 * RATES.last / RATES.memory)
+    assert PARTS.at(gone, RATES, PAUSE, 1.0) == pytest.approx(10.0 + RATES.last / RATES.memory)
+    assert PARTS.at(half, RATES, PAUSE, 1.0) == pytest.approx(10.0 + 0.5 + 0.5 * RATES.last / RATES.memory)
     assert half.kept_after(2 * PAUSE) == pytest.approx(0.25)
 
 
+def test_results_go_where_other_values_were_a_while_ago() -> None:
+    build = Builder(x="64,1024")
+    build("Neg", build.input("x"))
+    (operation,) = list(build.graph)[-1:]
+    candidate, size = Candidate.of_operations([operation], operation.results), 64 * 1024 * 4
+    (part,) = spent([candidate], [estimate(1.0)], TARGET, RATES, arena=2 * MEGABYTE)
+    assert part.written == pytest.approx(size / RATES.inner) == part.inner and part.stored == 0
+    alone = part.at(state(), RATES, 1.0, 0.5)
+    assert alone == pytest.approx(1.0 + size / RATES.last - size / RATES.inner)
+    longer = part.at(state(kept=0.5), RATES, 2 * PAUSE, 0.5) - alone
+    assert longer == pytest.approx(0.5 * size * (1 / RATES.memory - 1 / RATES.last))
+    assert reuse_of([candidate, candidate], size) == 0.5 and reuse_of([candidate], 2 * size) == 1.0
+    (small,) = spent([candidate], [estimate(1.0)], TARGET, RATES, arena=size)
+    assert small.written == 0 and small.inner == pytest.approx(2 * size / RATES.inner)
+
+
 def test_time_that_others_take_is_missing() -> None:
-    assert PARTS.at(state(own=0.5), RATES, 1.0) == 22.0
+    assert PARTS.at(state(own=0.5), RATES, 1.0, 1.0) == 22.0
 
 
 def test_what_differs_is_said() -> None:

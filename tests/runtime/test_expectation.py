@@ -21,7 +21,9 @@ RATES = Rates(1e11, 1e11, 5e10, 1e10)
 SLOW = replace(RATES, memory=5e9)
 LEVELS = {
     "rates": RATES.to_dict(),
-    "seconds": {"arithmetic": 2e-3, "inner": 0.0, "last": 0.0, "kept": 0.0, "memory": 1e-3},
+    "seconds": dict.fromkeys(("inner", "last", "kept", "written", "stored"), 0.0)
+    | {"arithmetic": 2e-3, "memory": 1e-3},
+    "reuse": 1.0,
 }
 
 

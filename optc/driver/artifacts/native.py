@@ -72,7 +72,8 @@ def linked(
     stated = cost(lowered, estimates) | precision_summary(options)
     if context.cost_model is not None:
         candidates, weights = kernel_candidates(assembly), kernel_weights(assembly)
-        stated |= levels_record(context.cost_model, candidates, estimates, target, weights)
+        arena = assembly.plan.arena_bytes
+        stated |= levels_record(context.cost_model, candidates, estimates, target, weights, arena)
     if streamed is not None:
         planned |= {"weight_stream": streamed.plan}
         stated |= {"weight_stream": streamed.cost}

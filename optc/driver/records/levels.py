@@ -8,7 +8,7 @@ from typing import Any
 
 from optc.costmodel.interface import Candidate, CostModel, Estimate
 from optc.costmodel.kernels.machine import machine_class
-from optc.costmodel.levels import Spent, spent
+from optc.costmodel.levels import Spent, reuse_of, spent
 from optc.costmodel.state import Rates
 from optc.targets.target import Target
 
@@ -19,10 +19,11 @@ def levels_record(
     estimates: Sequence[Estimate],
     target: Target,
     weights: Sequence[int],
+    arena: int,
 ) -> dict[str, Any]:
     """The entry `levels` of a cost, empty where nobody knows at which rates the target's kernels were measured.
 
-    It holds the class of `machine`, its `rates`, and the `seconds` of the kernels by level.
+    It holds the class of `machine`, its `rates`, the `seconds` of the kernels by level, and `reuse` (see `Spent.at`).
 
     Args:
         model: that made the estimates.
@@ -30,12 +31,20 @@ def levels_record(
         estimates: one for each.
         target: that they are for.
         weights: bytes that each of them reads.
+        arena: bytes in which values take turns.
     """
     rates = rates_of(model, target)
     if rates is None:
         return {}
-    seconds = Spent.total(spent(candidates, estimates, target, rates, threads_of(model), weights))
-    return {"levels": {"machine": machine_class(target), "rates": rates.to_dict(), "seconds": asdict(seconds)}}
+    seconds = Spent.total(spent(candidates, estimates, target, rates, threads_of(model), weights, arena))
+    return {
+        "levels": {
+            "machine": machine_class(target),
+            "rates": rates.to_dict(),
+            "seconds": asdict(seconds),
+            "reuse": reuse_of(candidates, arena),
+        }
+    }
 
 
 def rates_of(model: CostModel, target: Target) -> Rates | None:
