@@ -32,7 +32,7 @@ SPLIT = {"held_out": 0.25, "samples": 900, "spread": False}
 MODEL = {"folds": 5}
 _FEWEST = 20
 _FEWEST_SAMPLES = 4
-_OTHERS = 20  # samples that are no networks, of those that a set has
+OTHERS = 20  # samples that are no networks, of those that a set has
 
 
 def train(run: Run, data: Path) -> list[Card]:
@@ -60,7 +60,7 @@ def train(run: Run, data: Path) -> list[Card]:
         latency = measurements.latency[target]
         measured, regular = np.isfinite(latency), space.regular(measurements.codes)
         usable = measured & regular
-        others = order[measured[order] & ~regular[order]][:_OTHERS]
+        others = order[measured[order] & ~regular[order]][:OTHERS]
         trained = order[usable[order] & ~held_out[order]]
         count = split["samples"] - len(others) if split["samples"] else 0
         trained = spread(trained, measurements.places if split["spread"] else None, count)
