@@ -26,8 +26,16 @@ def test_the_table_has_the_mean_the_worst_and_the_loss() -> None:
     lines = table(record, "onnxruntime")
     assert lines[2] == "| fp32 | 86.50 |  |  |  |  |  |  |  |"
     assert lines[3] == "| optc int8 | 86.30 (2) | 86.20 | +0.20 | 0.250 |  |  |  |  |"
-    page = report(record, {"minilm_l6|int4 weights, GPTQ": {"snr": 20.04, "cosine": 0.99}})
+    transformers = {
+        "minilm_l6|int4 weights, GPTQ": {"snr": 20.04, "cosine": 0.99},
+        "minilm_l6|latency|2": {"optc f32": 16.0, "optc int8": 5.125},
+    }
+    page = report(record, transformers)
     assert "| int4 weights, GPTQ | 20.0 | 0.99000 |  |  |" in page
+    assert "| | minilm_l6: 2 threads |" in page and "| optc int8 | 5.12 |" in page
+    assert "Milliseconds of a call" not in report(
+        record, {"minilm_l6|int4 weights, GPTQ": {"snr": 20.0, "cosine": 1.0}}
+    )
     assert "## QDQ models in onnxruntime" in page and "## QDQ models compiled by optc" in page
 
 
