@@ -35,22 +35,21 @@ static void read_all(const vector* data, int64_t bytes) {
   sink = s[0][0];
 }
 
-/* Spin for a while; adds the seconds that it took, and those in which nothing else ran. */
-static void wait(double seconds, double* all, double* own) {
-  double start = now(), last = start, end = start + seconds;
+/* Spin for a while; the share of it in which nothing else ran. */
+static double wait(double seconds) {
+  double start = now(), last = start, end = start + seconds, own = 0;
   while (last < end) {
     double next = now();
-    if (next - last <= LONGEST_STEP) *own += next - last;
+    if (next - last <= LONGEST_STEP) own += next - last;
     last = next;
   }
-  *all += last - start;
+  return own / (last - start);
 }
 
-/* FLOP/s, then bytes/s of three working sets, the first in a private cache and the last beyond all, and of the second
-   one again after a while; five a round. Returns the share of those whiles in which nothing else ran. */
-double optc_state(const vector* data, const int64_t* bytes, int32_t rounds, double pause, double* rates) {
-  double all = 0, own = 0;
-  for (int32_t round = 0; round < rounds; ++round, rates += 5) {
+/* FLOP/s, then bytes/s of three working sets, the first in a private cache and the last beyond all; those of the second
+   one again after a while, and the share of that while in which nothing else ran: six a round. */
+void optc_state(const vector* data, const int64_t* bytes, int32_t rounds, double pause, double* rates) {
+  for (int32_t round = 0; round < rounds; ++round, rates += 6) {
     read_all(data, bytes[1]);
     double start = now();
     multiply();
@@ -62,7 +61,7 @@ double optc_state(const vector* data, const int64_t* bytes, int32_t rounds, doub
     start = now();
     read_all(data, bytes[1]);
     rates[2] = (double)bytes[1] / (now() - start);
-    wait(pause, &all, &own);
+    rates[5] = wait(pause);
     start = now();
     read_all(data, bytes[1]);
     rates[4] = (double)bytes[1] / (now() - start);
@@ -70,5 +69,4 @@ double optc_state(const vector* data, const int64_t* bytes, int32_t rounds, doub
     read_all(data, bytes[2]);
     rates[3] = (double)bytes[2] / (now() - start);
   }
-  return own / all;
 }

@@ -69,7 +69,8 @@ class State:
         fastest: the best round of each rate.
         typical: the median.
         kept: the share of what was read from the last cache that it still held after PAUSE.
-        own: the share of time that this process had, where it wanted all.
+        own: the share of time that this process had, where it wanted all; the median of the rounds, since long slices
+            that others take now and then do not move the median of runs either.
     """
 
     fastest: Rates
@@ -97,16 +98,15 @@ def probe(target: Target, rounds: int = ROUNDS) -> State | None:
     sizes = (private[-1] // 2, last // 4, min(MOST_BYTES, 2 * last))
     try:
         measure = _library(vector).optc_state
-        measure.restype = ctypes.c_double
     except OptcError:
         return None
     data = np.ones(sizes[-1] + vector, np.uint8)
     start = data.ctypes.data + -data.ctypes.data % vector
-    rates = np.zeros((rounds, len(LEVELS) + 1))
+    rates = np.zeros((rounds, len(LEVELS) + 2))
     rows = ctypes.c_void_p(rates.ctypes.data)
-    own = measure(ctypes.c_void_p(start), (ctypes.c_int64 * 3)(*sizes), rounds, ctypes.c_double(PAUSE), rows)
-    *fastest, _ = rates.max(axis=0).tolist()
-    *typical, later = np.median(rates, axis=0).tolist()
+    measure(ctypes.c_void_p(start), (ctypes.c_int64 * 3)(*sizes), rounds, ctypes.c_double(PAUSE), rows)
+    *fastest, _, _ = rates.max(axis=0).tolist()
+    *typical, later, own = np.median(rates, axis=0).tolist()
     found = Rates(*typical)
     return State(Rates(*fastest), found, _kept(found, later), max(_LEAST, own))
 
