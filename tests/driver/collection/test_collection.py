@@ -11,8 +11,10 @@ import pytest
 from collection_kit import backend, small_workloads
 from kill_kit import killed_and_resumed
 
+from optc.costmodel.kernels.machine import fingerprint_of
 from optc.costmodel.kernels.schema import MEASURED
-from optc.costmodel.kernels.store import RowStore, models_of
+from optc.costmodel.kernels.store import RowStore, models_of, states_of
+from optc.costmodel.state import probe
 from optc.driver.collection.networks import random_network
 from optc.driver.collection.session import Settings, collect, noting
 from optc.driver.collection.workloads import (
@@ -67,6 +69,8 @@ def test_collecting_twice_measures_once(tmp_path: Path) -> None:
         assert row.anchor > 0 and row.rounds >= 4 and row.noise >= 0
     again = collect(store, workloads, target, settings)
     assert (again.rows, again.workloads) == (0, 0) and list(store.rows()) == rows
+    states = states_of([tmp_path]).get(fingerprint_of(target), [])
+    assert bool(states) == (probe(target, rounds=1) is not None)
 
 
 def test_a_collection_that_is_killed_at_any_moment_loses_and_doubles_nothing(tmp_path: Path) -> None:
