@@ -132,6 +132,15 @@ class IntegerWinogradKernel(WinogradKernel):
         value = value if factor == 1 else value * loops.constant(factor)
         return tirx.shift_right(value, loops.constant(shift)) if shift else value
 
+    def _each_result(self, rows: Any, columns: Any, body: Callable[[Any, Any], Stmt]) -> Stmt:
+        # Written out: in loops deeper than that of the products, constants would take the registers of the sums.
+        from tvm import tirx
+
+        def row(i: int) -> Stmt:
+            return loops.sequence(tirx.IfThenElse(columns > j, body(i, j), None) for j in range(self.m))
+
+        return loops.sequence(tirx.IfThenElse(rows > i, row(i), None) for i in range(self.m))
+
     def _bias(self) -> LogicalTensor | None:
         return None
 

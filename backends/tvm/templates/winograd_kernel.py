@@ -348,6 +348,10 @@ class WinogradKernel:
 
         return loops.serial(self.depth, multiply, "k")
 
+    def _each_result(self, rows: Any, columns: Any, body: Callable[[Any, Any], Stmt]) -> Stmt:
+        """`body(row, column)` for the results of a tile that lie inside the output."""
+        return loops.serial(rows, lambda i: loops.serial(columns, lambda j: body(i, j), "j"), "i")
+
     def _result(self, value: Any, i: int, j: int) -> Any:
         """The sum of the convolution at (i, j) in a tile from what the program makes there."""
         return value
@@ -406,11 +410,7 @@ class WinogradKernel:
                 [
                     *making,
                     transform(self._result_program(), lanes, read, write, kind),
-                    loops.serial(
-                        row_count,
-                        lambda i: loops.serial(column_count, lambda j: finished(i, j), "j"),
-                        "i",
-                    ),
+                    self._each_result(row_count, column_count, finished),
                 ]
             )
 
