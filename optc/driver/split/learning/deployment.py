@@ -16,7 +16,7 @@ from optc.runtime.split.codec.entropy import Entropy, frequencies_of, tables_fil
 
 
 @torch.no_grad()
-def codes_of(model: Bottleneck, inputs: Tensor, width: int | None = None, batch: int = 500) -> np.ndarray:
+def codes_of(model: Bottleneck, inputs: Tensor, width: int | None = None, batch: int = 64) -> np.ndarray:
     """The codes of many inputs, int8 [n, width, rows, columns]."""
     parts = [model.codes(model.latent(part.float()))[:, :width] for part in inputs.split(batch)]
     return torch.cat(parts).to(torch.int8).numpy()

@@ -67,7 +67,9 @@ class Writer:
                     names[value] = self.constant(learned.get(value, np.asarray(value.constant)), value.name)
             names.update((value, self.name(value.name)) for value in operation.results)
             read = ["" if value is None else names[value] for value in operation.operands]
-            self.nodes.append(make_node(operation, read, [names[value] for value in operation.results]))
+            node = make_node(operation, read, [names[value] for value in operation.results])
+            node.name = names[operation.results[0]]  # as all nodes here: unique, whatever the user called them
+            self.nodes.append(node)
         return [names[value] for value in section.gives]
 
     def layers(self, layers: nn.Module, source: str, prefix: str) -> str:
