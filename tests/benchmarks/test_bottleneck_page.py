@@ -35,6 +35,16 @@ def figures() -> dict[str, Any]:
     }  # fmt: skip
 
 
+def large() -> dict[str, Any]:
+    """The same of one model of large pictures."""
+    inputs = {"WebP 80": {"bytes": 9000.0, "accuracy": 0.9}, "WebP 95": {"bytes": 19000.0, "accuracy": 1.0}}
+    return {
+        "net inputs": inputs,
+        "bottlenecks": {"net fitted 0.2": {"bytes": 7000.0, "p95": 8000.0, "accuracy": 0.95}},
+        "socket": {"net fitted 0.2": {"sent": 7069.0}},
+    }
+
+
 @pytest.mark.parametrize(
     ("network", "accuracy", "size"),
     [
@@ -59,7 +69,8 @@ def test_trained_points_that_others_beat_are_not_on_the_curve() -> None:
 
 
 def test_rows_hold_what_was_measured() -> None:
-    lines = page(figures()).splitlines()
+    lines = page(figures(), large()).splitlines()
     assert "| resnet8 BottleFit | 85.50% | 0.50 | 150.0 | 160 | 219.0 (first 500) | 1625 | 90.8% |" in lines
     assert "| resnet8 entropic 0.3 | 84.00% | 2.00 | 300.0 | 330 | not measured | 500 | 40.0% |" in lines
+    assert "| net fitted 0.2 | 95.00% | 7000 | 8000 | 7069 | 14000 | 50.0% |" in lines
     assert "| resnet8 relu_4 2 bits, zstd | 250 | 85.20% | 85.00% | -0.20 |" in lines
