@@ -1,7 +1,9 @@
 """A split model for real: a throttled process as the device, `optc serve` on this host, a relay that replays a trace.
 
     python benchmarks/split_real.py --model net.onnx --shape x=1,3,224,224 --trace drive.csv --out build/split_real
+    python -m benchmarks.split_real --large efficientnet_lite2 --work build/large --trace drive.csv --out build/real
 
+The second line takes a model and the bottlenecks of benchmarks/bottleneck_large.py, and photographs as requests.
 The device is a process that is stopped and continued so that it computes 1/SLOWER of the time. Halves run in
 onnxruntime on both sides; the device's figures are those of this host over SLOWER. Each policy answers requests for
 SECONDS. Leave the machine alone meanwhile.
@@ -21,7 +23,12 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 ROOT = Path(__file__).resolve().parent.parent
 if str(ROOT) not in sys.path:
@@ -39,6 +46,8 @@ from optc.targets.link import Link  # noqa: E402
 
 _TICK = 0.016  # seconds: the period of stopping and continuing the device
 _CHUNK = 1448
+_PICTURES = "pictures.npy"
+_LEARNED = 64  # pictures that tables of codes are counted on
 _SECRET = b"only for this benchmark"
 
 
@@ -114,15 +123,19 @@ def device(folder: str, address: str, policy: str, seconds: float) -> None:
     """The device's process: answer requests, print their latencies."""
     record = read_record(folder)
     chooser: Chooser = ModelPredictive.of_record(record) if policy == "adaptive" else Fixed(policy)
-    inputs = random_inputs(record.inputs)
+    kept = Path(folder).parent / _PICTURES
+    pictures = np.load(kept)[:, None] if kept.exists() else None
+    requests = [random_inputs(record.inputs)]
+    if pictures is not None:
+        requests = [{record.inputs[0].name: picture} for picture in pictures]
     latencies, ways = [], []
     with Client(folder, address, secret=_SECRET, chooser=chooser, threads=1, timing=Timing(probe=1.0)) as client:
         client.connect(20.0)
         for _ in range(3):
-            client.run(inputs)
+            client.run(requests[0])
         end = time.monotonic() + seconds
         while time.monotonic() < end:
-            answer = client.run(inputs)
+            answer = client.run(requests[len(latencies) % len(requests)])
             latencies.append(answer.report.seconds)
             ways.append(answer.report.way)
             time.sleep(0.05)
@@ -131,23 +144,32 @@ def device(folder: str, address: str, policy: str, seconds: float) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", required=True)
-    parser.add_argument("--shape", required=True, help="NAME=1,3,224,224")
+    parser.add_argument("--model")
+    parser.add_argument("--shape", help="NAME=1,3,224,224")
+    parser.add_argument("--large", help="a model of benchmarks/large_models.py in place of these")
+    parser.add_argument("--work", type=Path, help="folder of benchmarks/bottleneck_large.py")
+    parser.add_argument("--only", action="append", default=[], help="this way beside local and adaptive; repeatable")
     parser.add_argument("--trace", type=Path, required=True)
     parser.add_argument("--rtt", type=float, default=0.005)
     parser.add_argument("--slower", type=float, default=8.0)
     parser.add_argument("--seconds", type=float, default=15.0)
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
-    name, extents = options.shape.split("=")
     trace = read_trace(options.trace)
     rows = {}
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         slow, fast = figures(folder, "slow", options.slower), figures(folder, "fast", 1.0)
         link = Link("trace", uplink=8 * trace.mean_rate, downlink=24 * trace.mean_rate, rtt=options.rtt)
-        wanted = SplitOptions(slow, fast, link, shapes={name: [int(each) for each in extents.split(",")]}, cuts=2)
-        prepared = prepare_split(options.model, wanted)
+        wanted = SplitOptions(slow, fast, link, cuts=2)
+        if options.large:
+            model, more = _large(options.large, options.work, folder, options.only)
+            wanted = replace(wanted, **more)
+        else:
+            name, extents = options.shape.split("=")
+            model = options.model
+            wanted = replace(wanted, shapes={name: [int(each) for each in extents.split(",")]})
+        prepared = prepare_split(model, wanted)
         record = build_split(prepared, wanted, folder / "split")
         (folder / "secret").write_bytes(_SECRET)
         serve = [sys.executable, "-m", "optc", "serve", str(folder / "split"), "--host", "127.0.0.1", "--port"]
@@ -156,7 +178,8 @@ def main() -> None:
         try:
             _wait_for(port)
             relay = Relay(trace, port, options.rtt, 3.0)
-            for policy in [*(way.name for way in record.ways), "adaptive"]:
+            names = [way.name for way in record.ways if not options.only or way.name in ("local", *options.only)]
+            for policy in [*names, "adaptive"]:
                 relay.restart()
                 arguments = [str(folder / "split"), f"127.0.0.1:{relay.port}", policy, str(options.seconds)]
                 process = subprocess.Popen(
@@ -179,8 +202,29 @@ def main() -> None:
             server.terminate()
             server.wait()
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    facts = {"model": Path(options.model).stem, "mbps": trace.mean_rate * 8e-6, "slower": options.slower}
+    facts = {
+        "model": options.large or Path(options.model).stem,
+        "mbps": trace.mean_rate * 8e-6,
+        "slower": options.slower,
+    }
     options.out.with_suffix(".json").write_text(json.dumps({**facts, "rows": rows}, indent=1) + "\n")
+
+
+def _large(name: str, work: Path, folder: Path, only: Sequence[str]) -> tuple[Path, dict[str, Any]]:
+    """A model's file, and the options for its bottlenecks and photographs; requests go into the folder."""
+    import torch
+
+    from benchmarks.bottleneck_large import bottlenecks, original, pictures
+    from benchmarks.large_models import LARGE, PIXELS
+    from optc.driver.split.learning.deployment import trained_way
+
+    np.save(folder / _PICTURES, pictures(name, work, test=True)[:64].astype(np.float32))
+    learned = pictures(name, work, test=False)[:_LEARNED]
+    side = LARGE[name].side
+    known = {stage.removeprefix(f"{name} ").replace(" ", "-"): model for stage, model in bottlenecks(name, work)}
+    ways = tuple(trained_way(known[each], torch.from_numpy(learned), each) for each in known if each in only)
+    calib = [{PIXELS: picture[None].astype(np.float32)} for picture in learned[:8]]
+    return original(name, work), {"shapes": {PIXELS: [1, 3, side, side]}, "bottlenecks": ways, "calib": calib}
 
 
 def _free_port() -> int:

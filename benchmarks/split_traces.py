@@ -262,6 +262,7 @@ def markdown(
     policy: str,
     trained: dict[str, Any] | None = None,
     held: dict[str, Any] | None = None,
+    large: dict[str, Any] | None = None,
 ) -> str:
     """The page, from the figures of OUT.json, of real runs, of trained bottlenecks, and the learned controller's."""
     rows = report["rows"]
@@ -276,6 +277,11 @@ def markdown(
         for label in dict.fromkeys(row["variant"] for row in trained["rows"]):
             own = [row for row in trained["rows"] if row["variant"] == label]
             lines += [f"### {label[0].upper()}{label[1:]}", "", _by(own, "model"), _by(own, "device")]
+    if large is not None:
+        lines += ["## Bottlenecks in a model of large pictures", "", LARGE, "", _large_plans(large["plans"])]
+        for label in dict.fromkeys(row["variant"] for row in large["rows"]):
+            own = [row for row in large["rows"] if row["variant"] == label]
+            lines += [f"### {label[0].upper()}{label[1:]}", "", _by(own, "set"), _by(own, "device"), _by_held(own)]
     cells = [
         [each["model"], each["device"], str(each["operations"]), f"{1e3 * each['planning_seconds']:.0f}",
          f"{each['pricing_seconds']:.1f}", str(len(each["ways"]))]
@@ -288,6 +294,28 @@ def markdown(
     if policy:
         lines += ["## The learned controller", "", LEARNED, "", policy]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _large_plans(plans: list[dict[str, Any]]) -> str:
+    """What the ways of benchmarks/split_large.py cost."""
+    cells = []
+    for plan in plans:
+        local, remote, *cuts = (WayCosts(**way) for way in plan["ways"])
+        for cut in cuts:
+            cells.append(
+                [plan["device"], plan["variant"], f"{1e3 * local.device_seconds:.0f}",
+                 f"{1e3 * remote.server_seconds:.0f}", str(remote.sent_bytes), cut.name.removeprefix(plan["model"]),
+                 f"{1e3 * cut.device_seconds:.0f}", f"{1e3 * cut.server_seconds:.0f}", str(cut.sent_bytes)]
+            )  # fmt: skip
+    header = ["device", "bound", "local, ms", "server, ms", "picture, bytes", "cut", "device's half, ms",
+              "server's half, ms", "bytes"]  # fmt: skip
+    return table(header, cells)
+
+
+def _by_held(rows: list[dict[str, Any]]) -> str:
+    """Those traces that the sections above are of, and those between them."""
+    named = [{**row, "traces": "between those" if row["held"] else "as above"} for row in rows]
+    return _by(named, "traces")
 
 
 def _real(run: dict[str, Any]) -> str:
@@ -362,6 +390,13 @@ that nothing is ever worth sending. Against pictures without loss a cut pays on 
 2.2 Mbit/s over short distances; the best ratio there is 0.55. The cases above 1.05 are on two traces where server-only
 is better about half of the time, and the cut better on average."""
 
+LARGE = """\
+EfficientNet-Lite2, trained on ImageNet, at 256x256, with the fitted transforms of [BOTTLENECK.md](BOTTLENECK.md) after
+a quarter of its multiplications: nothing is trained. All bytes are those on the socket; the answer is the five best
+classes. Server-only sends the best picture coding that keeps as many of the classes as the way that keeps fewest, or
+WebP without loss; a picture costs its device nothing to encode here. All traces, those of the sections above and those
+between them."""
+
 LEARNED = """\
 Mean cost over the oracle's, which knows the trace; the cost weighs delay and the device's energy, each relative to
 what the device needs by itself. Rates are those recorded, a fifth of them, and five times as much, in turn. The
@@ -380,6 +415,7 @@ def main() -> None:
     parser.add_argument("--held", action="store_true", help="measure on the traces between those usually picked")
     parser.add_argument("--held-page", type=Path, help="what --held measured")
     parser.add_argument("--trained", type=Path, help="of benchmarks/split_bottlenecks.py")
+    parser.add_argument("--large", type=Path, help="of benchmarks/split_large.py")
     parser.add_argument("--policy", type=Path, help="table of benchmarks/split_policy.py")
     options = parser.parse_args()
     if options.zoo and options.traces:
@@ -389,8 +425,9 @@ def main() -> None:
         real = [json.loads(path.read_text()) for path in options.real]
         trained = json.loads(options.trained.read_text()) if options.trained else None
         held = json.loads(options.held_page.read_text()) if options.held_page else None
+        large = json.loads(options.large.read_text()) if options.large else None
         policy = options.policy.read_text() if options.policy else ""
-        options.page.write_text(markdown(report, real, policy, trained, held))
+        options.page.write_text(markdown(report, real, policy, trained, held, large))
 
 
 if __name__ == "__main__":
