@@ -113,16 +113,21 @@ class IntegerWinogradKernel(WinogradKernel):
 
         lanes = dict(zip(step.tile.offsets, step.tile.vectors, strict=True))
 
-        def multiply(pair: Any) -> Stmt:
+        def multiply(channel: Any) -> Stmt:
             def change(column: int, offset: int, total: PrimExpr) -> PrimExpr:
-                both = self.transformed[loops.ramp(place(pair * PAIR, column), PAIR)]
-                first = weights + pair * (PAIR * size) + PAIR * offset
+                both = self.transformed[loops.ramp(place(channel, column), PAIR)]
+                first = weights + channel * size + PAIR * offset
                 words = self.factors[loops.ramp(first, PAIR * lanes[offset])]
                 return self.kind.add(lanes[offset], total, tirx.reinterpret("int32", both), words)
 
             return step.change(change)
 
-        return loops.serial(self.depth // PAIR, multiply, "k")
+        # Written out within a vector of channels, so that each turn adds only one distance to the places.
+        def vector(number: Any) -> Stmt:
+            first = number * self.data_lanes
+            return loops.sequence(multiply(first + k) for k in range(0, self.data_lanes, PAIR))
+
+        return loops.serial(self.depth // self.data_lanes, vector, "vector")
 
     def _result(self, value: Any, i: int, j: int) -> Any:
         from tvm import tirx
