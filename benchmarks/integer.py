@@ -168,7 +168,8 @@ def report(rows: dict[str, dict[str, dict[str, float]]], facts: dict) -> str:
         "# Latency of quantized models",
         "",
         f"{facts['processor']}; medians over interleaved rounds, in milliseconds (share of the same runtime's f32); "
-        "written by `benchmarks/integer.py`.",
+        "written by `benchmarks/integer.py`. The machine is shared: only ratios within a column count, and single ones "
+        "move by up to 15% from run to run.",
         "",
     ]
     for threads, models in rows.items():
