@@ -58,7 +58,8 @@ def artifact_facts(
     counts = ", ".join(f"{program[name]} {name}" for name in ("kernels", "copies", "branches") if program.get(name))
     return [
         ("target", manifest.target),
-        ("latency", _latency(manifest, measured, expected)),
+        ("latency", _latency(manifest, measured)),
+        *([("expected", expectation_text(expected))] if expected is not None and expected.state is not None else ()),
         ("arena", arena),
         ("weights", _weights(program["weights_bytes"], cost.get("packed_weights", {}))),
         *([("stored", _stored(cost["weights_stored"], program["weights_bytes"]))] if "weights_stored" in cost else ()),
@@ -111,15 +112,13 @@ def expectation_text(expected: Expectation) -> str:
     return f"{seconds_text(expected.now)} with the call{why}"
 
 
-def _latency(manifest: Manifest, measured: float | None, expected: Expectation | None) -> str:
+def _latency(manifest: Manifest, measured: float | None) -> str:
     parts = []
     cost = manifest.cost
     if (predicted := cost.get("predicted_seconds")) is not None:
         scope = " for the native part" if manifest.fallbacks else ""
         basis = ", ".join(cost.get("basis", ()))
         parts.append(f"predicted {seconds_text(predicted)}{scope}" + (f" ({basis})" if basis else ""))
-        if expected is not None and expected.state is not None:
-            parts.append(f"now {expectation_text(expected)}")
     parts.append("not measured" if measured is None else f"measured {seconds_text(measured)}")
     return ", ".join(parts)
 

@@ -55,6 +55,7 @@ def test_compile_ends_with_a_summary(folder: Path, capsys: Capture, monkeypatch:
     output = folder / "again.optc"
     assert run(["compile", str(folder / "small.onnx"), "-o", str(output), "--dim", "batch=2", "--tune", "0"]) == 0
     facts = dict(line.split("  ", 1) for line in capsys.readouterr().out.splitlines() if line[0] != " ")
+    facts.pop("expected", None)  # only where the machine's caches can be probed
     assert list(facts) == [
         "target", "latency", "arena", "weights", "program", "native", "fallbacks", "verified", "artifact",
     ]  # fmt: skip
