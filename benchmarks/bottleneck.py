@@ -185,6 +185,12 @@ def trained(name: str, data: Cifar10, work: Path) -> Iterator[tuple[str, Any]]:
             yield f"entropic {weight}", sample.rated(name, data, work, weight)
 
 
+def coded_figures(codes: np.ndarray, learned: np.ndarray) -> dict[str, float]:
+    """Bytes of each image's codes, with tables that are counted on other images' codes."""
+    sizes = coded_sizes(codes, learned_frequencies(learned))
+    return {"bytes": float(sizes.mean()), "p95": float(np.percentile(sizes, 95))}
+
+
 def measure_bottlenecks(data: Cifar10, results: Results, work: Path) -> None:
     """Coded bytes of each image, and the answers from what is decoded."""
     labels = data.test_labels.numpy()
@@ -192,12 +198,10 @@ def measure_bottlenecks(data: Cifar10, results: Results, work: Path) -> None:
         for key, model in trained(name, data, work):
             if f"{name} {key}" in results.parts.get("bottlenecks", {}):
                 continue
-            frequencies = learned_frequencies(codes_of(model, data.train_images[:TABLES]))
             codes = codes_of(model, data.test_images)
-            sizes = coded_sizes(codes, frequencies)
+            figures = coded_figures(codes, codes_of(model, data.train_images[:TABLES]))
             accuracy = _accuracy(model.decoded, codes.astype(np.float32), labels)
-            entry = {"bytes": float(sizes.mean()), "p95": float(np.percentile(sizes, 95)), "accuracy": accuracy}
-            results.keep("bottlenecks", f"{name} {key}", entry)
+            results.keep("bottlenecks", f"{name} {key}", {**figures, "accuracy": accuracy})
 
 
 def measure_socket(data: Cifar10, results: Results, work: Path) -> None:

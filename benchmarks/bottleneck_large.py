@@ -21,11 +21,11 @@ import onnx
 import torch
 from torch import Tensor
 
-from benchmarks.bottleneck import Results
+from benchmarks.bottleneck import Results, coded_figures
 from benchmarks.large_models import LARGE, PIXELS
 from benchmarks.pictures import crops, photographs
 from optc.driver.split.learning.bottleneck import Bottleneck
-from optc.driver.split.learning.deployment import coded_sizes, codes_of, learned_frequencies
+from optc.driver.split.learning.deployment import codes_of
 from optc.driver.split.learning.transform import fit_transform
 from optc.driver.split.learning.writing import CODES, halves
 
@@ -137,13 +137,11 @@ def measure_bottlenecks(name: str, results: Results, work: Path) -> None:
             continue
         if learned is None:
             learned = torch.from_numpy(pictures(name, work, test=False)[:TABLES])
-        frequencies = learned_frequencies(codes_of(model, learned, batch=16))
         codes = codes_of(model, arrays, batch=16)
-        sizes = coded_sizes(codes, frequencies)
+        figures = coded_figures(codes, codes_of(model, learned, batch=16))
         run = session(halves(model, batch=1)[1].SerializeToString())
         found = np.concatenate([run.run(None, {CODES: each[None]})[0] for each in codes])
-        entry = {"bytes": float(sizes.mean()), "p95": float(np.percentile(sizes, 95)), **agreement(found, wanted)}
-        results.keep("bottlenecks", stage, entry)
+        results.keep("bottlenecks", stage, {**figures, **agreement(found, wanted)})
 
 
 def measure_socket(name: str, results: Results, work: Path) -> None:

@@ -102,6 +102,7 @@ def exchange_all(folder: Path, way: str, images: Tensor, name: str) -> tuple[dic
             client.connect()
             for image in images.split(1):
                 answer = _answered(client, {name: image.float().numpy()})
+                assert answer.report.remote, answer.report.reason
                 sent += answer.report.sent_bytes
                 received += answer.report.received_bytes
                 found += answer.outputs.values()

@@ -117,22 +117,24 @@ def plans(work: Path, least: float) -> Iterator[dict[str, Any]]:
                     }
 
 
-def measure(work: Path, folder: Path, out: Path, least: float) -> None:
-    """Plan, replay, and write OUT.json."""
+def replay_plans(plans: list[dict[str, Any]], folder: Path, out: Path, selections: tuple[bool, ...]) -> None:
+    """Replay plans over the traces of all sets, with each of `selections` as `held`, and write OUT.json."""
     path = out.with_suffix(".json")
     path.parent.mkdir(parents=True, exist_ok=True)
-    report: dict[str, Any] = {"plans": list(plans(work, least)), "rows": []}
+    report: dict[str, Any] = {"plans": plans, "rows": []}
     path.write_text(json.dumps(report, indent=1) + "\n")
     for chosen in split_traces.SETS:
         link = load_link(chosen.link)
-        for trace in split_traces.traces(folder, chosen):
-            for plan in report["plans"]:
+        found = [(held, trace) for held in selections for trace in split_traces.traces(folder, chosen, held)]
+        for held, trace in found:
+            for plan in plans:
                 world = World(trace, tuple(WayCosts(**way) for way in plan["ways"]), link)
                 outcome = replay(world, period=split_traces.PERIOD, requests=split_traces.REQUESTS)
                 report["rows"].append(
                     {
                         "set": chosen.label,
                         "trace": trace.name,
+                        "held": held,
                         "mbps": trace.mean_rate * 8e-6,
                         **{key: plan[key] for key in ("model", "device", "variant")},
                         **split_traces.judge(outcome),
@@ -149,7 +151,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="OUT.json is written")
     parser.add_argument("--least", type=float, default=0.02, help="accuracy that a bottleneck may lose (0.02)")
     options = parser.parse_args()
-    measure(options.work, options.traces, options.out, options.least)
+    replay_plans(list(plans(options.work, options.least)), options.traces, options.out, (False,))
 
 
 if __name__ == "__main__":

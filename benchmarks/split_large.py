@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -21,12 +20,9 @@ from benchmarks import split_traces
 from benchmarks.bottleneck_large import bottlenecks, original
 from benchmarks.bottleneck_page import best_coding
 from benchmarks.large_models import LARGE, PIXELS
-from benchmarks.split_bottlenecks import seconds
+from benchmarks.split_bottlenecks import replay_plans, seconds
 from optc.driver.split.learning.writing import halves
-from optc.driver.split.replay import replay
-from optc.driver.split.simulation import World
 from optc.runtime.split.control import WayCosts
-from optc.targets.link import load_link
 
 LEAST = (0.985, 0.94)
 """Shares of pictures that keep their class: what a way must reach to be one."""
@@ -77,40 +73,13 @@ def plans(work: Path) -> Iterator[dict[str, Any]]:
                         }
 
 
-def measure(work: Path, folder: Path, out: Path) -> None:
-    """Plan, replay, and write OUT.json."""
-    path = out.with_suffix(".json")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    report: dict[str, Any] = {"plans": list(plans(work)), "rows": []}
-    path.write_text(json.dumps(report, indent=1) + "\n")
-    for chosen in split_traces.SETS:
-        link = load_link(chosen.link)
-        for held in (False, True):
-            for trace in split_traces.traces(folder, chosen, held):
-                for plan in report["plans"]:
-                    world = World(trace, tuple(WayCosts(**way) for way in plan["ways"]), link)
-                    outcome = replay(world, period=split_traces.PERIOD, requests=split_traces.REQUESTS)
-                    report["rows"].append(
-                        {
-                            "set": chosen.label,
-                            "trace": trace.name,
-                            "held": held,
-                            "mbps": trace.mean_rate * 8e-6,
-                            **{key: plan[key] for key in ("model", "device", "variant")},
-                            **split_traces.judge(outcome),
-                        }
-                    )
-        path.write_text(json.dumps(report, indent=1) + "\n")
-        print(chosen.label, len(report["rows"]), file=sys.stderr, flush=True)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True, help="folder of large.json")
     parser.add_argument("--traces", type=Path, required=True, help="folder of the recorded traces")
     parser.add_argument("--out", type=Path, required=True, help="OUT.json is written")
     options = parser.parse_args()
-    measure(options.work, options.traces, options.out)
+    replay_plans(list(plans(options.work)), options.traces, options.out, (False, True))
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from itertools import count
 
 import numpy as np
 
+from optc.costmodel.interface import Candidate
 from optc.ir import dtypes
 from optc.ir.core import Attribute, Graph, Value
 from optc.ir.dims import Dim, parse_dim
@@ -47,3 +48,12 @@ def shown(value: Value) -> str:
     """The shape of a value as text: `batch,3`."""
     shape = value.tensor_type.shape
     return "unknown" if shape is None else ",".join(str(dim) for dim in shape)
+
+
+def matrix_product(megabytes: int) -> Candidate:
+    """A kernel: a vector times a constant matrix of so many megabytes."""
+    build = Builder(x="1,1024")
+    weight = build.constant(np.zeros((1024, megabytes * 256)), np.float32)
+    build("MatMul", build.input("x"), weight)
+    (operation,) = list(build.graph)[-1:]
+    return Candidate.of_operations([operation], operation.results)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import asdict, replace
 
-import numpy as np
 import pytest
-from graph_kit import Builder
+from graph_kit import Builder, matrix_product
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -22,15 +21,6 @@ RATES = Rates(arithmetic=1e11, inner=1e11, last=5e10, memory=1e10)
 positive = st.floats(1e-6, 1.0)
 
 
-def product(megabytes: int) -> Candidate:
-    """A vector times a matrix of so many megabytes."""
-    build = Builder(x="1,1024")
-    weight = build.constant(np.zeros((1024, megabytes * 256)), np.float32)
-    build("MatMul", build.input("x"), weight)
-    (operation,) = list(build.graph)[-1:]
-    return Candidate.of_operations([operation], operation.results)
-
-
 def estimate(seconds: float) -> Estimate:
     return Estimate(seconds, seconds / 2, 2 * seconds, 0, 0, "roofline")
 
@@ -38,7 +28,7 @@ def estimate(seconds: float) -> Estimate:
 @given(positive, positive, st.integers(1, 12), st.integers(1, 4))
 @settings(derandomize=True, max_examples=25, deadline=None)
 def test_levels_sum_to_the_estimate(first: float, second: float, megabytes: int, threads: int) -> None:
-    kernels = [product(megabytes), product(1)]
+    kernels = [matrix_product(megabytes), matrix_product(1)]
     parts = spent(kernels, [estimate(first), estimate(second)], TARGET, RATES, threads)
     assert [each.seconds for each in parts] == pytest.approx([first, second])
     assert all(value >= -1e-12 for each in parts for value in asdict(each).values())
@@ -47,21 +37,21 @@ def test_levels_sum_to_the_estimate(first: float, second: float, megabytes: int,
 
 def test_what_a_cache_keeps_is_read_from_it() -> None:
     values = 4 * (1024 + 512)
-    (kept,) = spent([product(2)], [estimate(1.0)], TARGET, RATES)
+    (kept,) = spent([matrix_product(2)], [estimate(1.0)], TARGET, RATES)
     assert kept.kept == pytest.approx(2 * MEGABYTE / 5e10) and kept.memory == kept.last == 0
     assert kept.inner == pytest.approx(values / 1e11)
-    (lost,) = spent([product(12)], [estimate(1.0)], TARGET, RATES)
+    (lost,) = spent([matrix_product(12)], [estimate(1.0)], TARGET, RATES)
     assert lost.memory == pytest.approx(12 * MEGABYTE / 1e10) and lost.kept == 0
     assert lost.arithmetic == pytest.approx(1.0 - lost.memory - lost.inner)
 
 
 def test_traffic_takes_no_more_than_the_kernel() -> None:
-    (part,) = spent([product(12)], [estimate(1e-6)], TARGET, RATES)
+    (part,) = spent([matrix_product(12)], [estimate(1e-6)], TARGET, RATES)
     assert part.arithmetic == pytest.approx(0.0, abs=1e-12) and part.seconds == pytest.approx(1e-6)
 
 
 def test_weights_count_as_they_are_stored() -> None:
-    (part,) = spent([product(2)], [estimate(1.0)], TARGET, RATES, weights=[3 * MEGABYTE])
+    (part,) = spent([matrix_product(2)], [estimate(1.0)], TARGET, RATES, weights=[3 * MEGABYTE])
     assert part.kept == pytest.approx(3 * MEGABYTE / 5e10)
 
 

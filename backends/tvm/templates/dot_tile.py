@@ -221,10 +221,8 @@ class DotTile:
 
 def kind_of(anchor: Operation, target: Target, width: int) -> DotProduct:
     """The fastest kind of dot product for the weights of a contraction with `width` channels."""
-    lanes = tiles.lanes_of(target)
     largest = int(anchor.attributes.get(WEIGHT_LIMIT, 128))  # type: ignore[arg-type]
-    vectors = {min(lanes, width), *tiles.vectors_of(width, lanes)}
-    return kinds_for(target, tuple(sorted(vectors)), largest)[0]
+    return kinds_for(target, tiles.vector_lengths(width, tiles.lanes_of(target)), largest)[0]
 
 
 def weights_of(anchor: Operation) -> Value:

@@ -152,8 +152,7 @@ class IntegerWinogradKernel(WinogradKernel):
 
 def kind_of(group: Group, target: Target) -> PairProduct | None:
     """The dot product for all vectors of a group's channels; None where the target has none."""
-    width, lanes = epilogue.padded_channels(group, target), tiles.lanes_of(target)
-    return pair_kind(target, tuple(sorted({min(lanes, width), *tiles.vectors_of(width, lanes)})))
+    return pair_kind(target, tiles.vector_lengths(epilogue.padded_channels(group, target), tiles.lanes_of(target)))
 
 
 def word_lanes(data: Value, target: Target) -> int:

@@ -189,6 +189,11 @@ def vectors_of(width: int, lanes: int) -> tuple[int, ...]:
     return tuple(vectors)
 
 
+def vector_lengths(width: int, lanes: int) -> tuple[int, ...]:
+    """The different lanes of the vectors that tiles of `width` channels have, the fewest first."""
+    return tuple(sorted({min(lanes, width), *vectors_of(width, lanes)}))
+
+
 def parts_of(first: int, end: int, granule: int) -> list[tuple[int, int]]:
     """The lanes from `first` to `end` as (first lane, lanes) that do not cross a multiple of `granule`."""
     parts = []

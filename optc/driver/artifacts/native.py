@@ -60,7 +60,8 @@ def linked(
     """The library of a lowered module, and all that the artifact says about it; `packages` go with it as they are."""
     assembly = lowered.assembly
     platform = platform_of(target)
-    estimates = kernel_estimates(assembly, context, target)
+    candidates = kernel_candidates(assembly)
+    estimates = kernel_estimates(assembly, context, target, candidates)
     guard = _guard(assembly, estimates, target, options)
     streamed = plan_weights(assembly, estimates, target, options)
     stream = streamed.stream if streamed else None
@@ -71,8 +72,7 @@ def linked(
     planned = decisions(context, lowered, estimates, options.threads or target.cores) | precision_record(options)
     stated = cost(lowered, estimates) | precision_summary(options)
     if context.cost_model is not None:
-        candidates, weights = kernel_candidates(assembly), kernel_weights(assembly)
-        arena = assembly.plan.arena_bytes
+        weights, arena = kernel_weights(assembly), assembly.plan.arena_bytes
         stated |= levels_record(context.cost_model, candidates, estimates, target, weights, arena)
     if streamed is not None:
         planned |= {"weight_stream": streamed.plan}

@@ -13,7 +13,7 @@ from optc.driver.cost_models import cost_model
 from optc.driver.options import CompileOptions
 from optc.driver.program.assembly import Assembly
 from optc.driver.program.lowering import Lowered
-from optc.driver.records.step_facts import kernel_estimates
+from optc.driver.records.step_facts import kernel_candidates, kernel_estimates
 from optc.passes.base import PassContext
 from optc.program import tensor_bytes
 from optc.targets.target import Target
@@ -73,7 +73,7 @@ def _in_mode(assembly: Assembly, target: Target, options: CompileOptions, contex
     """What the same kernels take in another mode."""
     previous = context.cost_model
     context.cost_model = cost_model(options.cost_model, target, None, target.cores, decides=False)
-    estimates = kernel_estimates(assembly, context, target)
+    estimates = kernel_estimates(assembly, context, target, kernel_candidates(assembly))
     context.cost_model = previous
     seconds = sum(estimate.seconds for estimate in estimates)
     return {"predicted_seconds": seconds, "predicted_joules": energy(estimates)}

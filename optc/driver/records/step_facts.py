@@ -24,10 +24,12 @@ def kernel_candidates(assembly: Assembly) -> list[Candidate]:
     return [Candidate.of_graph(each.body, each.constants) for each in groups]
 
 
-def kernel_estimates(assembly: Assembly, context: PassContext, target: Target) -> list[Estimate]:
-    """What the cost model says of each kernel call in its place, in the order of the program text."""
+def kernel_estimates(
+    assembly: Assembly, context: PassContext, target: Target, candidates: Sequence[Candidate]
+) -> list[Estimate]:
+    """What the cost model says of each kernel call (`kernel_candidates`) in its place."""
     assert context.cost_model is not None
-    return predict_in_place(context.cost_model, kernel_candidates(assembly), target, kernel_weights(assembly))
+    return predict_in_place(context.cost_model, candidates, target, kernel_weights(assembly))
 
 
 def kernel_weights(assembly: Assembly) -> list[int]:

@@ -78,9 +78,7 @@ def exchange_seconds(way: WayCosts, link: Link, now: Situation) -> float:
     """From the first byte sent until the last received."""
     if not way.uses_server:
         return 0.0
-    down = link.downlink / link.uplink
-    moving = (way.sent_bytes + way.returned_bytes / down) / now.rate
-    return moving + now.overhead + now.rtt + now.wait + way.server_seconds * now.server_factor
+    return exchange_times(way, link, now, (now.rate,))[0]
 
 
 def exchange_times(way: WayCosts, link: Link, now: Situation, rates: Sequence[float]) -> list[float]:
